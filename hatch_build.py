@@ -1,0 +1,64 @@
+"""Compiles protos/ into tango/v1/ when the package is built or installed, editable installs too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+PREAMBLE = '"""Generated from protos/ by hatch_build.py; not in git, never edited."""\n'
+
+
+class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Runs protoc from grpcio-tools; the output is part of the wheel, never of the repository."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel":
+            return
+        generate(Path(self.root))
+
+
+def generate(root: Path) -> None:
+    """Compile every protos/tango/v1/*.proto; raises RuntimeError with protoc's exit status."""
+    import grpc_tools
+    from grpc_tools import protoc
+
+    protos = root / "protos"
+    files = sorted(str(path) for path in (protos / "tango" / "v1").glob("*.proto"))
+    out = root / "tango" / "v1"
+    out.mkdir(parents=True, exist_ok=True)
+    for stale in out.glob("*_pb2*"):
+        stale.unlink()
+    bin_dir = Path(sys.executable).parent
+    plugins = []
+    for name in ("mypy", "mypy_grpc"):
+        plugin = next(
+            (p for d in (bin_dir, *map(Path, sys.path)) if (p := d / f"protoc-gen-{name}").exists()),
+            None,
+        )
+        if plugin is not None:
+            plugins.append(f"--plugin=protoc-gen-{name}={plugin}")
+            plugins.append(f"--{name}_out=quiet:{root}")
+    well_known = Path(grpc_tools.__file__).parent / "_proto"
+    status = protoc.main(
+        [
+            "protoc",
+            f"-I{protos}",
+            f"-I{well_known}",
+            f"--python_out={root}",
+            f"--grpc_python_out={root}",
+            *plugins,
+            *files,
+        ]
+    )
+    if status != 0:
+        raise RuntimeError(f"protoc exited with status {status}")
+    (out / "__init__.py").write_text(PREAMBLE)
+
+
+if __name__ == "__main__":
+    generate(Path(__file__).parent)
