@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Protocol
 
 from tango.model.cgroup import CgroupFeatures, GroupTarget, GroupUsage, Mismatch
+from tango.model.commands import Delete, Put, Stored
+from tango.model.plan import (
+    BatchPlan,
+    BatchPolicy,
+    BatchSnapshot,
+    TrafficPlan,
+    TrafficPolicy,
+    TrafficSnapshot,
+)
+from tango.model.process import ProcessRecord, ProcessSpec
 
 
 class Clock(Protocol):
@@ -70,4 +81,83 @@ class Cgroups(Protocol):
 
     def groups(self) -> tuple[str, ...]:
         """Every group under the root that exists in the kernel, parents before children."""
+        ...
+
+
+class Runtime(Protocol):
+    """Runs replicas and tasks, and outlives nothing: what it started may outlive *it*."""
+
+    async def start(self, spec: ProcessSpec) -> tuple[ProcessRecord, int]:
+        """Start once per key; a repeat returns the first record. Also the port (0: none).
+
+        Raises StartFailed: nothing runs, and nothing is left behind.
+        """
+        ...
+
+    async def stop(self, key: str, grace_s: float) -> None:
+        """TERM to the whole tree, KILL after grace_s. Returns at once; the end comes by watch()."""
+        ...
+
+    async def forget(self, key: str, *, keep_log: bool) -> None:
+        """Drop the record of an ended process; fine if unknown."""
+        ...
+
+    async def list(self) -> tuple[ProcessRecord, ...]:
+        """Everything that runs, and every end not yet forgotten."""
+        ...
+
+    def watch(self) -> AsyncIterator[ProcessRecord]:
+        """Records of processes as they end. Ends by itself only with RuntimeLost."""
+        ...
+
+    def log_path(self, key: str) -> str:
+        """Where the log of a process is; the file may be absent."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the runtime; payload runs on."""
+        ...
+
+
+class StartFailed(Exception):
+    """A process could not be started. lasting: the same spec will fail again."""
+
+    def __init__(self, message: str, *, lasting: bool) -> None:
+        super().__init__(message)
+        self.lasting = lasting
+
+
+class RuntimeLost(Exception):
+    """The runtime (the supervisor) is gone; what it ran may still run."""
+
+
+class Store(Protocol):
+    """Durable records by (kind, key). One writer; commits are grouped."""
+
+    async def commit(self, writes: Sequence[Put | Delete]) -> None:
+        """All or nothing, on disk when it returns. Raises StoreFailed."""
+        ...
+
+    async def load(self, kind: str) -> Mapping[str, Stored]:
+        """All records of one kind."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was begun, then let go."""
+        ...
+
+
+class StoreFailed(Exception):
+    """The store could not do it (disk full, corrupt, newer schema); the text says which."""
+
+
+class Solver(Protocol):
+    """Runs policies, in process or in a helper process."""
+
+    async def route(self, policy: TrafficPolicy, snapshot: TrafficSnapshot) -> TrafficPlan:
+        """The policy's plan."""
+        ...
+
+    async def place(self, policy: BatchPolicy, snapshot: BatchSnapshot) -> BatchPlan:
+        """The policy's plan."""
         ...

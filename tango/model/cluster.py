@@ -1,0 +1,90 @@
+"""Nodes, what they can give, and what they report; read by policies, listings and `top`."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tango.model.cgroup import Mismatch
+
+
+class Enforcement(enum.Enum):
+    """How a node keeps BE from hurting LC; claimed only after a check at start."""
+
+    NONE = "none"
+    CGROUP = "cgroup"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCapacity:
+    """What the node gives to Tango's payload: millicores and bytes."""
+
+    cpu_millis: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class SideUsage:
+    """One side (LC or BE) of a node.
+
+    cpu_s is cumulative over the side's life (ended groups included); cpu_millis is the rate over
+    the last report interval.
+    """
+
+    cpu_s: float = 0.0
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    throttled_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """Kernel counters of one replica's or task's group."""
+
+    group: str
+    cpu_s: float
+    memory_bytes: int
+    quota_millis: int
+    n_throttled: int
+    throttled_s: float
+    n_oom_kills: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeReport:
+    """What a worker says of its node at each report. at_s: the worker's wall clock.
+
+    groups is filled only in listing reports (1 s), empty in control reports (100 ms).
+    """
+
+    node: str
+    at_s: float
+    lc: SideUsage
+    be: SideUsage
+    in_flight: int = 0
+    be_tasks: int = 0
+    mismatches: tuple[Mismatch, ...] = ()
+    groups: tuple[GroupReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """A node as its edge sees it and offers it to the central master.
+
+    lc_held_millis: CPU held by in-flight LC requests. be_held: by BE attempts.
+    lc_memory_bytes: declared memory of the replicas placed there.
+    """
+
+    node: str
+    edge: str
+    ready: bool
+    capacity: NodeCapacity
+    enforcement: Enforcement = Enforcement.NONE
+    lc_held_millis: int = 0
+    be_held_millis: int = 0
+    lc_memory_bytes: int = 0
+    be_memory_bytes: int = 0
+    replicas: int = 0
+    be_tasks: int = 0
+    report: NodeReport | None = None
+    labels: tuple[tuple[str, str], ...] = ()

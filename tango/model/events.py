@@ -1,0 +1,357 @@
+"""What happens to a controller: `handle(event, now)` takes one of these.
+
+`now` is seconds on whatever clock the shell keeps (monotonic); wall times travel inside events.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tango.model.cgroup import Mismatch
+from tango.model.job import JobSpec
+from tango.model.messages import (
+    EdgeHello,
+    EdgeState,
+    FromEdge,
+    FromWorker,
+    ToEdge,
+    ToWorker,
+    WorkerHello,
+    WorkerState,
+)
+from tango.model.plan import BatchPlan, TrafficPlan
+from tango.model.process import ProcessRecord
+from tango.model.request import CallRequest, RequestDone
+from tango.model.service import ServiceSpec
+
+# ---- all three
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The time that the controller asked for with `wake_at` has come (or gone by)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Persisted:
+    """The writes of Persist(persist_id) are on disk."""
+
+    persist_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PersistFailed:
+    """The store could not keep them; nothing of them is on disk."""
+
+    persist_id: int
+    error: str
+
+
+# ---- edge
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyService:
+    """A user declares a service. op_id: who waits for the Answer. dry_run: check only."""
+
+    op_id: int
+    spec: ServiceSpec
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteService:
+    """A user removes a service."""
+
+    op_id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerUp:
+    """A worker's stream said Hello and its full state. session: drawn by the shell, unique."""
+
+    session: int
+    hello: WorkerHello
+    state: WorkerState
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSaid:
+    """A later message on that stream."""
+
+    session: int
+    message: FromWorker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDown:
+    """That stream ended."""
+
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CallArrived:
+    """A user's call; it is answered by exactly one Reply."""
+
+    request: CallRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CallCancelled:
+    """The user has gone; no Reply is wanted any more."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RouteSolved:
+    """The plan for Solve(solve_id); cost_s is the time it took."""
+
+    solve_id: int
+    plan: TrafficPlan
+    cost_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SolveFailed:
+    """The policy raised; the queue stays as it is."""
+
+    solve_id: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CentralUp:
+    """The stream to the central master is open and welcomed."""
+
+    session: int
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class CentralSaid:
+    """A message from the central master."""
+
+    session: int
+    message: ToEdge
+
+
+@dataclass(frozen=True, slots=True)
+class CentralDown:
+    """The stream to the central master ended."""
+
+    session: int
+    reason: str
+
+
+# ---- central
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitJob:
+    """A user submits. job_id is drawn by the shell; a known submission_id returns the old job.
+
+    wall: unix seconds at arrival.
+    """
+
+    op_id: int
+    job_id: str
+    submission_id: str
+    spec: JobSpec
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """A user cancels; answered with the job as it is then."""
+
+    op_id: int
+    job_id: str
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeUp:
+    """An edge's stream said Hello and its full state."""
+
+    session: int
+    hello: EdgeHello
+    state: EdgeState
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSaid:
+    """A later message on that stream. wall: unix seconds at arrival."""
+
+    session: int
+    message: FromEdge
+    wall: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeDown:
+    """That stream ended."""
+
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSolved:
+    """The plan for Solve(solve_id)."""
+
+    solve_id: int
+    plan: BatchPlan
+    cost_s: float
+    wall: float
+
+
+# ---- worker
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamUp:
+    """The stream to the edge is open; Hello is to be said first."""
+
+    session: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSaid:
+    """A message from the edge."""
+
+    session: int
+    message: ToWorker
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamDown:
+    """The stream to the edge ended; targets stand, payload runs on."""
+
+    session: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessesListed:
+    """What the runtime already runs or remembers, told once before anything else."""
+
+    records: tuple[ProcessRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStarted:
+    """Answer to StartProcess. port: the one that was picked, 0 where none was asked for."""
+
+    key: str
+    record: ProcessRecord
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStartFailed:
+    """Answer to StartProcess: nothing runs. lasting: a retry cannot help (no such program)."""
+
+    key: str
+    error: str
+    lasting: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """A process of ours ended; reported until ForgetProcess."""
+
+    key: str
+    record: ProcessRecord
+
+
+@dataclass(frozen=True, slots=True)
+class HealthChecked:
+    """Answer to CheckHealth."""
+
+    key: str
+    healthy: bool
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """Answer to Forward; exactly one a Forward, AbortForward included."""
+
+    done: RequestDone
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUsed:
+    """Kernel counters of one group at a sample."""
+
+    group: str
+    cpu_s: float
+    memory_bytes: int
+    n_throttled: int
+    throttled_s: float
+    n_oom_kills: int
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSampled:
+    """Answer to SampleUsage. wall: unix seconds."""
+
+    groups: tuple[GroupUsed, ...]
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupApplied:
+    """Answer to ApplyGroup: what the kernel holds now, and what differs from the target."""
+
+    group: str
+    mismatches: tuple[Mismatch, ...]
+
+
+EdgeEvent = (
+    Tick
+    | Persisted
+    | PersistFailed
+    | ApplyService
+    | DeleteService
+    | WorkerUp
+    | WorkerSaid
+    | WorkerDown
+    | CallArrived
+    | CallCancelled
+    | RouteSolved
+    | SolveFailed
+    | CentralUp
+    | CentralSaid
+    | CentralDown
+)
+CentralEvent = (
+    Tick
+    | Persisted
+    | PersistFailed
+    | SubmitJob
+    | CancelJob
+    | EdgeUp
+    | EdgeSaid
+    | EdgeDown
+    | BatchSolved
+    | SolveFailed
+)
+WorkerEvent = (
+    Tick
+    | UpstreamUp
+    | UpstreamSaid
+    | UpstreamDown
+    | ProcessesListed
+    | ProcessStarted
+    | ProcessStartFailed
+    | ProcessEnded
+    | HealthChecked
+    | RequestFinished
+    | UsageSampled
+    | GroupApplied
+)

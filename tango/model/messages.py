@@ -1,0 +1,257 @@
+"""What the daemons say to one another on their session streams.
+
+The lower side dials: worker -> edge, edge -> central. Each direction is numbered by the sender's
+(incarnation, sequence); after a (re)connect the lower side says Hello and a full state, so nothing
+that follows depends on what an earlier stream carried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
+from tango.model.job import AttemptStatus, TaskSpec
+from tango.model.request import Dispatch, RequestDone
+from tango.model.service import ReplicaStatus, ServiceSpec
+
+# ---- worker -> edge
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHello:
+    """Who dials. key: drawn once, kept in the worker's state directory; proves the same node."""
+
+    node: str
+    key: str
+    incarnation: int
+    capacity: NodeCapacity
+    enforcement: Enforcement
+    version: str
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """Full resync: everything that lives on the node, and every end not yet acknowledged."""
+
+    replicas: tuple[ReplicaStatus, ...]
+    attempts: tuple[AttemptStatus, ...]
+    in_flight: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaChanged:
+    """A replica's status is now this."""
+
+    replica: ReplicaStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptChanged:
+    """An attempt's status is now this; an ENDED one is repeated until acknowledged."""
+
+    attempt: AttemptStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RequestsDone:
+    """Answers to dispatches, batched as they come."""
+
+    done: tuple[RequestDone, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyPart:
+    """A piece of a streamed reply; the first carries status and headers, RequestDone ends it."""
+
+    request_id: str
+    data: bytes
+    http_status: int = 0
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUsage:
+    """Latest usage; an older one that was not sent yet is replaced."""
+
+    report: NodeReport
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A piece of a log; last ends it, error says why there is no (more) log."""
+
+    log_id: str
+    data: bytes = b""
+    last: bool = False
+    error: str = ""
+
+
+# ---- edge -> worker
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeWelcome:
+    """The session is on. superseding an older stream of the same node is the edge's business."""
+
+    edge: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTarget:
+    """A replica that shall run. generation counts the changes of the service's spec."""
+
+    replica_id: str
+    generation: int
+    spec: ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTargets:
+    """Every replica that shall run on the node; others are stopped. Absolute, idempotent."""
+
+    version: int
+    replicas: tuple[ReplicaTarget, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Run a task once under this attempt id; a repeat never runs it twice. node is set by central
+    for the edge, and ignored by the worker."""
+
+    attempt_id: str
+    spec: TaskSpec
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAttempt:
+    """Stop an attempt (cancel): TERM, grace, KILL; its end is reported as usual."""
+
+    attempt_id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AckEnds:
+    """The central master has stored these ends; they need not be reported again."""
+
+    attempt_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatches:
+    """Requests to serve, batched as the plan commits them."""
+
+    requests: tuple[Dispatch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CancelDispatches:
+    """Stop serving these; each is still answered by a RequestDone."""
+
+    request_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLog:
+    """Send the last tail_bytes of a replica's or attempt's log, then follow it if asked."""
+
+    log_id: str
+    target: str
+    tail_bytes: int = 65536
+    follow: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CloseLog:
+    """Nobody reads this log any more."""
+
+    log_id: str
+
+
+# ---- edge -> central
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeHello:
+    """Which site dials, and where users reach it."""
+
+    edge: str
+    incarnation: int
+    address: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeState:
+    """Full resync: the site's nodes and every attempt it knows of.
+
+    complete_nodes: nodes whose worker has resynced since the edge started: only for these does a
+    missing attempt mean that it is not there.
+    """
+
+    nodes: tuple[NodeView, ...]
+    attempts: tuple[AttemptStatus, ...]
+    complete_nodes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodesChanged:
+    """The site's nodes as they are now; an older one that was not sent yet is replaced."""
+
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResynced:
+    """A worker (re)connected: these are all the attempts on its node."""
+
+    node: str
+    attempts: tuple[AttemptStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRefused:
+    """The edge admits no such attempt now (no room, node gone): it has not run."""
+
+    attempt_id: str
+    reason: str
+
+
+# ---- central -> edge (StartAttempt, StopAttempt, AckEnds, OpenLog, CloseLog as above)
+
+
+@dataclass(frozen=True, slots=True)
+class CentralWelcome:
+    """The session is on."""
+
+    incarnation: int
+
+
+FromWorker = (
+    WorkerHello
+    | WorkerState
+    | ReplicaChanged
+    | AttemptChanged
+    | RequestsDone
+    | ReplyPart
+    | ReportUsage
+    | LogPart
+)
+ToWorker = (
+    EdgeWelcome
+    | NodeTargets
+    | StartAttempt
+    | StopAttempt
+    | AckEnds
+    | Dispatches
+    | CancelDispatches
+    | OpenLog
+    | CloseLog
+)
+FromEdge = (
+    EdgeHello | EdgeState | NodesChanged | NodeResynced | AttemptChanged | AttemptRefused | LogPart
+)
+ToEdge = CentralWelcome | StartAttempt | StopAttempt | AckEnds | OpenLog | CloseLog

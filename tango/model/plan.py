@@ -1,0 +1,152 @@
+"""Snapshots that policies read and Plans that they return; both immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Queued requests of one service: `count` of them, each needing this much of a node."""
+
+    service: str
+    count: int
+    cpu_millis: int
+    memory_bytes: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOffer:
+    """What a node can still take. slots: (service, free request slots of its ready replicas).
+
+    load: share of the node's CPU held by in-flight requests, 0 and up.
+    rtt_s: measured delay from this edge to the node.
+    """
+
+    node: str
+    cpu_millis: int
+    memory_bytes: int
+    slots: tuple[tuple[str, int], ...]
+    load: float
+    rtt_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSnapshot:
+    """All that a traffic policy may look at. Demands come in priority order, oldest first."""
+
+    demands: tuple[Demand, ...]
+    offers: tuple[NodeOffer, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Send `count` of the service's oldest queued requests to the node.
+
+    score: the policy's own, lower is better; runner_up: (node, score) or ("", 0.0).
+    rejected: (node, why) of the candidates that were filtered out.
+    """
+
+    service: str
+    node: str
+    count: int
+    score: float = 0.0
+    runner_up: tuple[str, float] = ("", 0.0)
+    rejected: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPlan:
+    """Routes in the order in which they are to be dispatched; what is not routed stays queued."""
+
+    routes: tuple[Route, ...]
+
+
+class TrafficPolicy(Protocol):
+    """Routes queued LC requests to nodes. Pure: same snapshot, same plan."""
+
+    name: str
+
+    def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
+        """A plan that never exceeds an offer's CPU, memory or slots, nor a demand's count."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTask:
+    """One task that waits for a node."""
+
+    job_id: str
+    task_index: int
+    cpu_millis: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """Tasks that are placed together or not at all."""
+
+    job_id: str
+    priority: int
+    tasks: tuple[BatchTask, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOffer:
+    """What a node of some site can still give to BE."""
+
+    edge: str
+    node: str
+    cpu_millis: int
+    memory_bytes: int
+    be_tasks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSnapshot:
+    """All that a batch policy may look at. Gangs come in the order in which they queue."""
+
+    gangs: tuple[Gang, ...]
+    offers: tuple[BatchOffer, ...]
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """One task to one node, with what decided it."""
+
+    job_id: str
+    task_index: int
+    edge: str
+    node: str
+    score: float = 0.0
+    runner_up: tuple[str, float] = ("", 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A gang that stays queued, and why: shown to its owner."""
+
+    job_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchPlan:
+    """Whole gangs only: every task of a job appears in placements, or the job in unplaced."""
+
+    placements: tuple[Placement, ...]
+    unplaced: tuple[Unplaced, ...] = ()
+
+
+class BatchPolicy(Protocol):
+    """Places waiting gangs on nodes of all sites. Pure: same snapshot, same plan."""
+
+    name: str
+
+    def place(self, snapshot: BatchSnapshot) -> BatchPlan:
+        """A plan that never exceeds an offer's CPU or memory."""
+        ...

@@ -1,0 +1,48 @@
+"""A process as a Runtime is asked to run it, and as it reports it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One process tree. key: unique for ever ([A-Za-z0-9._-], 128 at most); a repeat runs nothing.
+
+    group: cgroup name relative to the node's root, "" where there are no cgroups.
+    port: None for no port, 0 for a free one, else that one; "{port}" in argv and env values is
+    replaced and PORT set.
+    best_effort: raises oom_score_adj to 1000 and lowers the priority where cgroups cannot.
+    meta: small strings kept with the record, so that a restarted worker knows what it adopted.
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    group: str
+    port: int | None
+    best_effort: bool
+    meta: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessRecord:
+    """What the runtime knows of a process. Times are unix seconds; ended_at is 0 while it runs.
+
+    lost: it ended while nobody could see its exit code.
+    """
+
+    key: str
+    pid: int
+    started_at: float
+    meta: tuple[tuple[str, str], ...] = ()
+    ended_at: float = 0.0
+    exit_code: int | None = None
+    signal: int = 0
+    cpu_s: float = 0.0
+    lost: bool = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.ended_at > 0

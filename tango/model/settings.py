@@ -1,0 +1,79 @@
+"""What the configuration file of each daemon says, validated and frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_MAX_BODY_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where a daemon listens. Beyond loopback needs mutual TLS, which is not there yet: refused.
+
+    metrics: "host:port" of the Prometheus endpoint, "" for none.
+    token_file: a 0600 file; every call must carry its content.
+    """
+
+    listen: str
+    token_file: str
+    state_dir: str
+    metrics: str = ""
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class CentralSettings:
+    """[central]: the master of BE jobs."""
+
+    server: ServerSettings
+    batch_policy: str = "most-free"
+    max_jobs_waiting: int = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSettings:
+    """[edge]: the master of one site. central: "host:port", "" for a site that stays alone.
+
+    tick_ms: longest wait of a queued request for the next traffic solve.
+    node_dead_after_s: silence after which a node counts as dead.
+    """
+
+    server: ServerSettings
+    name: str
+    central: str = ""
+    traffic_policy: str = "least-loaded"
+    tick_ms: float = 5.0
+    node_dead_after_s: float = 3.0
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_queue: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """[worker]: the agent of one node.
+
+    cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
+    cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
+    cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
+    run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
+    quota_period_ms: CFS period of quotas that follow requests.
+    """
+
+    server: ServerSettings
+    node: str
+    edge: str
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    cgroup_root: str = "tango"
+    cpu_weight: int = 100
+    cpuset: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    run_as: str = ""
+    allow_root: bool = False
+    control_interval_ms: float = 100.0
+    listing_interval_ms: float = 1000.0
+    quota_period_ms: float = 10.0
+    log_max_bytes: int = 8 * 2**20
+    log_files: int = 3
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES

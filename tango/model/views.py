@@ -1,0 +1,67 @@
+"""What listings show: services with their replicas, edges with their nodes, counts of jobs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tango.model.cluster import NodeView
+from tango.model.service import ReplicaStatus, ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """Since the edge started; sent - (the four others) are still on their way."""
+
+    sent: int = 0
+    completed: int = 0
+    late: int = 0
+    rejected: int = 0
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaView:
+    """A replica and where it is; node is "" while there is no room for it."""
+
+    status: ReplicaStatus
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceView:
+    """A service with what runs of it at one site; `reason` says why it is short of replicas."""
+
+    spec: ServiceSpec
+    generation: int
+    edge: str
+    replicas: tuple[ReplicaView, ...]
+    ready: int
+    queued: int
+    in_flight: int
+    counts: RequestCounts
+    service_time_ms: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeView:
+    """A site as the central master sees it."""
+
+    edge: str
+    address: str
+    connected: bool
+    version: str
+    nodes: tuple[NodeView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """Over all jobs in the store."""
+
+    pending: int = 0
+    scheduled: int = 0
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    cpu_s: float = 0.0
