@@ -1,0 +1,1 @@
+"""Payload of the demo: real programs, each a process, on the standard library alone."""
