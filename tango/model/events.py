@@ -175,11 +175,12 @@ class CancelJob:
 
 @dataclass(frozen=True, slots=True)
 class EdgeUp:
-    """An edge's stream said Hello and its full state."""
+    """An edge's stream said Hello and its full state. wall: unix seconds at arrival."""
 
     session: int
     hello: EdgeHello
     state: EdgeState
+    wall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,10 @@ class TaskRecord:
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """A job as the central master stores it; tasks are in the order of spec.tasks."""
+    """A job as the central master stores it; tasks are in the order of spec.tasks.
+
+    cancel_requested: a user's cancel is stored; the job ends CANCELLED once nothing of it runs.
+    """
 
     job_id: str
     submission_id: str
@@ -119,6 +122,7 @@ class JobRecord:
     ended_at: float = 0.0
     reason: str = ""
     version: int = 0
+    cancel_requested: bool = False
 
 
 def attempt_id(job_id: str, task_index: int, attempt: int) -> str:
