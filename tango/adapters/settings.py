@@ -1,0 +1,268 @@
+"""Configuration of the daemons: TOML files to the frozen settings of tango.model.settings."""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import os
+import pwd
+import re
+from pathlib import Path
+
+from tango.adapters.documents import Section
+from tango.adapters.toml_documents import load_toml
+from tango.model.errors import InvalidField
+from tango.model.names import check_name
+from tango.model.settings import (
+    CentralSettings,
+    EdgeSettings,
+    ServerSettings,
+    WorkerSettings,
+)
+
+_HOST_PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>\d+)")
+_CGROUP_ROOT = re.compile(r"(?:(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/(?!$)|$))*")
+_CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
+_POLICY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
+_MAX_PATH = 4096
+
+_SERVER = ServerSettings("127.0.0.1:0", "token", "state")
+_CENTRAL = CentralSettings(_SERVER)
+_EDGE = EdgeSettings(_SERVER, "edge")
+_WORKER = WorkerSettings(_SERVER, "node", "127.0.0.1:0")
+
+
+class LogLevel(enum.Enum):
+    """How much a daemon logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def load_central(path: Path | str) -> CentralSettings:
+    """[server] and [central] of a file. Raises InvalidField with field, file and line."""
+    document = load_toml(Path(path))
+    server = _server(document, Path(path))
+    section = document.section("central")
+    settings = CentralSettings(
+        server=server,
+        batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
+        max_jobs_waiting=section.integer(
+            "max_jobs_waiting", _CENTRAL.max_jobs_waiting, low=1, high=10_000_000
+        ),
+    )
+    document.finish()
+    return settings
+
+
+def load_edge(path: Path | str) -> EdgeSettings:
+    """[server] and [edge] of a file. Raises InvalidField with field, file and line."""
+    document = load_toml(Path(path))
+    server = _server(document, Path(path))
+    section = document.section("edge", required=True)
+    settings = EdgeSettings(
+        server=server,
+        name=_name(section, "name"),
+        central=_peer(section, "central", optional=True),
+        traffic_policy=_policy(section, "traffic_policy", _EDGE.traffic_policy),
+        tick_ms=section.number("tick_ms", _EDGE.tick_ms, low=0.1, high=1000),
+        node_dead_after_s=section.number(
+            "node_dead_after_s", _EDGE.node_dead_after_s, low=0.2, high=3600
+        ),
+        max_body_bytes=_body(section, _EDGE.max_body_bytes),
+        max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
+    )
+    document.finish()
+    return settings
+
+
+def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
+    """[server] and [worker] of a file. Raises InvalidField with field, file and line.
+
+    uid: whose rights the worker will have, its own effective ones where None.
+    """
+    document = load_toml(Path(path))
+    server = _server(document, Path(path))
+    section = document.section("worker", required=True)
+    settings = WorkerSettings(
+        server=server,
+        node=_name(section, "node"),
+        edge=_peer(section, "edge"),
+        cpu_millis=section.cpu("cpu", _WORKER.cpu_millis),
+        memory_bytes=section.memory("memory", _WORKER.memory_bytes),
+        cgroup_root=_matching(
+            section, "cgroup_root", _WORKER.cgroup_root, _CGROUP_ROOT, "a path like 'tango/node-1'"
+        ),
+        cpu_weight=section.integer("cpu_weight", _WORKER.cpu_weight, low=1, high=10_000),
+        cpuset=_matching(
+            section, "cpuset", _WORKER.cpuset, _CPUSET, "a list of cores like '0-1,3'"
+        ),
+        labels=_labels(section),
+        run_as=section.string("run_as", _WORKER.run_as),
+        allow_root=section.boolean("allow_root", _WORKER.allow_root),
+        control_interval_ms=section.number(
+            "control_interval_ms", _WORKER.control_interval_ms, low=10, high=60_000
+        ),
+        listing_interval_ms=section.number(
+            "listing_interval_ms", _WORKER.listing_interval_ms, low=100, high=60_000
+        ),
+        # The kernel's own bounds of a CFS period.
+        quota_period_ms=section.number(
+            "quota_period_ms", _WORKER.quota_period_ms, low=1, high=1000
+        ),
+        log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
+        log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
+        max_body_bytes=_body(section, _WORKER.max_body_bytes),
+    )
+    document.finish()
+    try:
+        check_run_as(settings.run_as, settings.allow_root, os.geteuid() if uid is None else uid)
+    except InvalidField as error:
+        raise error.at(section.where("run_as")) from None
+    return settings
+
+
+def check_run_as(run_as: str, allow_root: bool, uid: int) -> None:
+    """Refuse payload as root unless it is allowed, and a user that this uid cannot become.
+
+    Raises InvalidField("worker.run_as").
+    """
+    field = "worker.run_as"
+    if not run_as:
+        if uid == 0 and not allow_root:
+            raise InvalidField(
+                field,
+                "is empty, so that replicas and tasks would run as root",
+                "name an unprivileged user, or set allow_root = true",
+            )
+        return
+    try:
+        user = pwd.getpwnam(run_as)
+    except (KeyError, ValueError):
+        raise InvalidField(
+            field, f"there is no user {run_as!r}", "create it, or name one"
+        ) from None
+    if user.pw_uid == 0 and not allow_root:
+        problem = f"{run_as!r} is root"
+        raise InvalidField(field, problem, "name an unprivileged user, or set allow_root = true")
+    if uid not in (0, user.pw_uid):
+        problem = f"only root can start processes as {run_as!r}, the worker runs as uid {uid}"
+        raise InvalidField(field, problem, "leave it empty, or run the worker as root")
+
+
+def split_host_port(text: str) -> tuple[str, int]:
+    """("127.0.0.1", 50051) from "127.0.0.1:50051", IPv6 in brackets; ValueError with the reason."""
+    match = _HOST_PORT.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    if len(match["port"]) > 5 or int(match["port"]) > 65535:
+        raise ValueError(f"{match['port'][:20]} is not a port (0 to 65535)")
+    host = match["six"] or match["host"]
+    if match["six"]:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(f"{host!r} is not an IPv6 address") from None
+    return host, int(match["port"])
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine only: "localhost" or a loopback address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _server(document: Section, path: Path) -> ServerSettings:
+    section = document.section("server", required=True)
+    base = path.absolute().parent
+    metrics = _listen(section, "metrics") if section.string("metrics", "") else ""
+    return ServerSettings(
+        listen=_listen(section, "listen"),
+        token_file=_path(section, "token_file", base),
+        state_dir=_path(section, "state_dir", base),
+        metrics=metrics,
+        log_level=section.choice("log_level", LogLevel, LogLevel(_SERVER.log_level)).value,
+    )
+
+
+def _listen(section: Section, key: str) -> str:
+    return _loopback(section, key, "listens beyond loopback")
+
+
+def _peer(section: Section, key: str, *, optional: bool = False) -> str:
+    if optional and not section.string(key, ""):
+        return ""
+    # The token would cross the network in the clear.
+    address = _loopback(section, key, "is beyond loopback")
+    if split_host_port(address)[1] == 0:
+        raise section.error(key, "port 0 is nothing to dial", "write the port that it listens on")
+    return address
+
+
+def _loopback(section: Section, key: str, problem: str) -> str:
+    address = section.string(key)
+    try:
+        host, _ = split_host_port(address)
+    except ValueError as error:
+        raise section.error(key, str(error), 'write "127.0.0.1:50051"') from None
+    if not is_loopback(host):
+        fix = "that needs mutual TLS, which is not there yet; use 127.0.0.1, [::1] or localhost"
+        raise section.error(key, f"{host} {problem}", fix)
+    return address
+
+
+def _path(section: Section, key: str, base: Path) -> str:
+    """An absolute path; a relative one is relative to the configuration file."""
+    text = section.string(key)
+    if not text or "\0" in text or len(text) > _MAX_PATH:
+        raise section.error(key, "is not a path", "write a path, absolute or relative to this file")
+    try:
+        return os.path.normpath(base / Path(text).expanduser())
+    except RuntimeError:  # "~nobody-of-that-name"
+        raise section.error(key, "is not a path", "name a home directory that exists") from None
+
+
+def _name(section: Section, key: str) -> str:
+    try:
+        return check_name(section.string(key), section.field(key))
+    except InvalidField as error:
+        raise error if error.where else error.at(section.where(key)) from None
+
+
+def _policy(section: Section, key: str, default: str) -> str:
+    name = section.string(key, default)
+    if not _POLICY.fullmatch(name):
+        raise section.error(key, f"{name!r} is not the name of a policy", f"write {default!r}")
+    return name
+
+
+def _matching(section: Section, key: str, default: str, form: re.Pattern[str], what: str) -> str:
+    text = section.string(key, default)
+    if text and not form.fullmatch(text):
+        raise section.error(key, f"{text!r} is not valid", f"write {what}, or '' for none")
+    return text
+
+
+def _labels(section: Section) -> tuple[tuple[str, str], ...]:
+    labels = section.string_map("labels")
+    for name, value in labels:
+        if not _LABEL.fullmatch(name) or (value and not _LABEL.fullmatch(value)):
+            fix = "use 1 to 63 letters, digits and '._/-' between them"
+            raise section.error(f"labels.{name}", f"{name!r} = {value!r} is not a label", fix)
+    return tuple(sorted(labels))
+
+
+def _body(section: Section, default: int) -> int:
+    return _bounded_memory(section, "max_body", default, 1024, 64 * 2**20)
+
+
+def _bounded_memory(section: Section, key: str, default: int, low: int, high: int) -> int:
+    size = section.memory(key, default)
+    if not low <= size <= high:
+        raise section.error(key, f"{size} bytes is out of range", f"use {low} to {high} bytes")
+    return size

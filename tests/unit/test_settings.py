@@ -1,0 +1,182 @@
+"""Daemon configuration: the shipped files load, every wrong value is named with file and line."""
+
+from __future__ import annotations
+
+import pwd
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tango.adapters.manifests import load_manifests
+from tango.adapters.settings import (
+    check_run_as,
+    is_loopback,
+    load_central,
+    load_edge,
+    load_worker,
+    split_host_port,
+)
+from tango.model.errors import InvalidField
+from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+SERVER = '[server]\nlisten = "127.0.0.1:1"\ntoken_file = "t"\nstate_dir = "s"\n'
+EDGE = SERVER + '[edge]\nname = "e"\n'
+WORKER = SERVER + '[worker]\nnode = "n"\nedge = "127.0.0.1:1"\n'
+
+Loader = Callable[[Path], object]
+
+
+def worker(path: Path) -> WorkerSettings:
+    return load_worker(path, uid=1000)
+
+
+def test_every_shipped_file_loads() -> None:
+    loaders: dict[str, Loader] = {
+        "central.toml": load_central,
+        "edge.toml": load_edge,
+        "worker.toml": lambda path: load_worker(path, uid=0),
+        "service.yaml": load_manifests,
+        "job.yaml": load_manifests,
+    }
+    assert {path.name for path in CONFIGS.iterdir()} == set(loaders)
+    for name, load in loaders.items():
+        assert load(CONFIGS / name)
+
+
+def test_the_shipped_values(tmp_path: Path) -> None:
+    edge = load_edge(CONFIGS / "edge.toml")
+    assert edge == EdgeSettings(edge.server, "edge-a", "127.0.0.1:7400")
+    assert edge.server.state_dir == str(CONFIGS.parent / "out/edge-a")
+    assert load_central(CONFIGS / "central.toml").max_jobs_waiting == 100_000
+    node = load_worker(CONFIGS / "worker.toml", uid=0)
+    assert (node.node, node.labels, node.cpu_millis) == ("node-1", (("zone", "a"),), 0)
+
+
+def test_defaults_are_those_of_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(SERVER)
+    central = load_central(path)
+    assert central == CentralSettings(central.server)
+    path.write_text(WORKER)
+    found = worker(path)
+    assert found == WorkerSettings(found.server, "n", "127.0.0.1:1")
+    assert found.server.token_file == str(tmp_path / "t")
+    assert (found.server.metrics, found.server.log_level) == ("", "info")
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/c.toml").write_text(SERVER.replace('"t"', '"../t"').replace('"s"', '"/abs"'))
+    monkeypatch.chdir(tmp_path)
+    server = load_central("etc/c.toml").server
+    assert (server.token_file, server.state_dir) == (str(tmp_path / "t"), "/abs")
+
+
+@pytest.mark.parametrize(
+    ("load", "text", "expected"),
+    [
+        (load_central, "", "c.toml: server: is missing"),
+        (load_central, "[server]\n", "c.toml:1: server.listen: is missing"),
+        (load_central, SERVER + "lisen = 1", "c.toml:5: server.lisen: is not a known key; did you"),
+        (load_central, SERVER + "[central]\nx = 1", "c.toml:6: central.x: is not a known key"),
+        (load_central, SERVER + "[edge]\nx = 1", "c.toml:5: edge: is not a known key"),
+        (
+            load_central,
+            SERVER.replace("127.0.0.1", "0.0.0.0"),
+            "listens beyond loopback; that need",
+        ),
+        (
+            load_central,
+            SERVER.replace("127.0.0.1", "10.1.2.3"),
+            "c.toml:2: server.listen: 10.1.2.3",
+        ),
+        (load_central, SERVER.replace("127.0.0.1", "[::]"), "listens beyond loopback"),
+        (load_central, SERVER.replace(":1", ""), "'127.0.0.1' is not HOST:PORT"),
+        (load_central, SERVER.replace(":1", ":99999"), "99999 is not a port"),
+        (load_central, SERVER.replace("127.0.0.1:1", "[::x]:1"), "is not HOST:PORT"),
+        (load_central, SERVER + 'metrics = "0.0.0.0:9"', "c.toml:5: server.metrics: 0.0.0.0"),
+        (load_central, SERVER + 'log_level = "loud"', "is not one of debug, info, warning, error"),
+        (load_central, SERVER.replace('"t"', '""'), "c.toml:3: server.token_file: is not a path"),
+        (
+            load_central,
+            SERVER.replace('"s"', '"~nobody-at-all/x"'),
+            "server.state_dir: is not a pa",
+        ),
+        (load_central, SERVER + "[central]\nmax_jobs_waiting = 0", "0 is out of range"),
+        (load_central, SERVER + '[central]\nbatch_policy = "a b"', "is not the name of a policy"),
+        (load_edge, SERVER, "edge: is missing"),
+        (load_edge, SERVER + '[edge]\nname = "E"', "c.toml:6: edge.name: 'E' is not a valid name"),
+        (load_edge, SERVER + "[edge]\nname = 1", "c.toml:6: edge.name: is the number 1, not a te"),
+        (load_edge, EDGE + 'central = "10.0.0.1:1"', "10.0.0.1 is beyond loopback; that needs"),
+        (load_edge, EDGE + 'central = "localhost:0"', "port 0 is nothing to dial"),
+        (load_edge, EDGE + "tick_ms = 0", "c.toml:7: edge.tick_ms: 0 is out of range"),
+        (load_edge, EDGE + 'max_body = "1Gi"', "edge.max_body: 1073741824 bytes is out of range"),
+        (worker, SERVER + '[worker]\nnode = "n"', "worker.edge: is missing"),
+        (worker, WORKER + 'cpu = "lots"', "c.toml:8: worker.cpu: 'lots' is not a CPU quantity"),
+        (worker, WORKER + 'cgroup_root = "../x"', "worker.cgroup_root: '../x' is not valid"),
+        (worker, WORKER + 'cgroup_root = "/x"', "worker.cgroup_root: '/x' is not valid"),
+        (worker, WORKER + 'cgroup_root = "x/"', "worker.cgroup_root: 'x/' is not valid"),
+        (worker, WORKER + 'cpuset = "0-"', "worker.cpuset: '0-' is not valid"),
+        (worker, WORKER + "cpu_weight = 0", "0 is out of range; use 1 to 10000"),
+        (worker, WORKER + "quota_period_ms = 0.5", "0.5 is out of range; use 1 to 1000"),
+        (worker, WORKER + 'log_max = "1k"', "worker.log_max: 1000 bytes is out of range"),
+        (worker, WORKER + '[worker.labels]\n"a b" = "c"', "c.toml:9: worker.labels.a b: "),
+        (worker, WORKER + 'run_as = "no-such-user-x"', "c.toml:8: worker.run_as: there is no user"),
+        (worker, WORKER + 'run_as = "nobody"', "only root can start processes as 'nobody'"),
+        (worker, WORKER + "allow_rot = true", "c.toml:8: worker.allow_rot: is not a known key; di"),
+    ],
+)
+def test_every_wrong_value_has_its_place(
+    tmp_path: Path, load: Loader, text: str, expected: str
+) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidField) as caught:
+        load(path)
+    assert expected in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("root", ["", "tango", "tango/node-1", "a.b_c/d"])
+def test_cgroup_roots(tmp_path: Path, root: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(WORKER + f'cgroup_root = "{root}"\n')
+    assert worker(path).cgroup_root == root
+
+
+def test_root_payload_takes_permission(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(WORKER)
+    with pytest.raises(InvalidField, match=r"c\.toml:5: worker\.run_as: is empty, so that"):
+        load_worker(path, uid=0)
+    path.write_text(WORKER + "allow_root = true\n")
+    assert load_worker(path, uid=0).allow_root
+    path.write_text(WORKER + 'run_as = "root"\n')
+    with pytest.raises(InvalidField, match=r"c\.toml:8: worker\.run_as: 'root' is root"):
+        load_worker(path, uid=0)
+
+
+def test_run_as() -> None:
+    nobody = pwd.getpwnam("nobody").pw_uid
+    check_run_as("", False, 1000)
+    check_run_as("", True, 0)
+    check_run_as("nobody", False, 0)
+    check_run_as("nobody", False, nobody)
+    check_run_as("root", True, 0)
+    with pytest.raises(InvalidField):
+        check_run_as("", False, 0)
+    with pytest.raises(InvalidField):
+        check_run_as("nobody", True, nobody + 1)
+
+
+def test_host_port() -> None:
+    assert split_host_port("[::1]:80") == ("::1", 80)
+    assert split_host_port("localhost:0") == ("localhost", 0)
+    assert is_loopback("127.9.9.9")
+    assert is_loopback("::1")
+    assert not is_loopback("example.org")
+    for text in ("", ":80", "host", "host:", "a b:1", "http://x:1", "::1:80", "h:1 "):
+        with pytest.raises(ValueError):
+            split_host_port(text)
