@@ -184,9 +184,10 @@ def test_histogram_beyond_its_range_stays_within_what_it_saw() -> None:
     histogram = LatencyHistogram()
     for value in (0.0, 1e-9, 1e12, 2e12):
         histogram.add(value)
-    assert histogram.percentiles(25, 100) == [0.001 * 0.995, 2e12] or (
-        histogram.percentiles(25)[0] <= 0.001 and histogram.max_ms == 2e12
-    )
+    low, high, largest = histogram.percentiles(25, 75, 100)
+    assert low <= 0.001
+    assert 1e7 < high <= 2e12
+    assert largest == 2e12
 
 
 def test_percentiles_of_nothing() -> None:
