@@ -1,3 +1,27 @@
 """Tango: latency-critical services and best-effort jobs, side by side on edge sites."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tango.sdk.client import CallFailed, Client
+    from tango.sdk.sync_client import SyncClient
+
 __version__ = "0.1.0"
+__all__ = ["CallFailed", "Client", "SyncClient", "__version__"]
+
+_PLACES = {
+    "CallFailed": "tango.sdk.client",
+    "Client": "tango.sdk.client",
+    "SyncClient": "tango.sdk.sync_client",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The SDK is loaded when it is asked for: a worker imports tango too, and stays small.
+    if name in _PLACES:
+        from importlib import import_module
+
+        return getattr(import_module(_PLACES[name]), name)
+    raise AttributeError(f"module 'tango' has no attribute {name!r}")

@@ -1,1 +1,1 @@
-"""cli"""
+"""The `tango` command: thin faces over the SDK and the daemons."""

@@ -1,1 +1,1 @@
-"""daemons"""
+"""The three daemons: wiring between controllers, wire and adapters, and nothing else."""

@@ -1,1 +1,1 @@
-"""sdk"""
+"""The Python SDK: `from tango import Client`."""

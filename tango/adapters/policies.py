@@ -1,0 +1,32 @@
+"""Finds policies by name through entry points, so that a third party adds one from outside."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import cast
+
+from tango.model.errors import InvalidField
+from tango.model.plan import BatchPolicy, TrafficPolicy
+
+
+def traffic_policy(name: str) -> TrafficPolicy:
+    """The LC policy registered under `tango.traffic`. Raises InvalidField with those there are."""
+    return cast(TrafficPolicy, _load("tango.traffic", name, "edge.traffic_policy"))
+
+
+def batch_policy(name: str) -> BatchPolicy:
+    """The BE policy registered under `tango.batch`. Raises InvalidField with those there are."""
+    return cast(BatchPolicy, _load("tango.batch", name, "central.batch_policy"))
+
+
+def policy_names(group: str) -> tuple[str, ...]:
+    """All names registered in a group, sorted."""
+    return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+
+
+def _load(group: str, name: str, field: str) -> object:
+    found = tuple(entry_points(group=group, name=name))
+    if not found:
+        known = ", ".join(policy_names(group)) or "none is installed"
+        raise InvalidField(field, f"no policy is named {name!r}", f"use one of: {known}")
+    return found[0].load()()

@@ -1,0 +1,74 @@
+"""`tango up` and `tango down`: an embedded cluster on this machine."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import click
+
+from tango.cli.options import state_option
+from tango.model.units import format_cpu, format_memory, parse_cpu
+from tango.sdk.cluster_file import default_state_dir
+from tango.sdk.embedded import EmbeddedCluster
+from tango.sdk.embedded_plan import EmbeddedPlan
+
+
+@click.command()
+@state_option
+@click.option("--sites", default=2, show_default=True, help="Edge sites.")
+@click.option("--workers", default=1, show_default=True, help="Nodes at each site.")
+@click.option(
+    "--reserve", default="700m", show_default=True,
+    help="CPU kept for daemons and clients; nodes share the rest.",
+)  # fmt: skip
+@click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
+def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool) -> int:
+    """Start a whole cluster on this machine: central, edges and workers, each a process."""
+    cluster = EmbeddedCluster(state or default_state_dir())
+    plan = cluster.start(
+        sites=sites, workers_per_site=workers, reserve_millis=parse_cpu(reserve, "--reserve")
+    )
+    for line in describe_plan(plan):
+        click.echo(line)
+    click.echo(f"state: {cluster.state_dir}")
+    if detach:
+        return 0
+    click.echo("Ctrl-C stops it and cleans up")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        while not stop.wait(0.5):
+            gone = cluster.gone()
+            if gone:
+                click.echo(f"tango: {gone}; stopping the rest", err=True)
+                return 1
+    finally:
+        cluster.stop()
+    return 0
+
+
+def describe_plan(plan: EmbeddedPlan) -> list[str]:
+    """What was started, a line each."""
+    lines = [f"central master, {len(plan.sites)} sites, {len(plan.nodes)} nodes by {plan.by}"]
+    lines.extend(
+        f"  {node.site}: node {node.name}, {format_cpu(node.cpu_millis)} CPU, "
+        f"{format_memory(node.memory_bytes)} memory"
+        + (f", cores {node.cpuset}" if node.cpuset else "")
+        for node in plan.nodes
+    )
+    return lines
+
+
+@click.command()
+@state_option
+def down(state: Path | None) -> int:
+    """Stop the cluster of this state directory; nothing of it keeps running."""
+    cluster = EmbeddedCluster(state or default_state_dir())
+    if not cluster.stop():
+        click.echo(f"nothing runs at {cluster.state_dir}", err=True)
+        return 1
+    click.echo(f"stopped {cluster.state_dir}")
+    return 0

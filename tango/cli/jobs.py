@@ -1,0 +1,119 @@
+"""`tango submit`, `watch`, `logs` and `cancel`: best-effort jobs."""
+
+from __future__ import annotations
+
+import contextlib
+
+import click
+
+from tango.cli import tables
+from tango.cli.options import output_option, print_json, with_client
+from tango.cli.services import read_manifests
+from tango.model.errors import InvalidField
+from tango.model.job import JobRecord, JobSpec, JobState, TaskSpec
+from tango.model.units import parse_cpu, parse_memory
+from tango.sdk.client import Client
+
+
+@click.command()
+@click.option("-f", "--file", default="", help='Manifest (YAML) with jobs, "-" for standard input.')
+@click.option("--name", default="job", show_default=True, help="Name of a job given as a command.")
+@click.option("--cpu", default="100m", show_default=True, help="CPU of a job given as a command.")
+@click.option("--memory", default="128Mi", show_default=True, help="Memory, likewise.")
+@click.option("--retries", default=0, show_default=True, help="Further attempts, likewise.")
+@click.option("--wait", is_flag=True, help="Wait for the end; exit 0 only if all succeeded.")
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@output_option
+@with_client
+async def submit(
+    client: Client, file: str, name: str, cpu: str, memory: str, retries: int, wait: bool,
+    argv: tuple[str, ...], output: str,
+) -> int:  # fmt: skip
+    """Submit jobs from a manifest, or one command: `tango submit -- gzip -k big.log`."""
+    if bool(file) == bool(argv):
+        raise InvalidField("submit", "needs either -f FILE or a command", "put the command after --")
+    specs = _specs(file) if file else (_command(name, cpu, memory, retries, argv),)
+    for spec in specs:
+        spec.validate()
+    jobs = [await client.submit(spec) for spec in specs]
+    if wait:
+        jobs = [await client.wait(job.job_id) for job in jobs]
+    if output == "json":
+        print_json(jobs)
+    else:
+        for job in jobs:
+            click.echo(f"job {job.job_id}: {describe(job)}")
+    return int(wait and any(job.state is not JobState.SUCCEEDED for job in jobs))
+
+
+def _specs(file: str) -> tuple[JobSpec, ...]:
+    specs = []
+    for manifest in read_manifests(file):
+        if not isinstance(manifest.spec, JobSpec):
+            raise InvalidField(
+                "kind", "Service", "`tango apply -f` takes services, `submit` jobs", manifest.where
+            )
+        specs.append(manifest.spec)
+    return tuple(specs)
+
+
+def _command(name: str, cpu: str, memory: str, retries: int, argv: tuple[str, ...]) -> JobSpec:
+    task = TaskSpec(
+        name,
+        argv,
+        cpu_millis=parse_cpu(cpu, "--cpu"),
+        memory_bytes=parse_memory(memory, "--memory"),
+    )
+    return JobSpec(name, (task,), retries=retries)
+
+
+def describe(job: JobRecord) -> str:
+    """State and reason on one line."""
+    reason = job.reason or next((task.reason for task in job.tasks if task.reason), "")
+    return job.state.value + (f" ({reason})" if reason else "")
+
+
+@click.command()
+@click.argument("job_id")
+@output_option
+@with_client
+async def watch(client: Client, job_id: str, output: str) -> int:
+    """Follow a job until it has ended; exit 0 only if it succeeded."""
+    state = JobState.PENDING
+    async with contextlib.aclosing(client.watch(job_id)) as jobs:
+        async for job in jobs:
+            state = job.state
+            if output == "json":
+                print_json(job)
+            else:
+                click.echo(f"{job.job_id}: {describe(job)}")
+    return int(state is not JobState.SUCCEEDED)
+
+
+@click.command()
+@click.argument("target")
+@click.option("--task", default="", help="Task of a job.  [default: the first]")
+@click.option("--tail", "tail_bytes", default=65536, show_default=True, help="Last bytes; 0: all.")
+@click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
+@with_client
+async def logs(client: Client, target: str, task: str, tail_bytes: int, follow: bool) -> None:
+    """Print the log of a job, or of a replica by its id."""
+    out = click.get_binary_stream("stdout")
+    chunks = client.logs(target, task=task, tail_bytes=tail_bytes, follow=follow)
+    async with contextlib.aclosing(chunks) as parts:
+        async for chunk in parts:
+            out.write(chunk)
+            out.flush()
+
+
+@click.command()
+@click.argument("job_ids", nargs=-1, required=True)
+@output_option
+@with_client
+async def cancel(client: Client, job_ids: tuple[str, ...], output: str) -> None:
+    """Cancel jobs; those that have ended stay as they are."""
+    jobs = [await client.cancel(job_id) for job_id in job_ids]
+    if output == "json":
+        print_json(jobs)
+    else:
+        tables.show(tables.jobs_table(jobs))

@@ -1,0 +1,45 @@
+"""`tango get nodes|services|jobs|edges`."""
+
+from __future__ import annotations
+
+import click
+
+from tango.cli import tables
+from tango.cli.options import output_option, print_json, with_client
+from tango.model.job import JobState
+from tango.sdk.client import Client
+
+KINDS = ("nodes", "services", "jobs", "edges")
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.option("--limit", default=50, show_default=True, help="At most this many jobs, the newest.")
+@click.option(
+    "--job-state", multiple=True, type=click.Choice([s.value for s in JobState]),
+    help="Only jobs in this state; may be given again.",
+)  # fmt: skip
+@output_option
+@with_client
+async def get(
+    client: Client, kind: str, limit: int, job_state: tuple[str, ...], output: str
+) -> None:
+    """List nodes, services, jobs or edges."""
+    if kind == "nodes":
+        nodes = await client.nodes()
+        print_json(nodes) if output == "json" else tables.show(tables.nodes_table(nodes))
+    elif kind == "services":
+        services = await client.services()
+        print_json(services) if output == "json" else tables.show(tables.services_table(services))
+    elif kind == "edges":
+        edges = await client.edges()
+        print_json(edges) if output == "json" else tables.show(tables.edges_table(edges))
+    else:
+        jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
+        if output == "json":
+            print_json({"jobs": jobs, "counts": counts})
+            return
+        tables.show(tables.jobs_table(jobs))
+        total = sum(getattr(counts, state.value) for state in JobState)
+        if total > len(jobs):
+            click.echo(f"{len(jobs)} of {total} jobs; --limit shows more", err=True)

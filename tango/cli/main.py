@@ -1,0 +1,78 @@
+"""Entry point of `tango`; each command is loaded when it is asked for, so that a worker stays small."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from tango.model.errors import TangoError
+
+# Command name -> module and attribute.
+COMMANDS = {
+    "apply": ("tango.cli.services", "apply"),
+    "bench": ("tango.cli.bench", "bench"),
+    "call": ("tango.cli.services", "call"),
+    "cancel": ("tango.cli.jobs", "cancel"),
+    "central": ("tango.cli.daemons", "central"),
+    "delete": ("tango.cli.services", "delete"),
+    "demo": ("tango.cli.demo", "demo"),
+    "down": ("tango.cli.cluster", "down"),
+    "edge": ("tango.cli.daemons", "edge"),
+    "get": ("tango.cli.listing", "get"),
+    "load": ("tango.cli.load", "load"),
+    "logs": ("tango.cli.jobs", "logs"),
+    "submit": ("tango.cli.jobs", "submit"),
+    "top": ("tango.cli.top", "top"),
+    "up": ("tango.cli.cluster", "up"),
+    "watch": ("tango.cli.jobs", "watch"),
+    "worker": ("tango.cli.daemons", "worker"),
+}
+FAILED = 1
+
+
+class LazyGroup(click.Group):
+    """Knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, for --help."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        command = getattr(import_module(place[0]), place[1])
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tango-edge", prog_name="tango")
+def tango() -> None:
+    """Run latency-critical services and best-effort jobs side by side on edge sites."""
+
+
+def main() -> None:
+    """The console script: errors of ours are one clear line and exit status 1, never a traceback."""
+    try:
+        status = tango(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except TangoError as error:
+        click.echo(f"tango: {error}", err=True)
+        sys.exit(FAILED)
+    except BrokenPipeError:
+        # `tango get jobs | head` is no failure of ours.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Options and plumbing that client commands share: --state, -o json, async to sync."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import enum
+import functools
+import json
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from tango.sdk.client import Client
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def state_option(function: F) -> F:
+    """--state DIR: which cluster."""
+    return click.option(
+        "--state",
+        type=click.Path(file_okay=False, path_type=Path),
+        envvar="TANGO_STATE",
+        help="State directory of the cluster.  [default: ~/.local/state/tango]",
+    )(function)
+
+
+def output_option(function: F) -> F:
+    """-o table|json."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(["table", "json"]),
+        default="table",
+        show_default=True,
+        help="A table for people, JSON for programs.",
+    )(function)
+
+
+def with_client(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Callable[..., int]:
+    """Run an async command with a connected Client as its first argument; takes --state."""
+
+    @state_option
+    @functools.wraps(function)
+    def command(state: Path | None, **arguments: Any) -> int:
+        async def run() -> int | None:
+            async with Client(state) as client:
+                return await function(client, **arguments)
+
+        return asyncio.run(run()) or 0
+
+    return command
+
+
+def as_plain(value: object) -> object:
+    """Dataclasses, enums and tuples as what JSON knows; names and units stay as in the model."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+        }
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", errors="replace")
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    return value
+
+
+def print_json(value: object) -> None:
+    """Indented JSON on stdout."""
+    click.echo(json.dumps(as_plain(value), indent=2))

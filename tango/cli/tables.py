@@ -1,0 +1,138 @@
+"""Tables for people: one function for each kind of thing that is listed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tango.model.cluster import NodeView
+from tango.model.job import JobRecord
+from tango.model.units import format_cpu, format_memory
+from tango.model.views import EdgeView, ServiceView
+from tango.sdk.client import not_ready_reason
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Left-aligned columns without lines, as kubectl and docker print them."""
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show(made: Table) -> None:
+    """Print; a pipe gets the full width so that nothing is cut."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(made)
+
+
+def nodes_table(nodes: Sequence[NodeView]) -> Table:
+    """`tango get nodes`"""
+    rows = []
+    for node in nodes:
+        report = node.report
+        rows.append(
+            (
+                node.node,
+                node.edge,
+                "ready" if node.ready else "not ready",
+                format_cpu(node.capacity.cpu_millis),
+                f"{report.lc.cpu_millis}m" if report else "-",
+                f"{report.be.cpu_millis}m" if report else "-",
+                format_memory(node.capacity.memory_bytes),
+                format_memory(report.lc.memory_bytes) if report else "-",
+                format_memory(report.be.memory_bytes) if report else "-",
+                str(node.replicas),
+                str(node.be_tasks),
+                node.enforcement.value
+                + (f" ({len(report.mismatches)} differ)" if report and report.mismatches else ""),
+            )
+        )
+    headings = (
+        "NODE", "SITE", "STATUS", "CPU", "LC CPU", "BE CPU", "MEMORY", "LC MEM", "BE MEM",
+        "REPLICAS", "TASKS", "ENFORCEMENT",
+    )  # fmt: skip
+    return table(headings, rows)
+
+
+def services_table(services: Sequence[ServiceView]) -> Table:
+    """`tango get services`"""
+    rows = []
+    for view in services:
+        counts = view.counts
+        short = view.ready < view.spec.replicas
+        rows.append(
+            (
+                view.spec.name,
+                view.edge,
+                f"{view.ready}/{view.spec.replicas}",
+                f"{view.spec.deadline_s * 1000:g} ms",
+                str(view.queued),
+                str(view.in_flight),
+                str(counts.sent),
+                str(counts.completed),
+                str(counts.late),
+                str(counts.rejected),
+                str(counts.failed),
+                not_ready_reason(view) if short else "",
+            )
+        )
+    headings = (
+        "SERVICE", "SITE", "READY", "DEADLINE", "QUEUED", "IN FLIGHT", "SENT", "IN TIME", "LATE",
+        "REJECTED", "FAILED", "REASON",
+    )  # fmt: skip
+    return table(headings, rows)
+
+
+def jobs_table(jobs: Sequence[JobRecord]) -> Table:
+    """`tango get jobs`"""
+    now = time.time()
+    rows = []
+    for job in jobs:
+        nodes = ",".join(dict.fromkeys(task.node for task in job.tasks if task.node))
+        codes = ",".join(str(t.exit_code) for t in job.tasks if t.exit_code is not None)
+        rows.append(
+            (
+                job.job_id,
+                job.state.value,
+                str(len(job.tasks)),
+                nodes or "-",
+                codes or "-",
+                _age(now - job.submitted_at),
+                _age((job.ended_at or now) - job.started_at) if job.started_at else "-",
+                f"{sum(task.cpu_s for task in job.tasks):.1f} s",
+                job.reason or next((t.reason for t in job.tasks if t.reason), ""),
+            )
+        )
+    headings = ("JOB", "STATE", "TASKS", "NODE", "EXIT", "AGE", "RAN", "CPU", "REASON")
+    return table(headings, rows)
+
+
+def edges_table(edges: Sequence[EdgeView]) -> Table:
+    """`tango get edges`"""
+    rows = [
+        (
+            edge.edge,
+            edge.address,
+            "connected" if edge.connected else "not connected",
+            f"{sum(node.ready for node in edge.nodes)}/{len(edge.nodes)}",
+            edge.version,
+        )
+        for edge in edges
+    ]
+    return table(("SITE", "ADDRESS", "STATUS", "NODES", "VERSION"), rows)
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0):.0f}s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f}m"
+    return f"{seconds / 3600:.0f}h"

@@ -1,0 +1,1 @@
+"""The central master: keeps the jobs, places BE work over all sites."""

@@ -1,0 +1,234 @@
+"""The central master's shell: carries out the controller's commands, answers its servicer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import cast
+
+from tango.controllers.central.controller import CentralController
+from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.lifecycle import log_event
+from tango.daemons.logs_relay import LogRelay
+from tango.daemons.shell import Shell
+from tango.model import commands as cmd
+from tango.model import events as ev
+from tango.model import messages as msg
+from tango.model.errors import NotFound, Refused, Unavailable
+from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
+from tango.model.plan import BatchPolicy, BatchSnapshot
+from tango.model.settings import CentralSettings
+from tango.model.views import EdgeView, JobCounts
+from tango.ports import Store, StoreFailed
+from tango.wire.backends import EdgeSession
+from tango.wire.stream_session import SessionBroken
+
+HELLO_TIMEOUT_S = 5.0
+
+
+class CentralDaemon:
+    """CentralBackend over a CentralController; all of it on one event loop."""
+
+    def __init__(
+        self,
+        settings: CentralSettings,
+        controller: CentralController,
+        policy: BatchPolicy,
+        store: Store,
+        group: asyncio.TaskGroup,
+        incarnation: int,
+        metrics: CentralMetrics,
+    ) -> None:
+        self.incarnation = incarnation
+        self._settings = settings
+        self._controller = controller
+        self._policy = policy
+        self._store = store
+        self._group = group
+        self._metrics = metrics
+        self.shell: Shell[ev.CentralEvent, cmd.CentralCommand] = Shell(controller, self._perform)
+        self._ids = itertools.count(1)
+        self._operations: dict[int, asyncio.Future[object]] = {}
+        self._edges: dict[int, EdgeSession] = {}
+        self._names: dict[str, int] = {}
+        self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._logs = LogRelay(f"central-{incarnation}")
+        self._stopping = asyncio.Event()
+
+    # ---- commands
+
+    def _perform(self, command: cmd.CentralCommand) -> None:
+        match command:
+            case cmd.Persist():
+                self._group.create_task(self._persist(command), name="persist")
+            case cmd.Answer(op_id, result, error):
+                future = self._operations.pop(op_id, None)
+                if future is not None and not future.done():
+                    future.set_exception(error) if error else future.set_result(result)
+            case cmd.SendEdge(session, message):
+                link = self._edges.get(session)
+                if link is not None:
+                    link.send(message)
+            case cmd.JobChanged(job):
+                self._metrics.changed(job)
+                event = self._changed.pop(job.job_id, None)
+                if event is not None:
+                    event.set()
+            case cmd.Solve(solve_id, snapshot):
+                self._solve(solve_id, cast("BatchSnapshot", snapshot))
+            case cmd.CloseEdge(session, reason):
+                link = self._edges.get(session)
+                if link is not None:
+                    link.close(reason)
+            case cmd.Note(level, event_name, fields):
+                log_event(level, event_name, **dict(fields))
+
+    def _solve(self, solve_id: int, snapshot: BatchSnapshot) -> None:
+        begun = self.shell.now()
+        try:
+            plan = self._policy.place(snapshot)
+        except Exception as error:  # noqa: BLE001 - a policy may be a third party's
+            log_event("error", "policy failed", policy=self._policy.name, error=repr(error))
+            self.shell.post(ev.SolveFailed(solve_id, repr(error)))
+            return
+        cost_s = self.shell.now() - begun
+        self._metrics.solved(cost_s)
+        self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time()))
+
+    async def _persist(self, command: cmd.Persist) -> None:
+        try:
+            await self._store.commit(command.writes)
+        except StoreFailed as error:
+            self.shell.post(ev.PersistFailed(command.persist_id, str(error)))
+        else:
+            self.shell.post(ev.Persisted(command.persist_id))
+
+    # ---- users
+
+    async def _operation(self, make: Callable[[int], ev.CentralEvent]) -> JobRecord:
+        op_id = next(self._ids)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._operations[op_id] = future
+        try:
+            self.shell.post(make(op_id))
+            return cast("JobRecord", await future)
+        finally:
+            self._operations.pop(op_id, None)
+
+    async def submit_job(self, spec: JobSpec, submission_id: str) -> JobRecord:
+        """Durable when it returns."""
+        job_id = f"{spec.name}-{secrets.token_hex(4)}"
+        submission = submission_id or job_id
+        return await self._operation(
+            lambda op_id: ev.SubmitJob(op_id, job_id, submission, spec, time.time())
+        )
+
+    async def cancel_job(self, job_id: str) -> JobRecord:
+        """The job as it is after the cancel was taken."""
+        return await self._operation(lambda op_id: ev.CancelJob(op_id, job_id, time.time()))
+
+    def job(self, job_id: str) -> JobRecord:
+        """One job."""
+        record = self._controller.job(job_id)
+        if record is None:
+            raise NotFound(f"job {job_id!r} is unknown; `tango get jobs` lists those there are")
+        return record
+
+    def jobs(self, states: tuple[JobState, ...], limit: int) -> tuple[JobRecord, ...]:
+        """The newest of these states, newest last."""
+        return self._controller.jobs(states, limit)
+
+    def job_counts(self) -> JobCounts:
+        """Over all jobs."""
+        return self._controller.counts()
+
+    def edges(self) -> tuple[EdgeView, ...]:
+        """All sites."""
+        return self._controller.edge_views()
+
+    async def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+        """The job now and after each change, until it has ended."""
+        record = self.job(job_id)
+        while True:
+            changed = self._changed[job_id]
+            yield record
+            if record.state.ended:
+                return
+            waits = [asyncio.ensure_future(e.wait()) for e in (changed, self._stopping)]
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self._stopping.is_set():
+                raise Unavailable("the central master is stopping; the job goes on")
+            record = self.job(job_id)
+
+    async def read_job_log(
+        self, job_id: str, task: str, tail_bytes: int, *, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """The log of a task's latest attempt, from its node."""
+        record = _task_of(self.job(job_id), task)
+        if not record.attempt_id or not record.edge:
+            raise NotFound(f"no log of {job_id!r} yet: the task has not been placed")
+        link = self._edges.get(self._names.get(record.edge, 0))
+        if link is None:
+            raise Unavailable(f"site {record.edge!r}, which has the log, is not connected")
+        async with aclosing(
+            self._logs.read(record.attempt_id, tail_bytes, follow=follow, send=link.send)
+        ) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    # ---- edges
+
+    async def edge_session(self, session: EdgeSession) -> None:
+        """Hello, state, then messages until the stream ends."""
+        try:
+            hello = await session.receive(HELLO_TIMEOUT_S)
+            state = await session.receive(HELLO_TIMEOUT_S)
+        except (SessionBroken, TimeoutError) as error:
+            raise Refused(f"an edge must say hello and its state first: {error}") from error
+        if not isinstance(hello, msg.EdgeHello) or not isinstance(state, msg.EdgeState):
+            raise Refused("an edge must say hello and its state first")
+        number = next(self._ids)
+        self._edges[number] = session
+        self._names[hello.edge] = number
+        self.shell.post(ev.EdgeUp(number, hello, state, time.time()))
+        reason = "cut off"
+        try:
+            reason = await session.run(lambda message: self._on_edge(number, message))
+        finally:
+            del self._edges[number]
+            if self._names.get(hello.edge) == number:
+                del self._names[hello.edge]
+            log_event("info", "edge disconnected", edge=hello.edge, reason=reason)
+            if not self._stopping.is_set():
+                self.shell.post(ev.EdgeDown(number, reason))
+
+    def _on_edge(self, number: int, message: msg.FromEdge) -> None:
+        if isinstance(message, msg.LogPart):
+            self._logs.on_part(message)
+        else:
+            self.shell.post(ev.EdgeSaid(number, message, time.time()))
+
+    def stop(self) -> None:
+        """Watches and sessions end."""
+        self._stopping.set()
+        for link in self._edges.values():
+            link.close("the central master is stopping")
+
+
+def _task_of(job: JobRecord, name: str) -> TaskRecord:
+    if not name:
+        return job.tasks[0]
+    for spec, record in zip(job.spec.tasks, job.tasks, strict=True):
+        if spec.name == name:
+            return record
+    names = ", ".join(spec.name for spec in job.spec.tasks)
+    raise NotFound(f"job {job.job_id!r} has no task {name!r}; it has: {names}")

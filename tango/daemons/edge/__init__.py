@@ -1,0 +1,1 @@
+"""The edge master of one site: routes LC requests inside its event loop."""

@@ -1,0 +1,309 @@
+"""The edge master's shell: carries out the controller's commands, answers its gRPC servicer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import cast
+
+from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.metrics import EdgeMetrics
+from tango.daemons.lifecycle import log_event
+from tango.daemons.logs_relay import LogRelay
+from tango.daemons.shell import Shell
+from tango.model import commands as cmd
+from tango.model import events as ev
+from tango.model import messages as msg
+from tango.model.cluster import NodeView
+from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.plan import TrafficPolicy, TrafficSnapshot
+from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.service import ServiceSpec
+from tango.model.settings import EdgeSettings
+from tango.model.views import ServiceView
+from tango.ports import Store, StoreFailed
+from tango.wire.backends import WorkerSession
+from tango.wire.stream_session import SessionBroken
+
+HELLO_TIMEOUT_S = 5.0
+
+
+class EdgeDaemon:
+    """EdgeBackend over an EdgeController; all of it on one event loop."""
+
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        controller: EdgeController,
+        policy: TrafficPolicy,
+        store: Store,
+        group: asyncio.TaskGroup,
+        incarnation: int,
+        metrics: EdgeMetrics,
+    ) -> None:
+        self.incarnation = incarnation
+        self._settings = settings
+        self._controller = controller
+        self._policy = policy
+        self._store = store
+        self._group = group
+        self._metrics = metrics
+        self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(controller, self._perform)
+        self._ids = itertools.count(1)
+        self._operations: dict[int, asyncio.Future[object]] = {}
+        self._waiters: dict[str, Callable[[CallReply], None]] = {}
+        self._parts: dict[str, Callable[[msg.ReplyPart], None]] = {}
+        self._workers: dict[int, WorkerSession] = {}
+        self._nodes: dict[int, str] = {}
+        self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._central: tuple[int, Callable[[msg.FromEdge], bool]] | None = None
+        self._logs = LogRelay(f"{settings.name}-{incarnation}")
+        self._stopping = asyncio.Event()
+
+    # ---- commands
+
+    def _perform(self, command: cmd.EdgeCommand) -> None:
+        match command:
+            case cmd.Reply(reply):
+                self._metrics.ended(reply)
+                waiter = self._waiters.pop(reply.request_id, None)
+                if waiter is not None:
+                    waiter(reply)
+            case cmd.SendWorker(session, message):
+                link = self._workers.get(session)
+                if link is not None:
+                    link.send(message)
+            case cmd.Solve(solve_id, snapshot):
+                self._solve(solve_id, cast("TrafficSnapshot", snapshot))
+            case cmd.SendCentral(session, message):
+                if self._central is not None and self._central[0] == session:
+                    self._central[1](message)
+            case cmd.Persist():
+                self._group.create_task(self._persist(command), name="persist")
+            case cmd.Answer(op_id, result, error):
+                future = self._operations.pop(op_id, None)
+                if future is not None and not future.done():
+                    future.set_exception(error) if error else future.set_result(result)
+            case cmd.CloseWorker(session, reason):
+                link = self._workers.get(session)
+                if link is not None:
+                    link.close(reason)
+            case cmd.ServiceChanged(service):
+                self._changed[service].set()
+                del self._changed[service]
+            case cmd.Note(level, event, fields):
+                log_event(level, event, **dict(fields))
+
+    def _solve(self, solve_id: int, snapshot: TrafficSnapshot) -> None:
+        begun = self.shell.now()
+        try:
+            plan = self._policy.route(snapshot)
+        except Exception as error:  # noqa: BLE001 - a policy may be a third party's
+            log_event("error", "policy failed", policy=self._policy.name, error=repr(error))
+            self.shell.post(ev.SolveFailed(solve_id, repr(error)))
+            return
+        cost_s = self.shell.now() - begun
+        self._metrics.solved(cost_s)
+        self.shell.post(ev.RouteSolved(solve_id, plan, cost_s))
+
+    async def _persist(self, command: cmd.Persist) -> None:
+        try:
+            await self._store.commit(command.writes)
+        except StoreFailed as error:
+            self.shell.post(ev.PersistFailed(command.persist_id, str(error)))
+        else:
+            self.shell.post(ev.Persisted(command.persist_id))
+
+    # ---- users
+
+    async def _operation(self, make: Callable[[int], ev.EdgeEvent]) -> object:
+        op_id = next(self._ids)
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        self._operations[op_id] = future
+        try:
+            self.shell.post(make(op_id))
+            return await future
+        finally:
+            self._operations.pop(op_id, None)
+
+    async def apply_service(self, spec: ServiceSpec, *, dry_run: bool) -> ServiceView:
+        """Declare or change a service."""
+        view = await self._operation(lambda op_id: ev.ApplyService(op_id, spec, dry_run))
+        return cast("ServiceView", view)
+
+    async def delete_service(self, name: str) -> None:
+        """Remove a service."""
+        await self._operation(lambda op_id: ev.DeleteService(op_id, name))
+
+    def service(self, name: str) -> ServiceView:
+        """One service; NotFound names those there are."""
+        view = self._controller.service_view(name)
+        if view is None:
+            known = ", ".join(v.spec.name for v in self.services()) or "none"
+            raise NotFound(f"service {name!r} is unknown at {self._settings.name}; known: {known}")
+        return view
+
+    def services(self) -> tuple[ServiceView, ...]:
+        """All services."""
+        return self._controller.service_views()
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """All nodes."""
+        return self._controller.node_views()
+
+    async def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+        """The service now and after each change."""
+        view = self.service(name)
+        while not self._stopping.is_set():
+            changed = self._changed[name]
+            yield view
+            await self._first_of(changed)
+            latest = self._controller.service_view(name)
+            if latest is None:
+                return
+            view = latest
+
+    async def _first_of(self, event: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._stopping)]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def new_request_id(self) -> str:
+        """Unique over all incarnations of this edge."""
+        return f"{self._settings.name}-{self.incarnation:x}-{next(self._ids)}"
+
+    def submit(self, request: CallRequest, on_reply: Callable[[CallReply], None]) -> None:
+        """Take a call. A second one with an id that is still pending never replaces the first."""
+        self._metrics.arrived()
+        if request.request_id in self._waiters:
+            error = f"request id {request.request_id!r} is already on its way; use another"
+            on_reply(CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=error))
+            return
+        self._waiters[request.request_id] = on_reply
+        self.shell.post(ev.CallArrived(request))
+
+    def cancel(self, request_id: str) -> None:
+        """The caller has gone."""
+        if self._waiters.pop(request_id, None) is not None:
+            self.shell.post(ev.CallCancelled(request_id))
+
+    async def call_streamed(
+        self, request: CallRequest
+    ) -> AsyncIterator[msg.ReplyPart | CallReply]:
+        """Parts, then the end."""
+        items: asyncio.Queue[msg.ReplyPart | CallReply] = asyncio.Queue()
+        request_id = request.request_id
+        self._parts[request_id] = items.put_nowait
+        try:
+            self.submit(request, items.put_nowait)
+            while True:
+                item = await items.get()
+                yield item
+                if isinstance(item, CallReply):
+                    return
+        finally:
+            self._parts.pop(request_id, None)
+            self.cancel(request_id)
+
+    async def read_log(
+        self, target: str, tail_bytes: int, *, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """A replica's or attempt's log, wherever it is."""
+        send = self._log_sender(target)
+        async with aclosing(
+            self._logs.read(target, tail_bytes, follow=follow, send=send)
+        ) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _log_sender(self, target: str) -> Callable[[msg.OpenLog | msg.CloseLog], bool]:
+        session = self._controller.session_of(target)
+        if session is None:
+            raise NotFound(f"no log of {target!r} at {self._settings.name}: nothing runs by that id")
+        link = self._workers.get(session)
+        if link is None:
+            raise Unavailable(f"the node that has the log of {target!r} is not connected")
+        return link.send
+
+    # ---- workers
+
+    async def worker_session(self, session: WorkerSession) -> None:
+        """Hello, state, then messages until the stream ends."""
+        try:
+            hello = await session.receive(HELLO_TIMEOUT_S)
+            state = await session.receive(HELLO_TIMEOUT_S)
+        except (SessionBroken, TimeoutError) as error:
+            raise Refused(f"a worker must say hello and its state first: {error}") from error
+        if not isinstance(hello, msg.WorkerHello) or not isinstance(state, msg.WorkerState):
+            raise Refused("a worker must say hello and its state first")
+        number = next(self._ids)
+        self._workers[number] = session
+        self._nodes[number] = hello.node
+        self.shell.post(ev.WorkerUp(number, hello, state))
+        reason = "cut off"
+        try:
+            reason = await session.run(lambda message: self._on_worker(number, message))
+        finally:
+            del self._workers[number]
+            log_event("info", "worker disconnected", node=self._nodes.pop(number), reason=reason)
+            if not self._stopping.is_set():
+                self.shell.post(ev.WorkerDown(number, reason))
+
+    def _on_worker(self, number: int, message: msg.FromWorker) -> None:
+        match message:
+            case msg.ReplyPart(request_id):
+                deliver = self._parts.get(request_id)
+                if deliver is not None:
+                    deliver(message)
+            case msg.LogPart():
+                if not self._relay_to_central(message):
+                    self._logs.on_part(message)
+            case _:
+                self.shell.post(ev.WorkerSaid(number, message))
+
+    # ---- central
+
+    def central_up(
+        self, session: int, incarnation: int, send: Callable[[msg.FromEdge], bool]
+    ) -> None:
+        """The stream to the central master is welcomed."""
+        self._central = (session, send)
+        self.shell.post(ev.CentralUp(session, incarnation))
+
+    def central_said(self, session: int, message: msg.ToEdge) -> None:
+        """A message from the central master; logs pass by the controller."""
+        match message:
+            case msg.OpenLog(log_id, target):
+                try:
+                    self._log_sender(target)(message)
+                except TangoError as error:
+                    self._relay_to_central(msg.LogPart(log_id, last=True, error=str(error)))
+            case msg.CloseLog():
+                for link in self._workers.values():
+                    link.send(message)
+            case _:
+                self.shell.post(ev.CentralSaid(session, message))
+
+    def central_down(self, session: int, reason: str) -> None:
+        """The stream ended."""
+        self._central = None
+        self.shell.post(ev.CentralDown(session, reason))
+
+    def _relay_to_central(self, part: msg.LogPart) -> bool:
+        if part.log_id.startswith("central-") and self._central is not None:
+            self._central[1](part)
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Watches and sessions end; callers in flight are answered by the server's grace."""
+        self._stopping.set()
+        for link in self._workers.values():
+            link.close("the edge is stopping")
+

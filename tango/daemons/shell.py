@@ -1,0 +1,104 @@
+"""Drives a controller: events in, commands out, timers armed; shared by the three daemons."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from tango.model.events import Tick
+
+E = TypeVar("E", contravariant=True)
+C = TypeVar("C", covariant=True)
+
+
+class Controller(Protocol[E, C]):
+    """What every controller offers to its shell."""
+
+    @property
+    def wake_at(self) -> float | None:
+        """When it wants a Tick, on the clock of `now`."""
+        ...
+
+    def handle(self, event: E, now: float) -> Sequence[C]:
+        """Take one event, say what is to be done."""
+        ...
+
+
+EventT = TypeVar("EventT")
+CommandT = TypeVar("CommandT")
+
+
+class Shell(Generic[EventT, CommandT]):
+    """One controller on one event loop.
+
+    `post` handles the event before it returns, commands included; an event that a command brings
+    about at once (an in-process solve) waits its turn, so handlers never nest. An exception from
+    the controller is a bug that may have left its state half-changed: it goes to `failed`, which
+    ends the daemon, rather than being served from.
+    """
+
+    def __init__(
+        self,
+        controller: Controller[EventT | Tick, CommandT],
+        perform: Callable[[CommandT], None],
+    ) -> None:
+        self._controller = controller
+        self._perform = perform
+        self._events: deque[EventT | Tick] = deque()
+        self._busy = False
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+
+    def now(self) -> float:
+        """The loop's monotonic clock, which is what the controller is told."""
+        return self._loop.time()
+
+    def post(self, event: EventT | Tick) -> None:
+        """Handle an event now, or right after the one that is being handled."""
+        self._events.append(event)
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._events:
+                for command in self._controller.handle(self._events.popleft(), self._loop.time()):
+                    self._perform(command)
+        except BaseException as error:
+            self._events.clear()
+            if not self.failed.done():
+                self.failed.set_exception(error)
+            raise
+        finally:
+            self._busy = False
+        self._arm()
+
+    def _arm(self) -> None:
+        wake_at = self._controller.wake_at
+        if wake_at is None:
+            return
+        if self._timer is not None:
+            if self._timer_at <= wake_at:
+                return
+            self._timer.cancel()
+        self._timer_at = wake_at
+        self._timer = self._loop.call_at(wake_at, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        # The loop may fire a hair early by its own resolution; the controller must see its time.
+        if self._loop.time() < self._timer_at:
+            self._timer = self._loop.call_later(0.0005, self._wake)
+            return
+        self.post(Tick())
+
+    def close(self) -> None:
+        """No more Ticks."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if not self.failed.done():
+            self.failed.cancel()

@@ -1,0 +1,202 @@
+"""The worker's shell: carries out the controller's commands on runtime, cgroups and replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+from tango.adapters.log_files import read_log
+from tango.adapters.replica_http import HttpFailed, ReplicaHttp
+from tango.controllers.worker.controller import WorkerController
+from tango.daemons.lifecycle import log_event
+from tango.daemons.shell import Shell
+from tango.daemons.worker.groups import GroupWriter
+from tango.daemons.worker.metrics import WorkerMetrics
+from tango.model import commands as cmd
+from tango.model import events as ev
+from tango.model import messages as msg
+from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
+from tango.model.job import AttemptStatus
+from tango.model.process import ProcessSpec
+from tango.model.request import Code, RequestDone
+from tango.model.service import ReplicaStatus
+from tango.ports import Cgroups, Runtime, StartFailed
+from tango.wire.stream_session import StreamSession
+
+UpstreamSession = StreamSession[msg.ToWorker, msg.FromWorker]
+
+
+class WorkerDaemon:
+    """WorkerBackend over a WorkerController; all of it on one event loop."""
+
+    def __init__(
+        self,
+        controller: WorkerController,
+        runtime: Runtime,
+        cgroups: Cgroups | None,
+        http: ReplicaHttp,
+        group: asyncio.TaskGroup,
+        metrics: WorkerMetrics,
+        *,
+        node: str,
+        capacity: NodeCapacity,
+        enforcement: Enforcement,
+    ) -> None:
+        self.node = node
+        self.capacity = capacity
+        self.enforcement = enforcement
+        self._controller = controller
+        self._runtime = runtime
+        self._http = http
+        self._group = group
+        self._metrics = metrics
+        self.shell: Shell[ev.WorkerEvent, cmd.WorkerCommand] = Shell(controller, self._perform)
+        self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
+        self._sessions = itertools.count(1)
+        self._upstream: tuple[int, UpstreamSession] | None = None
+        self._aborts: dict[str, asyncio.Handle] = {}
+        self._logs: dict[str, asyncio.Task[None]] = {}
+
+    # ---- commands
+
+    def _perform(self, command: cmd.WorkerCommand) -> None:
+        match command:
+            case cmd.SendUpstream(session, message):
+                if self._upstream is not None and self._upstream[0] == session:
+                    self._upstream[1].send(message)
+            case cmd.Forward():
+                self._forward(command)
+            case cmd.ApplyGroup(group, target):
+                if self._groups is not None:
+                    self._groups.apply(group, target)
+            case cmd.SampleUsage(groups):
+                if self._groups is not None:
+                    sampled = self._groups.sample(groups, time.time())
+                    self.shell.post(sampled)
+                else:
+                    self.shell.post(ev.UsageSampled((), time.time()))
+            case cmd.AbortForward(request_id):
+                self._http.abort(request_id)
+            case cmd.CreateGroup(group, target):
+                if self._groups is not None:
+                    self._groups.create(group, target)
+            case cmd.RemoveGroup(group):
+                if self._groups is not None:
+                    self._groups.remove(group)
+            case cmd.StartProcess(spec):
+                self._group.create_task(self._start(spec), name=f"start {spec.key}")
+            case cmd.StopProcess(key, grace_s):
+                self._group.create_task(self._runtime.stop(key, grace_s), name=f"stop {key}")
+            case cmd.ForgetProcess(key, keep_log):
+                self._group.create_task(
+                    self._runtime.forget(key, keep_log=keep_log), name=f"forget {key}"
+                )
+            case cmd.CheckHealth():
+                self._group.create_task(self._check(command), name=f"health {command.key}")
+            case cmd.Note(level, event, fields):
+                log_event(level, event, **dict(fields))
+
+    async def _start(self, spec: ProcessSpec) -> None:
+        try:
+            record, port = await self._runtime.start(spec)
+        except StartFailed as error:
+            self.shell.post(ev.ProcessStartFailed(spec.key, str(error), error.lasting))
+        else:
+            self.shell.post(ev.ProcessStarted(spec.key, record, port))
+
+    async def _check(self, command: cmd.CheckHealth) -> None:
+        try:
+            await self._http.health(command.port, command.path, command.timeout_s)
+        except HttpFailed as error:
+            self.shell.post(ev.HealthChecked(command.key, healthy=False, error=str(error)))
+        else:
+            self.shell.post(ev.HealthChecked(command.key, healthy=True))
+
+    # ---- requests
+
+    def _forward(self, command: cmd.Forward) -> None:
+        raise NotImplementedError
+
+    # ---- the session to the edge
+
+    async def serve_upstream(self, session: UpstreamSession) -> str:
+        """Tell the controller, then pass messages on until the stream ends."""
+        number = next(self._sessions)
+        self._upstream = (number, session)
+        self.shell.post(ev.UpstreamUp(number))
+        reason = "cut off"
+        try:
+            reason = await session.run(lambda message: self._on_edge(number, message))
+        finally:
+            self._upstream = None
+            for task in self._logs.values():
+                task.cancel()
+            self.shell.post(ev.UpstreamDown(number, reason))
+        return reason
+
+    def _on_edge(self, number: int, message: msg.ToWorker) -> None:
+        match message:
+            case msg.OpenLog(log_id):
+                task = self._group.create_task(self._send_log(message), name=f"log {log_id}")
+                self._logs[log_id] = task
+                task.add_done_callback(lambda _: self._logs.pop(log_id, None))
+            case msg.CloseLog(log_id):
+                reader = self._logs.get(log_id)
+                if reader is not None:
+                    reader.cancel()
+            case _:
+                self.shell.post(ev.UpstreamSaid(number, message))
+
+    def _tell(self, message: msg.FromWorker) -> None:
+        if self._upstream is not None:
+            self._upstream[1].send(message)
+
+    async def _send_log(self, request: msg.OpenLog) -> None:
+        path = self._log_path(request.target)
+        try:
+            async with aclosing(
+                read_log(path, request.tail_bytes, follow=request.follow)
+            ) as chunks:
+                async for chunk in chunks:
+                    self._tell(msg.LogPart(request.log_id, chunk))
+                    await asyncio.sleep(0)
+        except OSError as error:
+            text = f"no log of {request.target}: {error.strerror}"
+            self._tell(msg.LogPart(request.log_id, last=True, error=text))
+        else:
+            self._tell(msg.LogPart(request.log_id, last=True))
+
+    def _log_path(self, target: str) -> Path:
+        return Path(self._runtime.log_path(self._controller.process_key(target)))
+
+    # ---- WorkerService
+
+    def connected(self) -> bool:
+        """Whether the session to the edge is up."""
+        return self._upstream is not None
+
+    def report(self) -> NodeReport | None:
+        """The latest report."""
+        return self._controller.latest_report
+
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """All replicas."""
+        return self._controller.replicas()
+
+    def attempts(self) -> tuple[AttemptStatus, ...]:
+        """All attempts."""
+        return self._controller.attempts()
+
+    async def watch_processes(self) -> None:
+        """Tell the controller what already runs, then every end."""
+        self.shell.post(ev.ProcessesListed(await self._runtime.list()))
+        async for record in self._runtime.watch():
+            self.shell.post(ev.ProcessEnded(record.key, record))
+
+
+def not_run(request_id: str, error: str) -> RequestDone:
+    """The answer for a request that its replica never saw."""
+    return RequestDone(request_id, Code.UNAVAILABLE, error=error, ran=False)

@@ -1,0 +1,71 @@
+"""Carries out the worker's cgroup commands; removal waits until dying processes are gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tango.daemons.lifecycle import log_event
+from tango.model.cgroup import GroupTarget, Mismatch
+from tango.model.events import GroupApplied, GroupUsed, UsageSampled
+from tango.ports import Cgroups
+
+REMOVE_RETRY_S = 0.05
+REMOVE_TRIES = 100
+
+
+class GroupWriter:
+    """Synchronous on purpose: a write takes 0.1 ms, and a Forward must not overtake it."""
+
+    def __init__(self, cgroups: Cgroups, post: Callable[[GroupApplied | UsageSampled], None]) -> None:
+        self._cgroups = cgroups
+        self._post = post
+        self._loop = asyncio.get_running_loop()
+
+    def create(self, group: str, target: GroupTarget) -> None:
+        """Make the group, then set its targets."""
+        try:
+            self._cgroups.create(group)
+        except OSError as error:
+            log_event("error", "group not created", group=group, error=str(error))
+            self._post(GroupApplied(group, (Mismatch(group, "group", "exists", str(error)),)))
+            return
+        self.apply(group, target)
+
+    def apply(self, group: str, target: GroupTarget) -> None:
+        """Set targets; what the kernel did not take is reported."""
+        try:
+            mismatches = self._cgroups.apply(group, target)
+        except OSError as error:
+            mismatches = (Mismatch(group, "group", "writable", str(error)),)
+        self._post(GroupApplied(group, mismatches))
+
+    def remove(self, group: str, tries: int = REMOVE_TRIES) -> None:
+        """Remove once empty; gives up after 5 s and says so."""
+        try:
+            self._cgroups.remove(group)
+        except OSError as error:
+            if tries > 1:
+                self._loop.call_later(REMOVE_RETRY_S, self.remove, group, tries - 1)
+            else:
+                log_event("warning", "group not removed", group=group, error=str(error))
+
+    def sample(self, groups: tuple[str, ...], wall: float) -> UsageSampled:
+        """The kernel's counters; a group that has just gone is left out."""
+        used = []
+        for group in groups:
+            try:
+                usage = self._cgroups.usage(group)
+            except OSError:
+                continue
+            used.append(
+                GroupUsed(
+                    group,
+                    usage.cpu_s,
+                    usage.memory_bytes,
+                    usage.n_throttled,
+                    usage.throttled_s,
+                    usage.n_oom_kills,
+                )
+            )
+        return UsageSampled(tuple(used), wall)

@@ -1,0 +1,304 @@
+"""The asynchronous client: services and calls at the edges, jobs at the central master."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tango.adapters.manifests import Manifest, load_manifests
+from tango.model.cluster import NodeView
+from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
+from tango.model.job import JobRecord, JobSpec, JobState
+from tango.model.messages import ReplyPart
+from tango.model.request import CallReply, CallRequest, Code, Headers
+from tango.model.service import ServiceSpec
+from tango.model.settings import DEFAULT_MAX_BODY_BYTES
+from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
+from tango.wire.call_client import CallStream, RequestIds
+from tango.wire.central_client import CentralClient
+from tango.wire.channels import bearer, open_channel, read_token
+from tango.wire.edge_client import EdgeClient
+
+
+class CallFailed(TangoError):
+    """A call that no replica answered; `reply` says why and whether it may have run."""
+
+    def __init__(self, reply: CallReply) -> None:
+        self.reply = reply
+        super().__init__(f"{reply.code.value}: {reply.error}")
+
+
+class Client:
+    """A cluster, found by its state directory or by addresses.
+
+    >>> async with Client() as tango:
+    ...     await tango.apply("service.yaml")
+    ...     reply = await tango.call("hello", path="/")
+    ...     job = await tango.submit("job.yaml")
+    ...     job = await tango.wait(job.job_id)
+
+    Raises Unavailable where nothing answers, InvalidField for what is wrong in a manifest.
+    """
+
+    def __init__(self, state: str | Path | None = None, *, cluster: ClusterFile | None = None) -> None:
+        self._cluster = cluster or read_cluster_file(Path(state or default_state_dir()))
+        self._stack = contextlib.AsyncExitStack()
+        self._new_id = RequestIds()
+        self._edges: dict[str, EdgeClient] = {}
+
+    async def __aenter__(self) -> Client:
+        token = read_token(self._cluster.token_file)
+        metadata = bearer(token)
+        channel = await self._stack.enter_async_context(open_channel(self._cluster.central))
+        self._central = CentralClient(channel, metadata)
+        for name, address in self._cluster.edges:
+            edge_channel = await self._stack.enter_async_context(open_channel(address))
+            self._edges[name] = EdgeClient(edge_channel, metadata)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self._stack.aclose()
+
+    def edge(self, name: str = "") -> EdgeClient:
+        """One site's edge master; the first one without a name."""
+        if not self._edges:
+            raise Unavailable("this cluster has no edge site")
+        if not name:
+            return next(iter(self._edges.values()))
+        if name not in self._edges:
+            raise NotFound(f"site {name!r} is unknown; there are: {', '.join(self._edges)}")
+        return self._edges[name]
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Names of the sites."""
+        return tuple(self._edges)
+
+    # ---- services
+
+    async def apply(
+        self,
+        what: str | Path | ServiceSpec | Sequence[Manifest],
+        *,
+        sites: Sequence[str] = (),
+        wait_s: float = 0.0,
+    ) -> tuple[ServiceView, ...]:
+        """Declare services at sites (all, unless named here or in the manifest).
+
+        Everything is checked at every site before anything is changed. With wait_s, returns when
+        all replicas are ready; raises Unavailable, with the reason, when they are not by then.
+        """
+        planned: list[tuple[str, ServiceSpec]] = []
+        for spec, wanted in _services_of(what):
+            planned.extend((site, spec) for site in (sites or wanted or self.sites))
+        for dry_run in (True, False):
+            views = [
+                await self.edge(site).apply_service(spec, dry_run=dry_run)
+                for site, spec in planned
+            ]
+        if not wait_s:
+            return tuple(views)
+        async with asyncio.TaskGroup() as group:
+            waits = [
+                group.create_task(self._wait_ready(site, spec.name, wait_s))
+                for site, spec in planned
+            ]
+        return tuple(wait.result() for wait in waits)
+
+    async def _wait_ready(self, site: str, name: str, wait_s: float) -> ServiceView:
+        view: ServiceView | None = None
+        try:
+            async with asyncio.timeout(wait_s):
+                async with contextlib.aclosing(self.edge(site).watch_service(name)) as views:
+                    async for view in views:
+                        if view.ready >= view.spec.replicas and _current(view):
+                            return view
+        except TimeoutError:
+            pass
+        raise Unavailable(f"{name} at {site}: {not_ready_reason(view)} after {wait_s:g} s")
+
+    async def delete(self, name: str, *, sites: Sequence[str] = ()) -> tuple[str, ...]:
+        """Remove a service where it is; the sites it was at. Raises NotFound if nowhere."""
+        removed = []
+        for site in sites or self.sites:
+            try:
+                await self.edge(site).delete_service(name)
+            except NotFound:
+                continue
+            removed.append(site)
+        if not removed:
+            raise NotFound(f"service {name!r} is unknown at every site")
+        return tuple(removed)
+
+    async def services(self) -> tuple[ServiceView, ...]:
+        """All services of all sites."""
+        found = await asyncio.gather(*(edge.services() for edge in self._edges.values()))
+        return tuple(view for views in found for view in views)
+
+    # ---- calls
+
+    def request(
+        self,
+        service: str,
+        *,
+        path: str = "/",
+        method: str = "",
+        body: bytes = b"",
+        headers: Headers = (),
+        deadline_ms: float = 0.0,
+        timeout_ms: float = 0.0,
+    ) -> CallRequest:
+        """A call to be sent; POST if there is a body and no method is given."""
+        if len(body) > DEFAULT_MAX_BODY_BYTES:
+            raise InvalidField(
+                "body",
+                f"is {len(body)} bytes",
+                f"at most {DEFAULT_MAX_BODY_BYTES} travel in one call",
+            )
+        return CallRequest(
+            self._new_id(),
+            service,
+            method or ("POST" if body else "GET"),
+            path,
+            headers,
+            body,
+            deadline_ms / 1000,
+            timeout_ms / 1000,
+        )
+
+    async def call(self, service: str, *, site: str = "", **request: object) -> CallReply:
+        """One call through a site's edge; keywords as in `request`. Raises CallFailed."""
+        reply = await self.edge(site).call(self.request(service, **request))  # type: ignore[arg-type]
+        if reply.code is not Code.OK:
+            raise CallFailed(reply)
+        return reply
+
+    def calls(self, site: str = "") -> CallStream:
+        """Many calls multiplexed on one stream; an async context manager."""
+        return self.edge(site).calls()
+
+    async def call_streamed(
+        self, service: str, *, site: str = "", **request: object
+    ) -> AsyncIterator[ReplyPart | CallReply]:
+        """Parts as the replica produces them, the CallReply last."""
+        what = replace(self.request(service, **request), stream=True)  # type: ignore[arg-type]
+        async with contextlib.aclosing(self.edge(site).call_streamed(what)) as items:
+            async for item in items:
+                yield item
+
+    # ---- jobs
+
+    async def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
+        """Submit a job, durable when this returns. A file must hold exactly one job."""
+        spec = _job_of(what)
+        spec.validate()
+        # Drawn here, so that a retry after a lost answer is known to be the same submission.
+        return await self._central.submit_job(spec, submission_id or self._new_id())
+
+    async def job(self, job_id: str) -> JobRecord:
+        """One job. Raises NotFound."""
+        return await self._central.job(job_id)
+
+    async def jobs(
+        self, *states: JobState, limit: int = 0
+    ) -> tuple[tuple[JobRecord, ...], JobCounts]:
+        """The newest jobs of these states, newest last; and the counts over all jobs."""
+        return await self._central.jobs(states, limit)
+
+    async def watch(self, job_id: str) -> AsyncIterator[JobRecord]:
+        """The job now and after each change, until it has ended."""
+        async with contextlib.aclosing(self._central.watch_job(job_id)) as jobs:
+            async for job in jobs:
+                yield job
+
+    async def wait(self, job_id: str) -> JobRecord:
+        """The job when it has ended."""
+        job = await self.job(job_id)
+        async for job in self.watch(job_id):
+            pass
+        return job
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """The job as it is after the cancel was taken; its processes may still be ending."""
+        return await self._central.cancel_job(job_id)
+
+    async def logs(
+        self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The log of a job's task, or of a replica by its id. Raises NotFound."""
+        site = await self._site_of_replica(target)
+        stream = (
+            self.edge(site).read_log(target, tail_bytes, follow=follow)
+            if site
+            else self._central.read_job_log(target, task, tail_bytes, follow=follow)
+        )
+        async with contextlib.aclosing(stream) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def _site_of_replica(self, target: str) -> str:
+        for view in await self.services():
+            if any(replica.status.replica_id == target for replica in view.replicas):
+                return view.edge
+        return ""
+
+    # ---- the cluster
+
+    async def nodes(self) -> tuple[NodeView, ...]:
+        """All nodes of all sites, from the edges themselves."""
+        found = await asyncio.gather(*(edge.nodes() for edge in self._edges.values()))
+        return tuple(view for views in found for view in views)
+
+    async def edges(self) -> tuple[EdgeView, ...]:
+        """All sites as the central master sees them."""
+        return await self._central.edges()
+
+
+def not_ready_reason(view: ServiceView | None) -> str:
+    """Why a service is short of ready replicas, for people."""
+    if view is None:
+        return "it was deleted"
+    reasons = [
+        f"{replica.status.replica_id} is {replica.status.state.value}"
+        + (f" ({replica.status.reason})" if replica.status.reason else "")
+        for replica in view.replicas
+        if replica.status.state.value != "ready"
+    ]
+    detail = "; ".join(reasons) or view.reason or "no replica is placed yet"
+    return f"{view.ready} of {view.spec.replicas} replicas ready: {detail}"
+
+
+def _current(view: ServiceView) -> bool:
+    return all(replica.status.generation == view.generation for replica in view.replicas)
+
+
+def _services_of(
+    what: str | Path | ServiceSpec | Sequence[Manifest],
+) -> list[tuple[ServiceSpec, tuple[str, ...]]]:
+    if isinstance(what, ServiceSpec):
+        what.validate()
+        return [(what, ())]
+    manifests = load_manifests(Path(what)) if isinstance(what, str | Path) else what
+    services = []
+    for manifest in manifests:
+        if not isinstance(manifest.spec, ServiceSpec):
+            raise InvalidField(
+                "kind", "is a Job", "`tango submit` takes jobs, `tango apply` services", manifest.where
+            )
+        services.append((manifest.spec, manifest.sites))
+    return services
+
+
+def _job_of(what: str | Path | JobSpec) -> JobSpec:
+    if isinstance(what, JobSpec):
+        return what
+    manifests = load_manifests(Path(what))
+    if len(manifests) != 1 or not isinstance(manifests[0].spec, JobSpec):
+        raise InvalidField(
+            "kind", "must be one Job", "`tango apply` takes services", manifests[0].where
+        )
+    return manifests[0].spec

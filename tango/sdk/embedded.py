@@ -1,0 +1,256 @@
+"""An embedded cluster: every daemon its own process on this machine; started and stopped whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tango.adapters.cgroup_detect import detect
+from tango.model.cgroup import GroupTarget
+from tango.model.errors import AlreadyExists, TangoError, Unavailable
+from tango.sdk.cluster_file import FILE, ClusterFile, write_cluster_file
+from tango.sdk.embedded_plan import (
+    EmbeddedPlan,
+    central_toml,
+    edge_toml,
+    plan_nodes,
+    worker_toml,
+)
+from tango.sdk.processes import Member, end_members, ended_early, supervisor_shutdown
+
+PIDS = "processes.json"
+START_TIMEOUT_S = 30.0
+
+
+class EmbeddedCluster:
+    """One cluster in one state directory.
+
+    `start` returns when every daemon serves; `stop` leaves no process, control group, socket or
+    token behind, also when daemons were killed before. Stores and logs stay in the directory.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir.resolve()
+
+    @property
+    def cgroup_root(self) -> str:
+        """Its own group, named after the state directory so that two clusters never meet."""
+        digest = hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:8]
+        return f"tango-{digest}"
+
+    # ---- start
+
+    def start(
+        self,
+        *,
+        sites: int = 2,
+        workers_per_site: int = 1,
+        reserve_millis: int = 700,
+    ) -> EmbeddedPlan:
+        """Start everything. Raises AlreadyExists if it runs, TangoError with a daemon's own words."""
+        plan = plan_nodes(
+            sites=sites,
+            workers_per_site=workers_per_site,
+            cores=sorted(os.sched_getaffinity(0)),
+            memory_bytes=_available_memory(),
+            reserve_millis=reserve_millis,
+        )
+        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock():
+            if any(member.alive() for member in self._members()):
+                raise AlreadyExists(
+                    f"a cluster already runs in {self.state_dir}: `tango down` stops it, "
+                    "`--state` names another place"
+                )
+            self._clean()
+            try:
+                self._start(plan)
+            except BaseException:
+                self._stop(grace_s=2.0)
+                raise
+        return plan
+
+    def _start(self, plan: EmbeddedPlan) -> None:
+        token = self.state_dir / "token"
+        handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(32))
+        self._make_root_group(plan.weight)
+        configs = self.state_dir / "configs"
+        logs = self.state_dir / "logs"
+        for directory in (configs, logs):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        ports = _free_ports(2 * (1 + len(plan.sites) + len(plan.nodes)))
+        central_port = next(ports)
+        central = f"127.0.0.1:{central_port}"
+        edges = {site: next(ports) for site in plan.sites}
+        files = [("central", "central", central_toml(self.state_dir, central_port, next(ports)))]
+        for site, port in edges.items():
+            text = edge_toml(self.state_dir, site, port, next(ports), central)
+            files.append(("edge", site, text))
+        for node in plan.nodes:
+            text = worker_toml(
+                self.state_dir,
+                node,
+                next(ports),
+                next(ports),
+                f"127.0.0.1:{edges[node.site]}",
+                self.cgroup_root,
+            )
+            files.append(("worker", f"node-{node.name}", text))
+        members = []
+        for kind, name, text in files:
+            config = configs / f"{name}.toml"
+            config.write_text(text)
+            members.append(_spawn(kind, name, config, logs / f"{name}.log"))
+            self._save(members)
+        self._wait_ready(members, [central, *(f"127.0.0.1:{port}" for port in edges.values())])
+        write_cluster_file(
+            self.state_dir,
+            ClusterFile(
+                central,
+                tuple((site, f"127.0.0.1:{port}") for site, port in edges.items()),
+                str(token),
+            ),
+        )
+
+    def _wait_ready(self, members: list[Member], addresses: list[str]) -> None:
+        """Until each master's port takes connections; which nodes are up, the masters know."""
+        waiting = list(addresses)
+        end = time.monotonic() + START_TIMEOUT_S
+        while waiting:
+            for member in members:
+                if not member.alive():
+                    raise TangoError(f"{member.name} ended at start: {ended_early(member)}")
+            waiting = [address for address in waiting if not _listens(address)]
+            if not waiting:
+                return
+            if time.monotonic() > end:
+                raise Unavailable(
+                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(waiting)}; "
+                    f"see {self.state_dir / 'logs'}"
+                )
+            time.sleep(0.02)
+
+    def _make_root_group(self, weight: int) -> None:
+        found = detect(self.cgroup_root)
+        if found.cgroups is None:
+            return
+        with found.cgroups as cgroups:
+            cgroups.create("")
+            cgroups.apply("", GroupTarget(weight=weight))
+
+    # ---- stop
+
+    def stop(self, *, grace_s: float = 5.0) -> bool:
+        """Stop everything and clean up; False if nothing was there."""
+        if not self.state_dir.is_dir():
+            return False
+        with self._lock():
+            there = bool(self._members()) or (self.state_dir / FILE).exists()
+            self._stop(grace_s=grace_s)
+        return there
+
+    def _stop(self, *, grace_s: float) -> None:
+        members = self._members()
+        # Supervisors first: replicas and tasks end, and workers that still live report it.
+        end_members([m for m in members if m.kind == "worker"], grace_s)
+        for directory in sorted(self.state_dir.glob("node-*")):
+            supervisor_shutdown(directory, grace_s)
+        end_members([m for m in members if m.kind != "worker"], grace_s)
+        self._clean()
+
+    def _clean(self) -> None:
+        for name in (FILE, PIDS, "token"):
+            (self.state_dir / name).unlink(missing_ok=True)
+        found = detect(self.cgroup_root)
+        if found.cgroups is None:
+            return
+        with found.cgroups as cgroups:
+            end = time.monotonic() + 5.0
+            while True:
+                try:
+                    cgroups.remove("")
+                except OSError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(0.02)
+                else:
+                    return
+
+    # ---- bookkeeping
+
+    def _members(self) -> list[Member]:
+        try:
+            data = json.loads((self.state_dir / PIDS).read_text())
+        except (OSError, ValueError):
+            return []
+        return [Member(**item) for item in data]
+
+    def _save(self, members: list[Member]) -> None:
+        partial = self.state_dir / f"{PIDS}.new"
+        partial.touch(mode=0o600)
+        partial.write_text(json.dumps([member.to_dict() for member in members]))
+        partial.replace(self.state_dir / PIDS)
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.state_dir / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise AlreadyExists(
+                    f"another `tango up` or `tango down` works on {self.state_dir} right now"
+                ) from None
+            yield
+
+
+def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tango.cli.main", kind, "-c", str(config)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            # Its own session: a Ctrl-C at the terminal is for `up`, which then stops all in order.
+            start_new_session=True,
+        )
+    return Member.of(kind, name, process.pid, str(log))
+
+
+def _free_ports(count: int) -> Iterator[int]:
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            sock = stack.enter_context(socket.socket())
+            sock.bind(("127.0.0.1", 0))
+            ports.append(sock.getsockname()[1])
+    return iter(ports)
+
+
+def _listens(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=0.5):
+            return True
+    except OSError:
+        return False
+
+
+def _available_memory() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+

@@ -1,0 +1,120 @@
+"""Who runs where in an embedded cluster: names, shares of the machine, configuration files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tango.model.errors import InvalidField
+from tango.model.units import format_cpu
+
+DEFAULT_RESERVE_MILLIS = 700
+SMALLEST_NODE_MILLIS = 100
+DEFAULT_SHARES = 1024
+SITE_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class NodePlan:
+    """One embedded node. cpuset: its own cores, "" where it shares them by weight."""
+
+    name: str
+    site: str
+    cpu_millis: int
+    memory_bytes: int
+    cpuset: str
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPlan:
+    """The whole embedded cluster. by: "cpuset" or "weight"."""
+
+    sites: tuple[str, ...]
+    nodes: tuple[NodePlan, ...]
+    by: str
+    weight: int
+
+
+def plan_nodes(
+    *,
+    sites: int,
+    workers_per_site: int,
+    cores: Sequence[int],
+    memory_bytes: int,
+    reserve_millis: int = DEFAULT_RESERVE_MILLIS,
+) -> EmbeddedPlan:
+    """Divide the machine, less the reserve, evenly among the nodes.
+
+    cores: ids of the cores we may use. Nodes get whole cores of their own where there are at least
+    one for each and the reserve's; else they share all by weight, and cpu_millis is what each may
+    count on. weight: of the nodes' common group against everything else on the machine (cgroup v2
+    scale, 100 being one ordinary process). memory_bytes: what is available; nodes get 3/4 of it.
+    """
+    if not 1 <= sites <= len(SITE_LETTERS):
+        raise InvalidField("sites", f"{sites} is out of range", "use 1 to 26")
+    if not 1 <= workers_per_site <= 16:
+        raise InvalidField("workers", f"{workers_per_site} is out of range", "use 1 to 16")
+    names = tuple(f"site-{SITE_LETTERS[index]}" for index in range(sites))
+    count = sites * workers_per_site
+    available = len(cores) * 1000 - reserve_millis
+    share = available // count
+    if share < SMALLEST_NODE_MILLIS:
+        raise InvalidField(
+            "reserve",
+            f"{format_cpu(reserve_millis)} of {len(cores)} cores leaves too little for {count} nodes",
+            "lower the reserve, or start fewer sites or workers",
+        )
+    reserved_cores = -(-reserve_millis // 1000)
+    per_node = (len(cores) - reserved_cores) // count
+    nodes = []
+    for index in range(count):
+        site = names[index // workers_per_site]
+        number = index % workers_per_site + 1
+        own = cores[reserved_cores + index * per_node : reserved_cores + (index + 1) * per_node]
+        nodes.append(
+            NodePlan(
+                name=f"{site.removeprefix('site-')}{number}",
+                site=site,
+                cpu_millis=per_node * 1000 if per_node else share,
+                memory_bytes=memory_bytes * 3 // 4 // count,
+                cpuset=",".join(str(core) for core in own),
+            )
+        )
+    weight = max(1, min(10_000, available // 10))
+    return EmbeddedPlan(names, tuple(nodes), "cpuset" if per_node else "weight", weight)
+
+
+def central_toml(state: Path, port: int, metrics_port: int) -> str:
+    """configuration of the central master"""
+    return _server(state / "central", port, metrics_port, state) + '\n[central]\n'
+
+
+def edge_toml(state: Path, site: str, port: int, metrics_port: int, central: str) -> str:
+    """configuration of one site's edge master"""
+    return (
+        _server(state / site, port, metrics_port, state)
+        + f'\n[edge]\nname = "{site}"\ncentral = "{central}"\n'
+    )
+
+
+def worker_toml(
+    state: Path, node: NodePlan, port: int, metrics_port: int, edge: str, cgroup_root: str
+) -> str:
+    """configuration of one node's worker"""
+    cpuset = f'cpuset = "{node.cpuset}"\n' if node.cpuset else ""
+    return (
+        _server(state / f"node-{node.name}", port, metrics_port, state)
+        + f'\n[worker]\nnode = "{node.name}"\nedge = "{edge}"\n'
+        + f'cpu = "{format_cpu(node.cpu_millis)}"\nmemory = "{node.memory_bytes}"\n'
+        + f'cgroup_root = "{cgroup_root}/{node.name}"\n{cpuset}'
+        # An embedded cluster runs what its own user gives it, as that user.
+        + "allow_root = true\n"
+    )
+
+
+def _server(directory: Path, port: int, metrics_port: int, state: Path) -> str:
+    return (
+        f'[server]\nlisten = "127.0.0.1:{port}"\nmetrics = "127.0.0.1:{metrics_port}"\n'
+        f'state_dir = "{directory}"\ntoken_file = "{state / "token"}"\n'
+    )

@@ -1,0 +1,98 @@
+"""Processes of an embedded cluster: known by pid and start time, ended in order, told apart."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+LOG_TAIL_BYTES = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One daemon. start_time: field 22 of /proc/PID/stat, so that a recycled pid is not ours."""
+
+    kind: str
+    name: str
+    pid: int
+    start_time: int
+    log: str
+
+    @classmethod
+    def of(cls, kind: str, name: str, pid: int, log: str) -> Member:
+        """The process as it is now."""
+        return cls(kind, name, pid, _start_time(pid), log)
+
+    def alive(self) -> bool:
+        """Whether it still runs; reaps it if it is our own dead child."""
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, os.WNOHANG)
+        return self.start_time != 0 and _start_time(self.pid) == self.start_time
+
+    def signal(self, number: int) -> None:
+        """Send, unless it is gone."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def to_dict(self) -> dict[str, object]:
+        """For processes.json."""
+        return asdict(self)
+
+
+def end_members(members: list[Member], grace_s: float) -> None:
+    """TERM to all, KILL to what is left after the grace; returns when none lives."""
+    for member in members:
+        member.signal(signal.SIGTERM)
+    end = time.monotonic() + grace_s
+    while any(member.alive() for member in members):
+        if time.monotonic() > end:
+            for member in members:
+                member.signal(signal.SIGKILL)
+            end = time.monotonic() + grace_s
+        time.sleep(0.02)
+
+
+def ended_early(member: Member) -> str:
+    """What a daemon said last: its plain line for people if there is one, else its log's end."""
+    try:
+        with Path(member.log).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return f"its log {member.log} cannot be read"
+    for line in reversed(lines):
+        if line.startswith(f"tango {member.kind}: "):
+            return line.removeprefix(f"tango {member.kind}: ")
+    return lines[-1] if lines else f"it said nothing in {member.log}"
+
+
+def supervisor_shutdown(node_dir: Path, grace_s: float) -> None:
+    """Ask the node's supervisor to stop all payload and itself; fine if there is none."""
+    path = node_dir / "supervisor" / "supervisor.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(grace_s + 20)
+        try:
+            sock.connect(str(path))
+            request = {"id": 1, "op": "shutdown", "grace_s": grace_s}
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            # It closes the connection when it is done and gone.
+            while sock.recv(65536):
+                pass
+        except (FileNotFoundError, ConnectionError, TimeoutError):
+            return
+
+
+def _start_time(pid: int) -> int:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = stat.rpartition(")")[2].split()
+    return 0 if fields[0] == "Z" else int(fields[19])

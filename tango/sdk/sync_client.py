@@ -1,0 +1,130 @@
+"""The synchronous face of the client, for scripts: the same words without await."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tango.model.cluster import NodeView
+from tango.model.job import JobRecord, JobSpec, JobState
+from tango.model.messages import ReplyPart
+from tango.model.request import CallReply
+from tango.model.service import ServiceSpec
+from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.sdk.client import Client
+from tango.sdk.cluster_file import ClusterFile
+
+T = TypeVar("T")
+
+
+class SyncClient:
+    """A Client whose event loop runs in a thread of its own; usable from any one thread.
+
+    >>> with SyncClient() as tango:
+    ...     print(tango.call("hello").body)
+    """
+
+    def __init__(self, state: str | Path | None = None, *, cluster: ClusterFile | None = None) -> None:
+        self._client = Client(state, cluster=cluster)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="tango", daemon=True)
+
+    def __enter__(self) -> SyncClient:
+        self._thread.start()
+        self._do(self._client.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._do(self._client.__aexit__())
+        self._do(self._loop.shutdown_asyncgens())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
+        async def following() -> T:
+            return await anext(items)
+
+        try:
+            while True:
+                try:
+                    item = self._do(following())
+                except StopAsyncIteration:
+                    return
+                yield item
+        finally:
+            self._do(items.aclose())  # type: ignore[attr-defined]
+
+    def apply(
+        self,
+        what: str | Path | ServiceSpec,
+        *,
+        sites: Sequence[str] = (),
+        wait_s: float = 0.0,
+    ) -> tuple[ServiceView, ...]:
+        """See Client.apply."""
+        return self._do(self._client.apply(what, sites=sites, wait_s=wait_s))
+
+    def delete(self, name: str, *, sites: Sequence[str] = ()) -> tuple[str, ...]:
+        """See Client.delete."""
+        return self._do(self._client.delete(name, sites=sites))
+
+    def services(self) -> tuple[ServiceView, ...]:
+        """See Client.services."""
+        return self._do(self._client.services())
+
+    def call(self, service: str, *, site: str = "", **request: object) -> CallReply:
+        """See Client.call."""
+        return self._do(self._client.call(service, site=site, **request))
+
+    def call_streamed(
+        self, service: str, *, site: str = "", **request: object
+    ) -> Iterator[ReplyPart | CallReply]:
+        """See Client.call_streamed."""
+        return self._each(self._client.call_streamed(service, site=site, **request))
+
+    def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
+        """See Client.submit."""
+        return self._do(self._client.submit(what, submission_id=submission_id))
+
+    def job(self, job_id: str) -> JobRecord:
+        """See Client.job."""
+        return self._do(self._client.job(job_id))
+
+    def jobs(self, *states: JobState, limit: int = 0) -> tuple[tuple[JobRecord, ...], JobCounts]:
+        """See Client.jobs."""
+        return self._do(self._client.jobs(*states, limit=limit))
+
+    def watch(self, job_id: str) -> Iterator[JobRecord]:
+        """See Client.watch."""
+        return self._each(self._client.watch(job_id))
+
+    def wait(self, job_id: str) -> JobRecord:
+        """See Client.wait."""
+        return self._do(self._client.wait(job_id))
+
+    def cancel(self, job_id: str) -> JobRecord:
+        """See Client.cancel."""
+        return self._do(self._client.cancel(job_id))
+
+    def logs(
+        self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False
+    ) -> Iterator[bytes]:
+        """See Client.logs."""
+        return self._each(
+            self._client.logs(target, task=task, tail_bytes=tail_bytes, follow=follow)
+        )
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """See Client.nodes."""
+        return self._do(self._client.nodes())
+
+    def edges(self) -> tuple[EdgeView, ...]:
+        """See Client.edges."""
+        return self._do(self._client.edges())

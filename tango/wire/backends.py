@@ -1,0 +1,139 @@
+"""What a daemon offers to its gRPC servicers, in words of the model: servicers only convert."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
+from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
+from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
+from tango.model.request import CallReply, CallRequest
+from tango.model.service import ReplicaStatus, ServiceSpec
+from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.wire.stream_session import StreamSession
+
+WorkerSession = StreamSession[FromWorker, ToWorker]
+EdgeSession = StreamSession[FromEdge, ToEdge]
+
+
+class EdgeBackend(Protocol):
+    """The edge master behind EdgeService."""
+
+    incarnation: int
+
+    async def apply_service(self, spec: ServiceSpec, *, dry_run: bool) -> ServiceView:
+        """Declare or change a service; durable when it returns. Raises InvalidField."""
+        ...
+
+    async def delete_service(self, name: str) -> None:
+        """Raises NotFound."""
+        ...
+
+    def service(self, name: str) -> ServiceView:
+        """Raises NotFound."""
+        ...
+
+    def services(self) -> tuple[ServiceView, ...]:
+        """All services of the site, by name."""
+        ...
+
+    def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+        """The service now and after each change; ends when it is deleted or the edge stops."""
+        ...
+
+    def nodes(self) -> tuple[NodeView, ...]:
+        """All nodes of the site, by name."""
+        ...
+
+    def new_request_id(self) -> str:
+        """For callers who gave none."""
+        ...
+
+    def submit(self, request: CallRequest, on_reply: Callable[[CallReply], None]) -> None:
+        """Take a call; on_reply comes exactly once, maybe before this returns, unless cancelled."""
+        ...
+
+    def cancel(self, request_id: str) -> None:
+        """The caller has gone; on_reply will not come any more."""
+        ...
+
+    def call_streamed(self, request: CallRequest) -> AsyncIterator[ReplyPart | CallReply]:
+        """Parts as the replica sends them, the CallReply last."""
+        ...
+
+    def read_log(self, target: str, tail_bytes: int, *, follow: bool) -> AsyncIterator[bytes]:
+        """A replica's or attempt's log. Raises NotFound, Unavailable."""
+        ...
+
+    async def worker_session(self, session: WorkerSession) -> None:
+        """Serve a worker's stream until it ends. Raises Refused."""
+        ...
+
+
+class CentralBackend(Protocol):
+    """The central master behind CentralService."""
+
+    incarnation: int
+
+    async def submit_job(self, spec: JobSpec, submission_id: str) -> JobRecord:
+        """Durable when it returns. Raises InvalidField."""
+        ...
+
+    async def cancel_job(self, job_id: str) -> JobRecord:
+        """Raises NotFound."""
+        ...
+
+    def job(self, job_id: str) -> JobRecord:
+        """Raises NotFound."""
+        ...
+
+    def jobs(self, states: tuple[JobState, ...], limit: int) -> tuple[JobRecord, ...]:
+        """The newest `limit` of these states (none given: all), newest last."""
+        ...
+
+    def job_counts(self) -> JobCounts:
+        """Over all jobs in the store."""
+        ...
+
+    def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+        """The job now and after each change, until it has ended. Raises NotFound."""
+        ...
+
+    def read_job_log(
+        self, job_id: str, task: str, tail_bytes: int, *, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """The log of a task's latest attempt. Raises NotFound, Unavailable."""
+        ...
+
+    def edges(self) -> tuple[EdgeView, ...]:
+        """All sites, by name."""
+        ...
+
+    async def edge_session(self, session: EdgeSession) -> None:
+        """Serve an edge's stream until it ends. Raises Refused."""
+        ...
+
+
+class WorkerBackend(Protocol):
+    """The worker behind WorkerService."""
+
+    node: str
+    capacity: NodeCapacity
+    enforcement: Enforcement
+
+    def connected(self) -> bool:
+        """Whether the session to the edge is up."""
+        ...
+
+    def report(self) -> NodeReport | None:
+        """The latest, None before the first."""
+        ...
+
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """All replicas on the node."""
+        ...
+
+    def attempts(self) -> tuple[AttemptStatus, ...]:
+        """All attempts on the node, ends not yet acknowledged included."""
+        ...

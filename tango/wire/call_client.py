@@ -1,0 +1,215 @@
+"""The calling side of the request path: unary, multiplexed and streamed calls to an edge."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+
+from tango.model.errors import Unavailable
+from tango.model.messages import ReplyPart
+from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.v1 import edge_service_pb2 as pb
+from tango.v1 import types_pb2 as types
+from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub
+from tango.wire.convert_calls import call_reply_from_pb, call_request_to_pb
+
+if TYPE_CHECKING:
+    Stream = grpc.aio.StreamStreamCall[pb.CallManyRequest, pb.CallManyResponse]
+
+Metadata = Sequence[tuple[str, str]]
+# The edge ends a call at its own timeout; this much later the client stops waiting for the edge.
+TIMEOUT_MARGIN_S = 5.0
+NO_TIMEOUT_S = 3600.0
+CODES = {
+    grpc.StatusCode.NOT_FOUND: Code.NOT_FOUND,
+    grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Code.RESOURCE_EXHAUSTED,
+    grpc.StatusCode.UNAVAILABLE: Code.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Code.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED: Code.CANCELLED,
+}
+
+
+class RequestIds:
+    """Ids that are unique over callers without asking anybody."""
+
+    def __init__(self) -> None:
+        self._prefix = secrets.token_hex(5)
+        self._numbers = itertools.count(1)
+
+    def __call__(self) -> str:
+        """The next id."""
+        return f"{self._prefix}-{next(self._numbers)}"
+
+
+def client_timeout(request: CallRequest) -> float:
+    """How long the client waits for the edge before it gives up by itself."""
+    return request.timeout_s + TIMEOUT_MARGIN_S if request.timeout_s else NO_TIMEOUT_S
+
+
+async def call(stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequest) -> CallReply:
+    """One unary call; every end is a CallReply. Raises AioRpcError only for UNAUTHENTICATED."""
+    try:
+        response = await stub.Call(
+            pb.CallRequest(request=call_request_to_pb(request)),
+            metadata=tuple(metadata),
+            timeout=client_timeout(request),
+        )
+    except grpc.aio.AioRpcError as error:
+        return _reply_of(request.request_id, error)
+    return call_reply_from_pb(response.reply)
+
+
+async def call_streamed(
+    stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequest
+) -> AsyncIterator[ReplyPart | CallReply]:
+    """Parts as they come, the CallReply last."""
+    stream = stub.CallStreamed(
+        pb.CallStreamedRequest(request=call_request_to_pb(request)),
+        metadata=tuple(metadata),
+        timeout=client_timeout(request),
+    )
+    try:
+        async for item in stream:
+            if item.HasField("end"):
+                yield call_reply_from_pb(item.end)
+                return
+            headers = tuple((header.name, header.value) for header in item.headers)
+            yield ReplyPart(request.request_id, item.data, item.http_status, headers)
+    except grpc.aio.AioRpcError as error:
+        yield _reply_of(request.request_id, error)
+    finally:
+        stream.cancel()
+
+
+def _reply_of(request_id: str, error: grpc.aio.AioRpcError) -> CallReply:
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        raise error
+    trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
+    code = CODES.get(error.code(), Code.INTERNAL)
+    # Without our own trailers the connection broke: the request may be anywhere.
+    return CallReply(
+        trailers.get("tango-request-id", request_id),
+        Outcome(trailers.get("tango-outcome", "failed")),
+        code,
+        error=error.details() or error.code().name.lower(),
+        may_have_run=trailers.get("tango-may-have-run", "true") == "true",
+        retry_after_ms=float(trailers.get("tango-retry-after-ms", "0")),
+    )
+
+
+class CallStream:
+    """Many calls on one CallMany stream; calls that wait together travel together.
+
+    Use it as an async context manager. When the stream breaks, every call that is under way ends
+    with UNAVAILABLE, and later ones raise Unavailable: open a new one.
+    """
+
+    def __init__(self, stub: EdgeServiceAsyncStub, metadata: Metadata) -> None:
+        self._stub = stub
+        self._metadata = tuple(metadata)
+        self._waiting: dict[str, asyncio.Future[CallReply]] = {}
+        self._outgoing: list[types.LcRequest] = []
+        self._cancelled: list[str] = []
+        self._wake = asyncio.Event()
+        self._new_id = RequestIds()
+        self._broken = ""
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> CallStream:
+        stream = cast("Stream", self._stub.CallMany(metadata=self._metadata))
+        self._stream = stream
+        self._tasks = [
+            asyncio.create_task(self._read(stream), name="call stream reader"),
+            asyncio.create_task(self._write(stream), name="call stream writer"),
+        ]
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._break("the stream was closed")
+        self._stream.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def call(self, request: CallRequest) -> CallReply:
+        """One call; cancelling it cancels it at the edge too."""
+        if not request.request_id:
+            request = replace(request, request_id=self._new_id())
+        request_id = request.request_id
+        future = self.start(request)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self._waiting.pop(request_id, None) is not None:
+                self._cancelled.append(request_id)
+                self._wake.set()
+            raise
+
+    def start(self, request: CallRequest) -> asyncio.Future[CallReply]:
+        """Send a call that has an id, without a task of its own; the future is its reply."""
+        if self._broken:
+            raise Unavailable(self._broken)
+        future: asyncio.Future[CallReply] = asyncio.get_running_loop().create_future()
+        self._waiting[request.request_id] = future
+        self._outgoing.append(call_request_to_pb(request))
+        self._wake.set()
+        return future
+
+    def new_id(self) -> str:
+        """An id for `start`."""
+        return self._new_id()
+
+    async def _write(self, stream: Stream) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if not (self._outgoing or self._cancelled):
+                    continue
+                outgoing, self._outgoing = self._outgoing, []
+                cancelled, self._cancelled = self._cancelled, []
+                await stream.write(pb.CallManyRequest(requests=outgoing, cancel_ids=cancelled))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
+            self._break(_details(error))
+
+    async def _read(self, stream: Stream) -> None:
+        try:
+            while True:
+                message: Any = await stream.read()
+                if message is grpc.aio.EOF:
+                    self._break(await stream.details() or "the edge closed the stream")
+                    return
+                for reply in message.replies:
+                    future = self._waiting.pop(reply.request_id, None)
+                    if future is not None and not future.done():
+                        future.set_result(call_reply_from_pb(reply))
+        except grpc.aio.AioRpcError as error:
+            self._break(_details(error))
+
+    def _break(self, reason: str) -> None:
+        self._broken = self._broken or reason
+        waiting, self._waiting = self._waiting, {}
+        for request_id, future in waiting.items():
+            if not future.done():
+                future.set_result(
+                    CallReply(
+                        request_id,
+                        Outcome.FAILED,
+                        Code.UNAVAILABLE,
+                        error=self._broken,
+                        may_have_run=True,
+                    )
+                )
+
+
+def _details(error: BaseException) -> str:
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.details() or error.code().name.lower()
+    return str(error) or "the stream ended"

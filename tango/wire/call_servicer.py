@@ -1,0 +1,190 @@
+"""The request path of EdgeService: unary, multiplexed and streamed calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from tango.model.errors import InvalidField
+from tango.model.messages import ReplyPart
+from tango.model.request import CallReply, Code, Outcome
+from tango.v1 import edge_service_pb2 as pb
+from tango.v1 import types_pb2 as types
+from tango.wire.backends import EdgeBackend
+from tango.wire.convert_calls import call_reply_to_pb, call_request_from_pb, headers_to_pb
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+MAX_CALLS_PER_STREAM = 4096
+STATUS = {
+    Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Code.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    Code.RESOURCE_EXHAUSTED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Code.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Code.CANCELLED: grpc.StatusCode.CANCELLED,
+    Code.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+class CallServicer:
+    """Converts calls; the backend answers each exactly once through a callback."""
+
+    def __init__(self, backend: EdgeBackend) -> None:
+        self._backend = backend
+
+    async def call(self, message: pb.CallRequest, context: Context) -> pb.CallResponse:
+        """One request, one reply; what is not the replica's answer becomes a gRPC status."""
+        lc_request = message.request
+        if not lc_request.request_id:
+            lc_request.request_id = self._backend.new_request_id()
+        request = call_request_from_pb(lc_request)
+        done: asyncio.Future[CallReply] = asyncio.get_running_loop().create_future()
+
+        def on_reply(reply: CallReply) -> None:
+            if not done.done():
+                done.set_result(reply)
+
+        self._backend.submit(request, on_reply)
+        try:
+            reply = await done
+        except asyncio.CancelledError:
+            self._backend.cancel(request.request_id)
+            raise
+        if reply.code is not Code.OK:
+            await context.abort(STATUS[reply.code], reply.error, trailing_metadata=_trailers(reply))
+        return pb.CallResponse(reply=call_reply_to_pb(reply))
+
+    async def call_streamed(
+        self, message: pb.CallStreamedRequest, context: Context
+    ) -> AsyncIterator[pb.CallStreamedResponse]:
+        """Parts as they come, the reply's end last."""
+        lc_request = message.request
+        if not lc_request.request_id:
+            lc_request.request_id = self._backend.new_request_id()
+        request = call_request_from_pb(lc_request, stream=True)
+        async with aclosing(self._backend.call_streamed(request)) as items:  # type: ignore[type-var]
+            async for item in items:
+                if isinstance(item, ReplyPart):
+                    yield pb.CallStreamedResponse(
+                        data=item.data,
+                        http_status=item.http_status,
+                        headers=headers_to_pb(item.headers),
+                    )
+                elif item.code is Code.OK:
+                    yield pb.CallStreamedResponse(end=call_reply_to_pb(item))
+                else:
+                    await context.abort(
+                        STATUS[item.code], item.error, trailing_metadata=_trailers(item)
+                    )
+
+    async def call_many(self, context: Context) -> None:
+        """Read calls and write replies until the caller has finished and all is answered."""
+        stream = _CallStream(self._backend, context)
+        await stream.run()
+
+
+class _CallStream:
+    """One CallMany stream: replies that are ready together travel together."""
+
+    def __init__(self, backend: EdgeBackend, context: Context) -> None:
+        self._backend = backend
+        self._context = context
+        self._pending: set[str] = set()
+        self._ready: list[types.LcReply] = []
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._read_all = False
+
+    async def run(self) -> None:
+        reader = asyncio.ensure_future(self._read())
+        try:
+            await self._write()
+            await reader
+        finally:
+            reader.cancel()
+            for request_id in tuple(self._pending):
+                self._backend.cancel(request_id)
+            await asyncio.gather(reader, return_exceptions=True)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                await self._room.wait()
+                message = await self._context.read()
+                if message is grpc.aio.EOF:
+                    return
+                for request_id in message.cancel_ids:
+                    self._cancel(request_id)
+                for request in message.requests:
+                    self._take(request)
+        finally:
+            self._read_all = True
+            self._wake.set()
+
+    def _take(self, message: types.LcRequest) -> None:
+        if not message.request_id:
+            message.request_id = self._backend.new_request_id()
+        try:
+            request = call_request_from_pb(message)
+        except InvalidField as error:
+            self._answer(
+                CallReply(message.request_id, Outcome.REJECTED, Code.INVALID, error=str(error))
+            )
+            return
+        if request.request_id in self._pending:
+            text = f"request id {request.request_id!r} is already on its way; use another"
+            self._answer(
+                CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=text)
+            )
+            return
+        self._pending.add(request.request_id)
+        if len(self._pending) >= MAX_CALLS_PER_STREAM:
+            self._room.clear()
+        self._backend.submit(request, self._on_reply)
+
+    def _on_reply(self, reply: CallReply) -> None:
+        self._pending.discard(reply.request_id)
+        self._answer(reply)
+
+    def _cancel(self, request_id: str) -> None:
+        if request_id in self._pending:
+            self._pending.discard(request_id)
+            self._backend.cancel(request_id)
+            self._answer(
+                CallReply(
+                    request_id,
+                    Outcome.FAILED,
+                    Code.CANCELLED,
+                    error="cancelled by its caller",
+                    may_have_run=True,
+                )
+            )
+
+    def _answer(self, reply: CallReply) -> None:
+        self._ready.append(call_reply_to_pb(reply))
+        self._room.set()
+        self._wake.set()
+
+    async def _write(self) -> None:
+        while not (self._read_all and not self._pending and not self._ready):
+            await self._wake.wait()
+            self._wake.clear()
+            if self._ready:
+                ready, self._ready = self._ready, []
+                await self._context.write(pb.CallManyResponse(replies=ready))
+
+
+def _trailers(reply: CallReply) -> tuple[tuple[str, str], ...]:
+    return (
+        ("tango-outcome", reply.outcome.value),
+        ("tango-may-have-run", "true" if reply.may_have_run else "false"),
+        ("tango-retry-after-ms", f"{reply.retry_after_ms:.0f}"),
+        ("tango-request-id", reply.request_id),
+    )

@@ -1,0 +1,130 @@
+"""Calls CentralService in words of the model: users' side, and the edge's dial."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+import grpc
+
+from tango.model.job import JobRecord, JobSpec, JobState
+from tango.model.messages import FromEdge, ToEdge
+from tango.model.views import EdgeView, JobCounts
+from tango.v1 import central_service_pb2 as pb
+from tango.v1.central_service_pb2_grpc import CentralServiceAsyncStub, CentralServiceStub
+from tango.wire.call_client import Metadata
+from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
+from tango.wire.convert_nodes import edge_view_from_pb
+from tango.wire.convert_specs import job_spec_to_pb
+from tango.wire.errors import model_errors
+from tango.wire.mailbox import Mailbox
+from tango.wire.sessions import decode_to_edge, encode_from_edge
+from tango.wire.stream_session import StreamSession
+from tango.wire.transports import ClientTransport
+
+if TYPE_CHECKING:
+    from tango.wire.transports import Call
+
+ADMIN_TIMEOUT_S = 15.0
+
+
+class CentralClient:
+    """The central master. Raises errors of the model; every call but a stream has a deadline."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
+        self._stub = cast("CentralServiceAsyncStub", CentralServiceStub(channel))  # type: ignore[arg-type]
+        self._metadata = tuple(metadata)
+
+    async def submit_job(self, spec: JobSpec, submission_id: str = "") -> JobRecord:
+        """Durable when it returns. The same submission_id again gives the same job."""
+        request = pb.SubmitJobRequest(spec=job_spec_to_pb(spec), submission_id=submission_id)
+        with model_errors():
+            response = await self._stub.SubmitJob(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return job_record_from_pb(response.job)
+
+    async def job(self, job_id: str) -> JobRecord:
+        """One job. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.GetJob(
+                pb.GetJobRequest(job_id=job_id), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return job_record_from_pb(response.job)
+
+    async def jobs(
+        self, states: tuple[JobState, ...] = (), limit: int = 0
+    ) -> tuple[tuple[JobRecord, ...], JobCounts]:
+        """The newest jobs of these states, newest last, and the counts over all jobs."""
+        request = pb.ListJobsRequest(
+            states=[job_state_to_pb(state) for state in states], limit=limit
+        )
+        with model_errors():
+            response = await self._stub.ListJobs(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        jobs = tuple(job_record_from_pb(job) for job in response.jobs)
+        return jobs, job_counts_from_pb(response.counts)
+
+    async def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+        """The job now and after each change, until it has ended."""
+        stream = self._stub.WatchJob(pb.WatchJobRequest(job_id=job_id), metadata=self._metadata)
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield job_record_from_pb(response.job)
+        finally:
+            stream.cancel()
+
+    async def cancel_job(self, job_id: str) -> JobRecord:
+        """The job as it is after the cancel was taken. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.CancelJob(
+                pb.CancelJobRequest(job_id=job_id),
+                metadata=self._metadata,
+                timeout=ADMIN_TIMEOUT_S,
+            )
+        return job_record_from_pb(response.job)
+
+    async def read_job_log(
+        self, job_id: str, task: str = "", tail_bytes: int = 65536, *, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """The log of a task's latest attempt. Raises NotFound, Unavailable."""
+        stream = self._stub.GetJobLog(
+            pb.GetJobLogRequest(job_id=job_id, task=task, tail_bytes=tail_bytes, follow=follow),
+            metadata=self._metadata,
+        )
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield response.data
+        finally:
+            stream.cancel()
+
+    async def edges(self) -> tuple[EdgeView, ...]:
+        """All sites with their nodes."""
+        with model_errors():
+            response = await self._stub.ListEdges(
+                pb.ListEdgesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(edge_view_from_pb(view) for view in response.edges)
+
+    async def connect_edge(
+        self,
+        incarnation: int,
+        serve: Callable[[StreamSession[ToEdge, FromEdge]], Awaitable[str]],
+    ) -> str:
+        """Dial as an edge and serve the session until it ends; returns why it did."""
+        call = cast("Call", self._stub.ConnectEdge(metadata=self._metadata))
+        session: StreamSession[ToEdge, FromEdge] = StreamSession(
+            ClientTransport(call),
+            incarnation=incarnation,
+            encode=encode_from_edge,
+            decode=decode_to_edge,
+            mailbox=Mailbox(),
+        )
+        try:
+            with model_errors():
+                return await serve(session)
+        finally:
+            call.cancel()

@@ -1,0 +1,102 @@
+"""CentralService over a CentralBackend: converts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from tango.v1 import central_service_pb2 as pb
+from tango.v1.central_service_pb2_grpc import CentralServiceServicer
+from tango.wire.backends import CentralBackend, EdgeSession
+from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
+from tango.wire.convert_nodes import edge_view_to_pb
+from tango.wire.convert_specs import job_spec_from_pb
+from tango.wire.mailbox import Mailbox
+from tango.wire.sessions import decode_from_edge, encode_to_edge
+from tango.wire.stream_session import StreamSession
+from tango.wire.transports import ServerTransport
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+DEFAULT_LIMIT = 1000
+
+
+class CentralServicer(CentralServiceServicer):
+    """What grpc calls; errors of the model become statuses in the guard interceptor."""
+
+    def __init__(self, backend: CentralBackend) -> None:
+        self._backend = backend
+
+    async def SubmitJob(
+        self, request: pb.SubmitJobRequest, context: Context
+    ) -> pb.SubmitJobResponse:
+        """Durable when it answers."""
+        spec = job_spec_from_pb(request.spec)
+        job = await self._backend.submit_job(spec, request.submission_id)
+        return pb.SubmitJobResponse(job=job_record_to_pb(job))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        """One job."""
+        return pb.GetJobResponse(job=job_record_to_pb(self._backend.job(request.job_id)))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        """The newest jobs of these states."""
+        states = tuple(
+            job_state_from_pb(state, f"states[{index}]")
+            for index, state in enumerate(request.states)
+        )
+        jobs = self._backend.jobs(states, request.limit or DEFAULT_LIMIT)
+        return pb.ListJobsResponse(
+            jobs=[job_record_to_pb(job) for job in jobs],
+            counts=job_counts_to_pb(self._backend.job_counts()),
+        )
+
+    async def WatchJob(
+        self, request: pb.WatchJobRequest, context: Context
+    ) -> AsyncIterator[pb.WatchJobResponse]:
+        """The job now and after each change, until it has ended."""
+        async with aclosing(self._backend.watch_job(request.job_id)) as jobs:  # type: ignore[type-var]
+            async for job in jobs:
+                yield pb.WatchJobResponse(job=job_record_to_pb(job))
+
+    async def CancelJob(
+        self, request: pb.CancelJobRequest, context: Context
+    ) -> pb.CancelJobResponse:
+        """The job as it is after the cancel was taken."""
+        job = await self._backend.cancel_job(request.job_id)
+        return pb.CancelJobResponse(job=job_record_to_pb(job))
+
+    async def GetJobLog(
+        self, request: pb.GetJobLogRequest, context: Context
+    ) -> AsyncIterator[pb.GetJobLogResponse]:
+        """The log of a task, in pieces."""
+        async with aclosing(
+            self._backend.read_job_log(  # type: ignore[type-var]
+                request.job_id, request.task, request.tail_bytes, follow=request.follow
+            )
+        ) as chunks:
+            async for chunk in chunks:
+                yield pb.GetJobLogResponse(data=chunk)
+
+    async def ListEdges(
+        self, request: pb.ListEdgesRequest, context: Context
+    ) -> pb.ListEdgesResponse:
+        """All sites."""
+        return pb.ListEdgesResponse(edges=[edge_view_to_pb(view) for view in self._backend.edges()])
+
+    async def ConnectEdge(
+        self, request_iterator: AsyncIterator[pb.ConnectEdgeRequest], context: Context
+    ) -> None:
+        """An edge's session, until it ends."""
+        session: EdgeSession = StreamSession(
+            ServerTransport(context),
+            incarnation=self._backend.incarnation,
+            encode=encode_to_edge,
+            decode=decode_from_edge,
+            mailbox=Mailbox(),
+        )
+        await self._backend.edge_session(session)

@@ -1,0 +1,145 @@
+"""Calls EdgeService in words of the model: users' side, and the worker's dial."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, cast
+
+import grpc
+
+from tango.model.cluster import NodeView
+from tango.model.messages import FromWorker, ReplyPart, ToWorker
+from tango.model.request import CallReply, CallRequest
+from tango.model.service import ServiceSpec
+from tango.model.views import ServiceView
+from tango.v1 import edge_service_pb2 as pb
+from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub, EdgeServiceStub
+from tango.wire import call_client
+from tango.wire.call_client import CallStream, Metadata
+from tango.wire.convert_nodes import node_view_from_pb
+from tango.wire.convert_services import service_view_from_pb
+from tango.wire.convert_specs import service_spec_to_pb
+from tango.wire.errors import model_errors
+from tango.wire.mailbox import Mailbox
+from tango.wire.sessions import decode_to_worker, encode_from_worker
+from tango.wire.stream_session import StreamSession
+from tango.wire.transports import ClientTransport
+
+if TYPE_CHECKING:
+    from tango.wire.transports import Call
+
+ADMIN_TIMEOUT_S = 15.0
+
+
+class EdgeClient:
+    """One edge master. Raises errors of the model; every call has a deadline but for streams."""
+
+    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
+        self._stub = cast("EdgeServiceAsyncStub", EdgeServiceStub(channel))  # type: ignore[arg-type]
+        self._metadata = tuple(metadata)
+
+    async def apply_service(self, spec: ServiceSpec, *, dry_run: bool = False) -> ServiceView:
+        """Declare or change a service. Raises InvalidField, Unavailable."""
+        request = pb.ApplyServiceRequest(spec=service_spec_to_pb(spec), dry_run=dry_run)
+        with model_errors():
+            response = await self._stub.ApplyService(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return service_view_from_pb(response.service)
+
+    async def delete_service(self, name: str) -> None:
+        """Remove a service. Raises NotFound."""
+        with model_errors():
+            await self._stub.DeleteService(
+                pb.DeleteServiceRequest(name=name),
+                metadata=self._metadata,
+                timeout=ADMIN_TIMEOUT_S,
+            )
+
+    async def service(self, name: str) -> ServiceView:
+        """One service. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.GetService(
+                pb.GetServiceRequest(name=name), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return service_view_from_pb(response.service)
+
+    async def services(self) -> tuple[ServiceView, ...]:
+        """All services of the site."""
+        with model_errors():
+            response = await self._stub.ListServices(
+                pb.ListServicesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(service_view_from_pb(view) for view in response.services)
+
+    async def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+        """The service now and after each change."""
+        stream = self._stub.WatchService(
+            pb.WatchServiceRequest(name=name), metadata=self._metadata
+        )
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield service_view_from_pb(response.service)
+        finally:
+            stream.cancel()
+
+    async def nodes(self) -> tuple[NodeView, ...]:
+        """All nodes of the site."""
+        with model_errors():
+            response = await self._stub.ListNodes(
+                pb.ListNodesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(node_view_from_pb(view) for view in response.nodes)
+
+    async def call(self, request: CallRequest) -> CallReply:
+        """One unary call; every end of it is a CallReply."""
+        with model_errors():
+            return await call_client.call(self._stub, self._metadata, request)
+
+    async def call_streamed(
+        self, request: CallRequest
+    ) -> AsyncIterator[ReplyPart | CallReply]:
+        """Parts as the replica produces them, the CallReply last."""
+        with model_errors():
+            async for item in call_client.call_streamed(self._stub, self._metadata, request):
+                yield item
+
+    def calls(self) -> CallStream:
+        """A stream for many calls; an async context manager."""
+        return CallStream(self._stub, self._metadata)
+
+    async def read_log(
+        self, target: str, tail_bytes: int, *, follow: bool = False
+    ) -> AsyncIterator[bytes]:
+        """A replica's or attempt's log. Raises NotFound, Unavailable."""
+        stream = self._stub.GetLog(
+            pb.GetLogRequest(target=target, tail_bytes=tail_bytes, follow=follow),
+            metadata=self._metadata,
+        )
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield response.data
+        finally:
+            stream.cancel()
+
+    async def connect_worker(
+        self,
+        incarnation: int,
+        serve: Callable[[StreamSession[ToWorker, FromWorker]], Awaitable[str]],
+    ) -> str:
+        """Dial as a worker and serve the session until it ends; returns why it did."""
+        call = cast("Call", self._stub.ConnectWorker(metadata=self._metadata))
+        session: StreamSession[ToWorker, FromWorker] = StreamSession(
+            ClientTransport(call),
+            incarnation=incarnation,
+            encode=encode_from_worker,
+            decode=decode_to_worker,
+            mailbox=Mailbox(),
+        )
+        try:
+            with model_errors():
+                return await serve(session)
+        finally:
+            call.cancel()

@@ -1,0 +1,120 @@
+"""EdgeService over an EdgeBackend: converts, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from tango.v1 import edge_service_pb2 as pb
+from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
+from tango.wire.backends import EdgeBackend, WorkerSession
+from tango.wire.call_servicer import CallServicer
+from tango.wire.convert_nodes import node_view_to_pb
+from tango.wire.convert_services import service_view_to_pb
+from tango.wire.convert_specs import service_spec_from_pb
+from tango.wire.mailbox import Mailbox
+from tango.wire.sessions import decode_from_worker, encode_to_worker
+from tango.wire.stream_session import StreamSession
+from tango.wire.transports import ServerTransport
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class EdgeServicer(EdgeServiceServicer):
+    """What grpc calls; errors of the model become statuses in the guard interceptor."""
+
+    def __init__(self, backend: EdgeBackend) -> None:
+        self._backend = backend
+        self._calls = CallServicer(backend)
+
+    async def ApplyService(
+        self, request: pb.ApplyServiceRequest, context: Context
+    ) -> pb.ApplyServiceResponse:
+        """Declare or change a service."""
+        spec = service_spec_from_pb(request.spec)
+        view = await self._backend.apply_service(spec, dry_run=request.dry_run)
+        return pb.ApplyServiceResponse(service=service_view_to_pb(view))
+
+    async def DeleteService(
+        self, request: pb.DeleteServiceRequest, context: Context
+    ) -> pb.DeleteServiceResponse:
+        """Remove a service."""
+        await self._backend.delete_service(request.name)
+        return pb.DeleteServiceResponse()
+
+    async def GetService(
+        self, request: pb.GetServiceRequest, context: Context
+    ) -> pb.GetServiceResponse:
+        """One service."""
+        return pb.GetServiceResponse(
+            service=service_view_to_pb(self._backend.service(request.name))
+        )
+
+    async def ListServices(
+        self, request: pb.ListServicesRequest, context: Context
+    ) -> pb.ListServicesResponse:
+        """All services."""
+        return pb.ListServicesResponse(
+            services=[service_view_to_pb(view) for view in self._backend.services()]
+        )
+
+    async def WatchService(
+        self, request: pb.WatchServiceRequest, context: Context
+    ) -> AsyncIterator[pb.WatchServiceResponse]:
+        """The service now and after each change."""
+        async with aclosing(self._backend.watch_service(request.name)) as views:  # type: ignore[type-var]
+            async for view in views:
+                yield pb.WatchServiceResponse(service=service_view_to_pb(view))
+
+    async def ListNodes(
+        self, request: pb.ListNodesRequest, context: Context
+    ) -> pb.ListNodesResponse:
+        """All nodes."""
+        return pb.ListNodesResponse(
+            nodes=[node_view_to_pb(view) for view in self._backend.nodes()]
+        )
+
+    async def Call(self, request: pb.CallRequest, context: Context) -> pb.CallResponse:
+        """One request."""
+        return await self._calls.call(request, context)
+
+    async def CallMany(
+        self, request_iterator: AsyncIterator[pb.CallManyRequest], context: Context
+    ) -> None:
+        """Many requests on one stream."""
+        await self._calls.call_many(context)
+
+    async def CallStreamed(
+        self, request: pb.CallStreamedRequest, context: Context
+    ) -> AsyncIterator[pb.CallStreamedResponse]:
+        """One request, its reply in parts."""
+        async with aclosing(self._calls.call_streamed(request, context)) as parts:  # type: ignore[type-var]
+            async for part in parts:
+                yield part
+
+    async def GetLog(
+        self, request: pb.GetLogRequest, context: Context
+    ) -> AsyncIterator[pb.GetLogResponse]:
+        """A log, in pieces."""
+        async with aclosing(
+            self._backend.read_log(request.target, request.tail_bytes, follow=request.follow)  # type: ignore[type-var]
+        ) as chunks:
+            async for chunk in chunks:
+                yield pb.GetLogResponse(data=chunk)
+
+    async def ConnectWorker(
+        self, request_iterator: AsyncIterator[pb.ConnectWorkerRequest], context: Context
+    ) -> None:
+        """A worker's session, until it ends."""
+        session: WorkerSession = StreamSession(
+            ServerTransport(context),
+            incarnation=self._backend.incarnation,
+            encode=encode_to_worker,
+            decode=decode_from_worker,
+            mailbox=Mailbox(),
+        )
+        await self._backend.worker_session(session)

@@ -1,0 +1,128 @@
+"""One end of a session stream: numbering, reading, writing; the transport below is two callables.
+
+gRPC gives `read` and `write` of protobuf envelopes; the in-memory transport (tests, simulator)
+gives queues. Who is on the other end, and what the messages mean, is the daemon's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+from tango.controllers.session import SessionGate, Verdict
+from tango.wire.mailbox import Mailbox
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+class SessionBroken(Exception):
+    """The stream cannot go on: a gap in the numbers, a stale sender, nonsense, or the end of it."""
+
+
+class Transport(Protocol):
+    """A bidirectional stream of envelopes."""
+
+    async def read(self) -> object | None:
+        """The next envelope, None at the end of the stream."""
+        ...
+
+    async def write(self, envelope: object) -> None:
+        """Send; returns when the transport took it."""
+        ...
+
+
+class StreamSession(Generic[In, Out]):
+    """Sends `Out`, receives `In`. One reader and one writer; `run` ends when either of them does."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        incarnation: int,
+        encode: Callable[[Out, int, int], object],
+        decode: Callable[[object], tuple[int, int, In]],
+        mailbox: Mailbox,
+    ) -> None:
+        self._transport = transport
+        self._incarnation = incarnation
+        self._encode = encode
+        self._decode = decode
+        self._mailbox = mailbox
+        self._gate = SessionGate()
+        self._sequence = 0
+        self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def send(self, message: Out) -> bool:
+        """Queue a message; False (and the session ends) when the other side is too slow."""
+        if self._closed.done():
+            return False
+        if self._mailbox.put(message):
+            return True
+        self.close("the other side reads too slowly: its queue is full")
+        return False
+
+    def close(self, reason: str) -> None:
+        """End the session; the first reason stands."""
+        if not self._closed.done():
+            self._closed.set_result(reason)
+
+    async def receive(self, timeout_s: float | None = None) -> In:
+        """The next in-order message; duplicates are dropped. Raises SessionBroken."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                envelope = await self._transport.read()
+                if envelope is None:
+                    raise SessionBroken("the other side closed the stream")
+                incarnation, sequence, message = self._decode(envelope)
+                verdict = self._gate.check(incarnation, sequence)
+                if verdict is Verdict.ACCEPT:
+                    return message
+                if verdict is not Verdict.DUPLICATE:
+                    raise SessionBroken(f"{verdict.value}: message {incarnation}/{sequence}")
+
+    async def run(self, on_message: Callable[[In], Awaitable[None] | None]) -> str:
+        """Read and write until the stream ends, `close` is called, or the task is cancelled.
+
+        Returns why it ended. Exceptions of on_message pass through: they are the daemon's bugs.
+        """
+        reader = asyncio.ensure_future(self._read(on_message))
+        writer = asyncio.ensure_future(self._write())
+        try:
+            await asyncio.wait({reader, writer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, writer):
+                task.cancel()
+            results = await asyncio.gather(reader, writer, return_exceptions=True)
+            self._mailbox.close()
+        reason = self._closed.result() if self._closed.done() else ""
+        for result in results:
+            if isinstance(result, asyncio.CancelledError) or result is None:
+                continue
+            if isinstance(result, BaseException) and not _is_transport_end(result):
+                raise result
+            reason = reason or str(result) or type(result).__name__
+        self.close(reason or "the stream ended")
+        return self._closed.result()
+
+    async def _read(self, on_message: Callable[[In], Awaitable[None] | None]) -> None:
+        while True:
+            waiting = on_message(await self.receive())
+            if waiting is not None:
+                await waiting
+
+    async def _write(self) -> None:
+        while (message := await self._mailbox.get()) is not None:
+            self._sequence += 1
+            await self._transport.write(
+                self._encode(message, self._incarnation, self._sequence)  # type: ignore[arg-type]
+            )
+
+
+def _is_transport_end(error: BaseException) -> bool:
+    # grpc.aio ends a read or write on a dead stream with its own errors; what they have in common
+    # is that they come from grpc, not from us.
+    return isinstance(error, SessionBroken | OSError | EOFError | TimeoutError) or type(
+        error
+    ).__module__.startswith("grpc")
