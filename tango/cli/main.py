@@ -1,4 +1,4 @@
-"""Entry point of `tango`; each command is loaded when it is asked for, so that a worker stays small."""
+"""Entry point of `tango`; loads a command when it is asked for, so that a worker stays small."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def tango() -> None:
 
 
 def main() -> None:
-    """The console script: errors of ours are one clear line and exit status 1, never a traceback."""
+    """The console script: an error of ours is one clear line and exit status 1, no traceback."""
     try:
         status = tango(standalone_mode=False)
     except click.ClickException as error:

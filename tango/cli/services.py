@@ -118,7 +118,8 @@ async def call(
                 click.echo()
     if verbose:
         click.echo(
-            f"{reply.outcome.value}: HTTP {reply.http_status} from {reply.replica} on {reply.node}; "
+            f"{reply.outcome.value}: HTTP {reply.http_status} from {reply.replica} on "
+            f"{reply.node}; "
             f"queue {reply.queue_ms:.2f} ms + network {reply.network_ms:.2f} ms + "
             f"service {reply.service_ms:.2f} ms = {reply.total_ms:.2f} ms",
             err=True,

@@ -15,8 +15,11 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import uvloop
+
+from tango.model.errors import TangoError
 
 GRACE_S = 10.0
 log = logging.getLogger("tango")
@@ -59,9 +62,9 @@ def sd_notify(state: str) -> None:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        with contextlib.suppress(OSError):
-            sock.sendto(state.encode(), address)
+    kind = socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
+    with socket.socket(socket.AF_UNIX, kind) as sock, contextlib.suppress(OSError):
+        sock.sendto(state.encode(), address)
 
 
 async def _watchdog() -> None:
@@ -128,20 +131,17 @@ async def stop_signals() -> AsyncIterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def serve_until_stopped(
-    group: asyncio.TaskGroup, failed: Awaitable[None], ready: Callable[[], None]
-) -> None:
+async def serve_until_stopped(group: asyncio.TaskGroup, failed: asyncio.Future[None]) -> None:
     """Say READY, then wait for a stop signal or the failure of the controller."""
     async with stop_signals() as stop:
         watchdog = group.create_task(_watchdog(), name="watchdog")
-        ready()
         sd_notify("READY=1")
         stopped = asyncio.ensure_future(stop.wait())
-        failure = asyncio.ensure_future(failed)
+        ends: set[asyncio.Future[Any]] = {stopped, failed}
         try:
-            await asyncio.wait({stopped, failure}, return_when=asyncio.FIRST_COMPLETED)
-            if failure.done():
-                failure.result()
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                failed.result()
         finally:
             stopped.cancel()
             watchdog.cancel()
@@ -159,17 +159,20 @@ def run(main: Callable[[], Awaitable[None]], name: str, log_level: str) -> int:
 
     try:
         uvloop.run(guarded())
-    except* Exception as group:
-        for error in _leaves(group):
-            log.error("failed", exc_info=error, extra={"fields": {"daemon": name}})
-            print(f"tango {name}: {error}", file=sys.stderr)
+    except (TangoError, BaseExceptionGroup) as error:
+        for leaf in _leaves(error):
+            known = isinstance(leaf, TangoError)
+            # What an operator can mend is one line; a traceback is for what only we can.
+            log.error(
+                "failed", exc_info=None if known else leaf, extra={"fields": {"why": str(leaf)}}
+            )
+            print(f"tango {name}: {leaf}", file=sys.stderr)
         return 1
     log_event("info", "stopped", daemon=name)
     return 0
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
-    found: list[BaseException] = []
-    for error in group.exceptions:
-        found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return found
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

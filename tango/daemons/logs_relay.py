@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from tango.model.errors import NotFound, TangoError, Unavailable
 from tango.model.messages import CloseLog, LogPart, OpenLog
@@ -20,6 +20,10 @@ class LogRelay:
         self._prefix = prefix
         self._ids = itertools.count(1)
         self._readers: dict[str, asyncio.Queue[LogPart]] = {}
+
+    def opened(self, log_id: str) -> bool:
+        """Whether this relay drew the id."""
+        return log_id.startswith(self._prefix)
 
     def on_part(self, part: LogPart) -> None:
         """A part came in; parts for readers that have gone, or are hopelessly slow, are dropped."""
@@ -42,7 +46,7 @@ class LogRelay:
         *,
         follow: bool,
         send: Callable[[OpenLog | CloseLog], bool],
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """Bytes of the log as they come. Raises Unavailable or NotFound."""
         log_id = f"{self._prefix}-{next(self._ids)}"
         queue: asyncio.Queue[LogPart] = asyncio.Queue()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from tango.daemons.lifecycle import log_event
 from tango.model.errors import TangoError
+from tango.wire.stream_session import SessionBroken
 
 FIRST_S = 0.2
 LONGEST_S = 2.0
@@ -19,8 +20,6 @@ async def redial(
     connect: Callable[[], Awaitable[str]],
     stopping: asyncio.Event,
     rng: random.Random,
-    *,
-    is_transport_error: Callable[[BaseException], bool],
 ) -> None:
     """Call `connect` until told to stop; it returns why the session ended, or raises.
 
@@ -34,11 +33,7 @@ async def redial(
         begun = loop.time()
         try:
             reason = await connect()
-        except (TangoError, OSError, TimeoutError) as error:
-            reason = str(error) or type(error).__name__
-        except Exception as error:
-            if not is_transport_error(error):
-                raise
+        except (TangoError, SessionBroken, OSError) as error:
             reason = str(error) or type(error).__name__
         if stopping.is_set():
             return

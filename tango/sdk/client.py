@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +44,9 @@ class Client:
     Raises Unavailable where nothing answers, InvalidField for what is wrong in a manifest.
     """
 
-    def __init__(self, state: str | Path | None = None, *, cluster: ClusterFile | None = None) -> None:
+    def __init__(
+        self, state: str | Path | None = None, *, cluster: ClusterFile | None = None
+    ) -> None:
         self._cluster = cluster or read_cluster_file(Path(state or default_state_dir()))
         self._stack = contextlib.AsyncExitStack()
         self._new_id = RequestIds()
@@ -97,8 +99,7 @@ class Client:
             planned.extend((site, spec) for site in (sites or wanted or self.sites))
         for dry_run in (True, False):
             views = [
-                await self.edge(site).apply_service(spec, dry_run=dry_run)
-                for site, spec in planned
+                await self.edge(site).apply_service(spec, dry_run=dry_run) for site, spec in planned
             ]
         if not wait_s:
             return tuple(views)
@@ -183,7 +184,7 @@ class Client:
 
     async def call_streamed(
         self, service: str, *, site: str = "", **request: object
-    ) -> AsyncIterator[ReplyPart | CallReply]:
+    ) -> AsyncGenerator[ReplyPart | CallReply, None]:
         """Parts as the replica produces them, the CallReply last."""
         what = replace(self.request(service, **request), stream=True)  # type: ignore[arg-type]
         async with contextlib.aclosing(self.edge(site).call_streamed(what)) as items:
@@ -209,7 +210,7 @@ class Client:
         """The newest jobs of these states, newest last; and the counts over all jobs."""
         return await self._central.jobs(states, limit)
 
-    async def watch(self, job_id: str) -> AsyncIterator[JobRecord]:
+    async def watch(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
         """The job now and after each change, until it has ended."""
         async with contextlib.aclosing(self._central.watch_job(job_id)) as jobs:
             async for job in jobs:
@@ -217,10 +218,10 @@ class Client:
 
     async def wait(self, job_id: str) -> JobRecord:
         """The job when it has ended."""
-        job = await self.job(job_id)
+        latest = await self.job(job_id)
         async for job in self.watch(job_id):
-            pass
-        return job
+            latest = job
+        return latest
 
     async def cancel(self, job_id: str) -> JobRecord:
         """The job as it is after the cancel was taken; its processes may still be ending."""
@@ -228,7 +229,7 @@ class Client:
 
     async def logs(
         self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The log of a job's task, or of a replica by its id. Raises NotFound."""
         site = await self._site_of_replica(target)
         stream = (
@@ -286,9 +287,8 @@ def _services_of(
     services = []
     for manifest in manifests:
         if not isinstance(manifest.spec, ServiceSpec):
-            raise InvalidField(
-                "kind", "is a Job", "`tango submit` takes jobs, `tango apply` services", manifest.where
-            )
+            fix = "`tango submit` takes jobs, `tango apply` services"
+            raise InvalidField("kind", "is a Job", fix, manifest.where)
         services.append((manifest.spec, manifest.sites))
     return services
 

@@ -57,7 +57,7 @@ class EmbeddedCluster:
         workers_per_site: int = 1,
         reserve_millis: int = 700,
     ) -> EmbeddedPlan:
-        """Start everything. Raises AlreadyExists if it runs, TangoError with a daemon's own words."""
+        """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon."""
         plan = plan_nodes(
             sites=sites,
             workers_per_site=workers_per_site,
@@ -188,6 +188,13 @@ class EmbeddedCluster:
                 else:
                     return
 
+    def gone(self) -> str:
+        """Which daemon has ended by itself, and what it said; "" while all run."""
+        for member in self._members():
+            if not member.alive():
+                return f"{member.name} ended: {ended_early(member)}"
+        return ""
+
     # ---- bookkeeping
 
     def _members(self) -> list[Member]:
@@ -252,5 +259,3 @@ def _available_memory() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-

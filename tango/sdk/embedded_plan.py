@@ -62,7 +62,7 @@ def plan_nodes(
     if share < SMALLEST_NODE_MILLIS:
         raise InvalidField(
             "reserve",
-            f"{format_cpu(reserve_millis)} of {len(cores)} cores leaves too little for {count} nodes",
+            f"{format_cpu(reserve_millis)} of {len(cores)} cores is too much for {count} nodes",
             "lower the reserve, or start fewer sites or workers",
         )
     reserved_cores = -(-reserve_millis // 1000)
@@ -87,7 +87,7 @@ def plan_nodes(
 
 def central_toml(state: Path, port: int, metrics_port: int) -> str:
     """configuration of the central master"""
-    return _server(state / "central", port, metrics_port, state) + '\n[central]\n'
+    return _server(state / "central", port, metrics_port, state) + "\n[central]\n"
 
 
 def edge_toml(state: Path, site: str, port: int, metrics_port: int, central: str) -> str:

@@ -27,7 +27,9 @@ class SyncClient:
     ...     print(tango.call("hello").body)
     """
 
-    def __init__(self, state: str | Path | None = None, *, cluster: ClusterFile | None = None) -> None:
+    def __init__(
+        self, state: str | Path | None = None, *, cluster: ClusterFile | None = None
+    ) -> None:
         self._client = Client(state, cluster=cluster)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tango", daemon=True)

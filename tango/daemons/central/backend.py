@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -151,7 +151,7 @@ class CentralDaemon:
         """All sites."""
         return self._controller.edge_views()
 
-    async def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+    async def watch_job(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
         """The job now and after each change, until it has ended."""
         record = self.job(job_id)
         while True:
@@ -171,7 +171,7 @@ class CentralDaemon:
 
     async def read_job_log(
         self, job_id: str, task: str, tail_bytes: int, *, follow: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The log of a task's latest attempt, from its node."""
         record = _task_of(self.job(job_id), task)
         if not record.attempt_id or not record.edge:

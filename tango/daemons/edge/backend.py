@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -18,7 +18,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
-from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.errors import NotFound, Refused, TangoError
 from tango.model.plan import TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
@@ -29,6 +29,7 @@ from tango.wire.backends import WorkerSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
+STREAM_PARTS = 1024
 
 
 class EdgeDaemon:
@@ -154,7 +155,7 @@ class EdgeDaemon:
         """All nodes."""
         return self._controller.node_views()
 
-    async def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+    async def watch_service(self, name: str) -> AsyncGenerator[ServiceView, None]:
         """The service now and after each change."""
         view = self.service(name)
         while not self._stopping.is_set():
@@ -195,11 +196,29 @@ class EdgeDaemon:
 
     async def call_streamed(
         self, request: CallRequest
-    ) -> AsyncIterator[msg.ReplyPart | CallReply]:
-        """Parts, then the end."""
+    ) -> AsyncGenerator[msg.ReplyPart | CallReply, None]:
+        """Parts, then the end; a caller that reads too slowly ends with RESOURCE_EXHAUSTED."""
         items: asyncio.Queue[msg.ReplyPart | CallReply] = asyncio.Queue()
         request_id = request.request_id
-        self._parts[request_id] = items.put_nowait
+
+        def on_part(part: msg.ReplyPart) -> None:
+            if items.qsize() < STREAM_PARTS:
+                items.put_nowait(part)
+                return
+            self._parts.pop(request_id, None)
+            self.cancel(request_id)
+            error = f"the caller is {STREAM_PARTS} parts behind"
+            items.put_nowait(
+                CallReply(
+                    request_id,
+                    Outcome.FAILED,
+                    Code.RESOURCE_EXHAUSTED,
+                    error=error,
+                    may_have_run=True,
+                )
+            )
+
+        self._parts[request_id] = on_part
         try:
             self.submit(request, items.put_nowait)
             while True:
@@ -213,23 +232,25 @@ class EdgeDaemon:
 
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
-    ) -> AsyncIterator[bytes]:
-        """A replica's or attempt's log, wherever it is."""
-        send = self._log_sender(target)
-        async with aclosing(
-            self._logs.read(target, tail_bytes, follow=follow, send=send)
-        ) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    def _log_sender(self, target: str) -> Callable[[msg.OpenLog | msg.CloseLog], bool]:
-        session = self._controller.session_of(target)
-        if session is None:
-            raise NotFound(f"no log of {target!r} at {self._settings.name}: nothing runs by that id")
-        link = self._workers.get(session)
-        if link is None:
-            raise Unavailable(f"the node that has the log of {target!r} is not connected")
-        return link.send
+    ) -> AsyncGenerator[bytes, None]:
+        """A replica's or attempt's log, from the node that has it."""
+        missing: TangoError = NotFound(
+            f"no log of {target!r} at {self._settings.name}: no node of this site knows that id"
+        )
+        for _node, number in self._controller.locate_log(target):
+            link = self._workers.get(number)
+            if link is None:
+                continue
+            read = self._logs.read(target, tail_bytes, follow=follow, send=link.send)
+            try:
+                async with aclosing(read) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
+            except NotFound as error:
+                missing = error
+            else:
+                return
+        raise missing
 
     # ---- workers
 
@@ -261,9 +282,8 @@ class EdgeDaemon:
                 deliver = self._parts.get(request_id)
                 if deliver is not None:
                     deliver(message)
-            case msg.LogPart():
-                if not self._relay_to_central(message):
-                    self._logs.on_part(message)
+            case msg.LogPart(log_id) if self._logs.opened(log_id):
+                self._logs.on_part(message)
             case _:
                 self.shell.post(ev.WorkerSaid(number, message))
 
@@ -277,33 +297,16 @@ class EdgeDaemon:
         self.shell.post(ev.CentralUp(session, incarnation))
 
     def central_said(self, session: int, message: msg.ToEdge) -> None:
-        """A message from the central master; logs pass by the controller."""
-        match message:
-            case msg.OpenLog(log_id, target):
-                try:
-                    self._log_sender(target)(message)
-                except TangoError as error:
-                    self._relay_to_central(msg.LogPart(log_id, last=True, error=str(error)))
-            case msg.CloseLog():
-                for link in self._workers.values():
-                    link.send(message)
-            case _:
-                self.shell.post(ev.CentralSaid(session, message))
+        """A message from the central master."""
+        self.shell.post(ev.CentralSaid(session, message))
 
     def central_down(self, session: int, reason: str) -> None:
         """The stream ended."""
         self._central = None
         self.shell.post(ev.CentralDown(session, reason))
 
-    def _relay_to_central(self, part: msg.LogPart) -> bool:
-        if part.log_id.startswith("central-") and self._central is not None:
-            self._central[1](part)
-            return True
-        return False
-
     def stop(self) -> None:
         """Watches and sessions end; callers in flight are answered by the server's grace."""
         self._stopping.set()
         for link in self._workers.values():
             link.close("the edge is stopping")
-

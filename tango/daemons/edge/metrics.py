@@ -21,9 +21,7 @@ class EdgeMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        ended = Counter(
-            "tango_requests", "LC requests that ended", ["outcome"], registry=registry
-        )
+        ended = Counter("tango_requests", "LC requests that ended", ["outcome"], registry=registry)
         self._arrived = Counter("tango_requests_arrived", "LC requests", registry=registry)
         self._ended = {outcome: ended.labels(outcome.value) for outcome in Outcome}
         self._latency = Histogram(

@@ -8,8 +8,9 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
+from tango.adapters.http_connection import OnPart
 from tango.adapters.log_files import read_log
-from tango.adapters.replica_http import HttpFailed, ReplicaHttp
+from tango.adapters.replica_http import ReplicaClient, ReplicaError
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons.lifecycle import log_event
 from tango.daemons.shell import Shell
@@ -21,7 +22,7 @@ from tango.model import messages as msg
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.job import AttemptStatus
 from tango.model.process import ProcessSpec
-from tango.model.request import Code, RequestDone
+from tango.model.request import Code, Headers, RequestDone
 from tango.model.service import ReplicaStatus
 from tango.ports import Cgroups, Runtime, StartFailed
 from tango.wire.stream_session import StreamSession
@@ -37,7 +38,7 @@ class WorkerDaemon:
         controller: WorkerController,
         runtime: Runtime,
         cgroups: Cgroups | None,
-        http: ReplicaHttp,
+        http: ReplicaClient,
         group: asyncio.TaskGroup,
         metrics: WorkerMetrics,
         *,
@@ -57,7 +58,6 @@ class WorkerDaemon:
         self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
         self._sessions = itertools.count(1)
         self._upstream: tuple[int, UpstreamSession] | None = None
-        self._aborts: dict[str, asyncio.Handle] = {}
         self._logs: dict[str, asyncio.Task[None]] = {}
 
     # ---- commands
@@ -68,7 +68,7 @@ class WorkerDaemon:
                 if self._upstream is not None and self._upstream[0] == session:
                     self._upstream[1].send(message)
             case cmd.Forward():
-                self._forward(command)
+                self._group.create_task(self._forward(command))
             case cmd.ApplyGroup(group, target):
                 if self._groups is not None:
                     self._groups.apply(group, target)
@@ -110,15 +110,55 @@ class WorkerDaemon:
     async def _check(self, command: cmd.CheckHealth) -> None:
         try:
             await self._http.health(command.port, command.path, command.timeout_s)
-        except HttpFailed as error:
+        except ReplicaError as error:
             self.shell.post(ev.HealthChecked(command.key, healthy=False, error=str(error)))
         else:
             self.shell.post(ev.HealthChecked(command.key, healthy=True))
 
     # ---- requests
 
-    def _forward(self, command: cmd.Forward) -> None:
-        raise NotImplementedError
+    async def _forward(self, command: cmd.Forward) -> None:
+        request = command.request
+        begun = self.shell.now()
+        on_part: OnPart | None = None
+        if request.stream:
+            request_id = request.request_id
+
+            def on_part(status: int, headers: Headers, data: bytes) -> None:
+                self._tell(msg.ReplyPart(request_id, data, status, headers))
+
+        try:
+            reply = await self._http.request(
+                command.port,
+                request.method,
+                request.path,
+                request.headers,
+                request.body,
+                timeout_s=request.timeout_s,
+                request_id=request.request_id,
+                on_part=on_part,
+            )
+        except ReplicaError as error:
+            done = RequestDone(
+                request.request_id,
+                error.code,
+                replica=command.replica_id,
+                service_s=self.shell.now() - begun,
+                error=str(error),
+                ran=error.ran,
+            )
+        else:
+            done = RequestDone(
+                request.request_id,
+                Code.OK,
+                reply.status,
+                reply.headers,
+                reply.body,
+                command.replica_id,
+                self.shell.now() - begun,
+            )
+        self._metrics.served(done)
+        self.shell.post(ev.RequestFinished(done))
 
     # ---- the session to the edge
 
@@ -190,13 +230,10 @@ class WorkerDaemon:
         """All attempts."""
         return self._controller.attempts()
 
-    async def watch_processes(self) -> None:
-        """Tell the controller what already runs, then every end."""
+    async def watch_processes(self, listed: asyncio.Event) -> None:
+        """Tell the controller what already runs, set `listed`, then tell it every end."""
+        ends = self._runtime.watch()
         self.shell.post(ev.ProcessesListed(await self._runtime.list()))
-        async for record in self._runtime.watch():
+        listed.set()
+        async for record in ends:
             self.shell.post(ev.ProcessEnded(record.key, record))
-
-
-def not_run(request_id: str, error: str) -> RequestDone:
-    """The answer for a request that its replica never saw."""
-    return RequestDone(request_id, Code.UNAVAILABLE, error=error, ran=False)

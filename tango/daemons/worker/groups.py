@@ -17,7 +17,9 @@ REMOVE_TRIES = 100
 class GroupWriter:
     """Synchronous on purpose: a write takes 0.1 ms, and a Forward must not overtake it."""
 
-    def __init__(self, cgroups: Cgroups, post: Callable[[GroupApplied | UsageSampled], None]) -> None:
+    def __init__(
+        self, cgroups: Cgroups, post: Callable[[GroupApplied | UsageSampled], None]
+    ) -> None:
         self._cgroups = cgroups
         self._post = post
         self._loop = asyncio.get_running_loop()

@@ -1,0 +1,58 @@
+"""`tango central -c FILE`: puts the central master together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from tango.adapters.policies import batch_policy
+from tango.adapters.settings import load_central
+from tango.adapters.sqlite_store import SqliteStore
+from tango.controllers.central.controller import CentralController
+from tango.daemons import lifecycle
+from tango.daemons.central.backend import CentralDaemon
+from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.serving import run_to_end, served
+from tango.model.job import JobRecord
+from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
+from tango.wire.channels import read_token
+from tango.wire.options import message_bytes_for
+from tango.wire.services import central_service
+
+
+def run(config: Path) -> int:
+    """Read the configuration, run until a signal; the exit status."""
+    settings = load_central(config)
+    return lifecycle.run(lambda: main(settings), "central", settings.server.log_level)
+
+
+async def main(settings: CentralSettings) -> None:
+    """The daemon's whole life."""
+    token = read_token(settings.server.token_file)
+    policy = batch_policy(settings.batch_policy)
+    state = lifecycle.private_dir(settings.server.state_dir)
+    incarnation = lifecycle.next_incarnation(state)
+    store = await SqliteStore.open(state / "central.db")
+    try:
+        controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
+        controller.load(cast("dict[str, JobRecord]", await store.load("job")))
+        registry = CollectorRegistry()
+        metrics = CentralMetrics(registry)
+        async with asyncio.TaskGroup() as group:
+            daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
+            metrics.watch(daemon.job_counts, daemon.edges)
+            async with served(
+                settings.server,
+                token,
+                central_service(daemon),
+                registry,
+                daemon="central",
+                max_message_bytes=message_bytes_for(DEFAULT_MAX_BODY_BYTES),
+            ) as server:
+                await run_to_end(group, daemon.shell.failed, server, daemon.stop)
+            daemon.shell.close()
+    finally:
+        await store.close()

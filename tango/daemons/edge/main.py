@@ -1,0 +1,110 @@
+"""`tango edge -c FILE`: puts the edge master together and runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from importlib.metadata import version
+from pathlib import Path
+from typing import cast
+
+from prometheus_client import CollectorRegistry
+
+from tango.adapters.policies import traffic_policy
+from tango.adapters.settings import load_edge
+from tango.adapters.sqlite_store import SqliteStore
+from tango.controllers.edge.controller import EdgeController
+from tango.daemons import lifecycle
+from tango.daemons.edge.backend import EdgeDaemon
+from tango.daemons.edge.metrics import EdgeMetrics
+from tango.daemons.redial import redial
+from tango.daemons.serving import run_to_end, served
+from tango.model import messages as msg
+from tango.model.commands import PlacementRecord, ServiceRecord
+from tango.model.settings import EdgeSettings
+from tango.wire.central_client import CentralClient
+from tango.wire.channels import bearer, open_channel, read_token
+from tango.wire.options import message_bytes_for
+from tango.wire.services import edge_service
+from tango.wire.stream_session import StreamSession
+
+WELCOME_TIMEOUT_S = 5.0
+DISTRIBUTION = "tango-edge"
+
+
+def run(config: Path) -> int:
+    """Read the configuration, run until a signal; the exit status."""
+    settings = load_edge(config)
+    return lifecycle.run(lambda: main(settings), "edge", settings.server.log_level)
+
+
+async def main(settings: EdgeSettings) -> None:
+    """The daemon's whole life."""
+    server_settings = settings.server
+    token = read_token(server_settings.token_file)
+    policy = traffic_policy(settings.traffic_policy)
+    state = lifecycle.private_dir(server_settings.state_dir)
+    incarnation = lifecycle.next_incarnation(state)
+    store = await SqliteStore.open(state / "edge.db")
+    try:
+        controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
+        services = cast("dict[str, ServiceRecord]", await store.load("service"))
+        placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
+        controller.load(services, placements)
+        registry = CollectorRegistry()
+        metrics = EdgeMetrics(registry)
+        async with asyncio.TaskGroup() as group:
+            daemon = EdgeDaemon(settings, controller, policy, store, group, incarnation, metrics)
+            metrics.watch(daemon.services, daemon.nodes)
+            async with served(
+                server_settings,
+                token,
+                edge_service(daemon),
+                registry,
+                daemon="edge",
+                max_message_bytes=message_bytes_for(settings.max_body_bytes),
+            ) as server:
+                stopping = asyncio.Event()
+                link = None
+                if settings.central:
+                    dial = _dial_central(settings, daemon, token, str(server.address), stopping)
+                    link = group.create_task(dial, name="central")
+
+                def stop() -> None:
+                    stopping.set()
+                    daemon.stop()
+                    if link is not None:
+                        link.cancel()
+
+                await run_to_end(group, daemon.shell.failed, server, stop)
+            daemon.shell.close()
+    finally:
+        await store.close()
+
+
+async def _dial_central(
+    settings: EdgeSettings, daemon: EdgeDaemon, token: str, address: str, stopping: asyncio.Event
+) -> None:
+    """Keep a session with the central master; the site works on without one."""
+    sessions = itertools.count(1)
+    hello = msg.EdgeHello(settings.name, daemon.incarnation, address, version(DISTRIBUTION))
+
+    async def serve(session: StreamSession[msg.ToEdge, msg.FromEdge]) -> str:
+        number = next(sessions)
+        session.send(hello)
+        # What the controller says from here on is the full state, then changes to it.
+        daemon.central_up(number, session.send)
+        try:
+            return await session.run(lambda message: daemon.central_said(number, message))
+        finally:
+            daemon.central_down(number, "the stream ended")
+
+    async with open_channel(settings.central) as channel:
+        client = CentralClient(channel, bearer(token))
+        await redial(
+            f"central at {settings.central}",
+            lambda: client.connect_edge(daemon.incarnation, serve),
+            stopping,
+            random.Random(daemon.incarnation),
+        )
