@@ -1,7 +1,10 @@
-"""Which servicer serves which gRPC service, for `make_server`."""
+"""The three gRPC services, ready for `make_server`: daemons never see generated code."""
 
 from __future__ import annotations
 
+import grpc
+
+from tango.v1 import central_service_pb2, edge_service_pb2, worker_service_pb2
 from tango.v1.central_service_pb2_grpc import add_CentralServiceServicer_to_server
 from tango.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
 from tango.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
@@ -13,26 +16,31 @@ from tango.wire.worker_servicer import WorkerServicer
 
 
 def edge_service(backend: EdgeBackend) -> Service:
-    """tango.v1.EdgeService"""
-    servicer = EdgeServicer(backend)
-    return Service(
-        "tango.v1.EdgeService", lambda server: add_EdgeServiceServicer_to_server(servicer, server)
-    )
+    """EdgeService, for users and workers."""
+
+    def register(server: grpc.aio.Server) -> None:
+        add_EdgeServiceServicer_to_server(EdgeServicer(backend), server)
+
+    return Service(edge_service_pb2.DESCRIPTOR.services_by_name["EdgeService"].full_name, register)
 
 
 def central_service(backend: CentralBackend) -> Service:
-    """tango.v1.CentralService"""
-    servicer = CentralServicer(backend)
+    """CentralService, for users and edges."""
+
+    def register(server: grpc.aio.Server) -> None:
+        add_CentralServiceServicer_to_server(CentralServicer(backend), server)
+
     return Service(
-        "tango.v1.CentralService",
-        lambda server: add_CentralServiceServicer_to_server(servicer, server),
+        central_service_pb2.DESCRIPTOR.services_by_name["CentralService"].full_name, register
     )
 
 
 def worker_service(backend: WorkerBackend) -> Service:
-    """tango.v1.WorkerService"""
-    servicer = WorkerServicer(backend)
+    """WorkerService, for operators."""
+
+    def register(server: grpc.aio.Server) -> None:
+        add_WorkerServiceServicer_to_server(WorkerServicer(backend), server)
+
     return Service(
-        "tango.v1.WorkerService",
-        lambda server: add_WorkerServiceServicer_to_server(servicer, server),
+        worker_service_pb2.DESCRIPTOR.services_by_name["WorkerService"].full_name, register
     )

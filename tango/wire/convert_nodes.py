@@ -1,0 +1,191 @@
+"""Converts nodes and their reports, pb2 <-> model: NodeView, NodeReport and what they hold.
+
+From pb: an unspecified or unknown Enforcement is NONE, for it is claimed only after a check; a part
+of a report that is left out is all zeros.
+"""
+
+from __future__ import annotations
+
+from tango.model.cgroup import Mismatch
+from tango.model.cluster import (
+    Enforcement,
+    GroupReport,
+    NodeCapacity,
+    NodeReport,
+    NodeView,
+    SideUsage,
+)
+from tango.model.views import EdgeView
+from tango.v1 import central_service_pb2 as central
+from tango.v1 import types_pb2 as pb
+from tango.wire.convert_fields import inverse, pairs_from_map, text
+
+_ENFORCEMENT = {
+    Enforcement.NONE: pb.ENFORCEMENT_NONE,
+    Enforcement.CGROUP: pb.ENFORCEMENT_CGROUP,
+}
+_ENFORCEMENT_BACK = inverse(_ENFORCEMENT)
+
+
+def enforcement_to_pb(enforcement: Enforcement) -> pb.Enforcement.ValueType:
+    """The wire's number."""
+    return _ENFORCEMENT[enforcement]
+
+
+def enforcement_from_pb(number: int) -> Enforcement:
+    """NONE where it is unspecified or unknown."""
+    return _ENFORCEMENT_BACK.get(number, Enforcement.NONE)
+
+
+def node_capacity_to_pb(capacity: NodeCapacity) -> pb.NodeCapacity:
+    """Field by field."""
+    return pb.NodeCapacity(cpu_millis=capacity.cpu_millis, memory_bytes=capacity.memory_bytes)
+
+
+def node_capacity_from_pb(message: pb.NodeCapacity) -> NodeCapacity:
+    """Field by field."""
+    return NodeCapacity(message.cpu_millis, message.memory_bytes)
+
+
+def side_usage_to_pb(side: SideUsage) -> pb.SideUsage:
+    """Field by field."""
+    return pb.SideUsage(
+        cpu_s=side.cpu_s,
+        cpu_millis=side.cpu_millis,
+        memory_bytes=side.memory_bytes,
+        throttled_s=side.throttled_s,
+    )
+
+
+def side_usage_from_pb(message: pb.SideUsage) -> SideUsage:
+    """Field by field."""
+    return SideUsage(message.cpu_s, message.cpu_millis, message.memory_bytes, message.throttled_s)
+
+
+def group_report_to_pb(group: GroupReport) -> pb.GroupReport:
+    """quota_millis keeps its -1 for "unlimited"."""
+    return pb.GroupReport(
+        group=group.group,
+        cpu_s=group.cpu_s,
+        memory_bytes=group.memory_bytes,
+        quota_millis=group.quota_millis,
+        n_throttled=group.n_throttled,
+        throttled_s=group.throttled_s,
+        n_oom_kills=group.n_oom_kills,
+    )
+
+
+def group_report_from_pb(message: pb.GroupReport) -> GroupReport:
+    """Field by field."""
+    return GroupReport(
+        group=message.group,
+        cpu_s=message.cpu_s,
+        memory_bytes=message.memory_bytes,
+        quota_millis=message.quota_millis,
+        n_throttled=message.n_throttled,
+        throttled_s=message.throttled_s,
+        n_oom_kills=message.n_oom_kills,
+    )
+
+
+def mismatch_to_pb(mismatch: Mismatch) -> pb.Mismatch:
+    """Field by field."""
+    return pb.Mismatch(
+        group=mismatch.group,
+        field=mismatch.field,
+        wanted=mismatch.wanted,
+        found=text(mismatch.found),
+    )
+
+
+def mismatch_from_pb(message: pb.Mismatch) -> Mismatch:
+    """Field by field."""
+    return Mismatch(message.group, message.field, message.wanted, message.found)
+
+
+def node_report_to_pb(report: NodeReport) -> pb.NodeReport:
+    """Field by field."""
+    return pb.NodeReport(
+        node=report.node,
+        at_s=report.at_s,
+        lc=side_usage_to_pb(report.lc),
+        be=side_usage_to_pb(report.be),
+        in_flight=report.in_flight,
+        be_tasks=report.be_tasks,
+        mismatches=[mismatch_to_pb(mismatch) for mismatch in report.mismatches],
+        groups=[group_report_to_pb(group) for group in report.groups],
+    )
+
+
+def node_report_from_pb(message: pb.NodeReport) -> NodeReport:
+    """Field by field."""
+    return NodeReport(
+        node=message.node,
+        at_s=message.at_s,
+        lc=side_usage_from_pb(message.lc),
+        be=side_usage_from_pb(message.be),
+        in_flight=message.in_flight,
+        be_tasks=message.be_tasks,
+        mismatches=tuple(mismatch_from_pb(mismatch) for mismatch in message.mismatches),
+        groups=tuple(group_report_from_pb(group) for group in message.groups),
+    )
+
+
+def node_view_to_pb(view: NodeView) -> pb.NodeView:
+    """report stays unset where there is none."""
+    return pb.NodeView(
+        node=view.node,
+        edge=view.edge,
+        ready=view.ready,
+        capacity=node_capacity_to_pb(view.capacity),
+        enforcement=_ENFORCEMENT[view.enforcement],
+        lc_held_millis=view.lc_held_millis,
+        be_held_millis=view.be_held_millis,
+        lc_memory_bytes=view.lc_memory_bytes,
+        be_memory_bytes=view.be_memory_bytes,
+        replicas=view.replicas,
+        be_tasks=view.be_tasks,
+        report=None if view.report is None else node_report_to_pb(view.report),
+        labels=dict(view.labels),
+    )
+
+
+def node_view_from_pb(message: pb.NodeView) -> NodeView:
+    """Labels come back sorted by name."""
+    return NodeView(
+        node=message.node,
+        edge=message.edge,
+        ready=message.ready,
+        capacity=node_capacity_from_pb(message.capacity),
+        enforcement=enforcement_from_pb(message.enforcement),
+        lc_held_millis=message.lc_held_millis,
+        be_held_millis=message.be_held_millis,
+        lc_memory_bytes=message.lc_memory_bytes,
+        be_memory_bytes=message.be_memory_bytes,
+        replicas=message.replicas,
+        be_tasks=message.be_tasks,
+        report=node_report_from_pb(message.report) if message.HasField("report") else None,
+        labels=pairs_from_map(message.labels),
+    )
+
+
+def edge_view_to_pb(view: EdgeView) -> central.EdgeView:
+    """Nodes keep their order."""
+    return central.EdgeView(
+        edge=view.edge,
+        address=view.address,
+        connected=view.connected,
+        version=view.version,
+        nodes=[node_view_to_pb(node) for node in view.nodes],
+    )
+
+
+def edge_view_from_pb(message: central.EdgeView) -> EdgeView:
+    """Nodes keep their order."""
+    return EdgeView(
+        edge=message.edge,
+        address=message.address,
+        connected=message.connected,
+        version=message.version,
+        nodes=tuple(node_view_from_pb(node) for node in message.nodes),
+    )

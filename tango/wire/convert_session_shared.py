@@ -1,0 +1,93 @@
+"""Converts pb2 <-> model what passes on both kinds of session streams: attempts and logs."""
+
+from __future__ import annotations
+
+from tango.model.messages import (
+    AckEnds,
+    AttemptChanged,
+    CloseLog,
+    LogPart,
+    OpenLog,
+    StartAttempt,
+    StopAttempt,
+)
+from tango.v1 import types_pb2 as pb
+from tango.wire.convert_fields import text
+from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
+from tango.wire.convert_specs import task_spec_from_pb, task_spec_to_pb
+
+
+def attempt_changed_to_pb(changed: AttemptChanged) -> pb.AttemptChanged:
+    """Field by field."""
+    return pb.AttemptChanged(attempt=attempt_status_to_pb(changed.attempt))
+
+
+def attempt_changed_from_pb(message: pb.AttemptChanged) -> AttemptChanged:
+    """Raises InvalidField for a state that is missing or unknown."""
+    return AttemptChanged(attempt_status_from_pb(message.attempt, "attempt_changed.attempt"))
+
+
+def start_attempt_to_pb(start: StartAttempt) -> pb.StartAttempt:
+    """Field by field."""
+    return pb.StartAttempt(
+        attempt_id=start.attempt_id,
+        spec=task_spec_to_pb(start.spec, "start_attempt.spec"),
+        node=start.node,
+    )
+
+
+def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
+    """Field by field."""
+    return StartAttempt(message.attempt_id, task_spec_from_pb(message.spec), message.node)
+
+
+def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:
+    """Field by field."""
+    return pb.StopAttempt(attempt_id=stop.attempt_id, reason=text(stop.reason))
+
+
+def stop_attempt_from_pb(message: pb.StopAttempt) -> StopAttempt:
+    """Field by field."""
+    return StopAttempt(message.attempt_id, message.reason)
+
+
+def ack_ends_to_pb(ack: AckEnds) -> pb.AckEnds:
+    """Field by field."""
+    return pb.AckEnds(attempt_ids=ack.attempt_ids)
+
+
+def ack_ends_from_pb(message: pb.AckEnds) -> AckEnds:
+    """Field by field."""
+    return AckEnds(tuple(message.attempt_ids))
+
+
+def open_log_to_pb(log: OpenLog) -> pb.OpenLog:
+    """Field by field."""
+    return pb.OpenLog(
+        log_id=log.log_id, target=log.target, tail_bytes=log.tail_bytes, follow=log.follow
+    )
+
+
+def open_log_from_pb(message: pb.OpenLog) -> OpenLog:
+    """Field by field."""
+    return OpenLog(message.log_id, message.target, message.tail_bytes, message.follow)
+
+
+def close_log_to_pb(log: CloseLog) -> pb.CloseLog:
+    """Field by field."""
+    return pb.CloseLog(log_id=log.log_id)
+
+
+def close_log_from_pb(message: pb.CloseLog) -> CloseLog:
+    """Field by field."""
+    return CloseLog(message.log_id)
+
+
+def log_part_to_pb(part: LogPart) -> pb.LogPart:
+    """Field by field."""
+    return pb.LogPart(log_id=part.log_id, data=part.data, last=part.last, error=text(part.error))
+
+
+def log_part_from_pb(message: pb.LogPart) -> LogPart:
+    """Field by field."""
+    return LogPart(message.log_id, message.data, message.last, message.error)

@@ -1,0 +1,142 @@
+"""Errors of the model over gRPC: to a status and its trailing metadata, and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import TracebackType
+
+import grpc
+
+from tango.model.errors import (
+    AlreadyExists,
+    InvalidField,
+    NotFound,
+    Refused,
+    TangoError,
+    Unavailable,
+)
+
+# What an InvalidField was made of, so that the client raises an equal one.
+INVALID_FIELD_KEY = "tango-invalid-field-bin"
+# Status text travels in HTTP/2 trailers, whose size is bounded; non-ASCII bytes triple there.
+MAX_DETAILS_BYTES = 1500
+
+Trailers = tuple[tuple[str, bytes], ...]
+
+_STATUS: tuple[tuple[type[TangoError], grpc.StatusCode], ...] = (
+    (InvalidField, grpc.StatusCode.INVALID_ARGUMENT),
+    (NotFound, grpc.StatusCode.NOT_FOUND),
+    (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (Refused, grpc.StatusCode.PERMISSION_DENIED),
+)
+_TOO_LARGE = re.compile(
+    r"(?P<side>\w+): (\w+) message larger than max \((?P<size>\d+) vs\. (?P<max>\d+)\)"
+)
+_NO_CONNECTION = re.compile(
+    r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): .*?(?P<why>[^:]+)$"
+)
+
+
+def status_of(error: TangoError) -> tuple[grpc.StatusCode, str, Trailers] | None:
+    """(code, details, trailing metadata), or None for an error that has no status of its own."""
+    for kind, code in _STATUS:
+        if isinstance(error, kind):
+            trailers: Trailers = ()
+            if isinstance(error, InvalidField):
+                parts = json.dumps([error.field, error.problem, error.fix]).encode()
+                if len(parts) <= MAX_DETAILS_BYTES:
+                    trailers = ((INVALID_FIELD_KEY, parts),)
+            return code, cut(str(error)), trailers
+    return None
+
+
+def cut(details: str) -> str:
+    """The text, shortened so that it surely fits the trailers of a status."""
+    data = details.encode("utf-8", "replace")
+    if len(data) <= MAX_DETAILS_BYTES:
+        return data.decode()
+    return data[:MAX_DETAILS_BYTES].decode("utf-8", "ignore") + " ..."
+
+
+def model_error(error: grpc.aio.AioRpcError) -> TangoError:
+    """What a failed call means, in an error of the model; its text is fit for people."""
+    code = error.code()
+    details = error.details() or code.name.lower().replace("_", " ")
+    match code:
+        case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
+            return _invalid_field(error, details)
+        case grpc.StatusCode.NOT_FOUND:
+            return NotFound(details)
+        case grpc.StatusCode.ALREADY_EXISTS:
+            return AlreadyExists(details)
+        case grpc.StatusCode.UNAVAILABLE:
+            return Unavailable(_connection(details))
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return Unavailable("no answer in time")
+        case grpc.StatusCode.CANCELLED:
+            return Unavailable(f"the call was cancelled: {details}")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return _exhausted(details)
+        case (
+            grpc.StatusCode.PERMISSION_DENIED
+            | grpc.StatusCode.UNAUTHENTICATED
+            | grpc.StatusCode.FAILED_PRECONDITION
+        ):
+            return Refused(details)
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return Refused(
+                f"the other side does not offer this ({details}); is it another version?"
+            )
+        case _:
+            return TangoError(details)
+
+
+def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
+    for key, value in error.trailing_metadata() or ():
+        if key == INVALID_FIELD_KEY:
+            try:
+                field, problem, fix = json.loads(value)
+                return InvalidField(str(field), str(problem), str(fix))
+            except (ValueError, TypeError):
+                break
+    field, colon, problem = details.partition(": ")
+    return InvalidField(field, problem) if colon else InvalidField("request", details)
+
+
+def _exhausted(details: str) -> TangoError:
+    too_large = _TOO_LARGE.search(details)
+    if too_large is None:
+        return Unavailable(details)
+    who = "this side" if too_large["side"] == "CLIENT" else "the other side"
+    return InvalidField(
+        "message",
+        f"has {too_large['size']} bytes; {who} takes at most {too_large['max']}",
+        "send less at once, or raise max_body_bytes",
+    )
+
+
+def _connection(details: str) -> str:
+    found = _NO_CONNECTION.search(details)
+    if found is None:
+        return details
+    return f"nothing answers at {found['where']}: {found['why'].strip().lower()}"
+
+
+class model_errors:  # noqa: N801 - a context manager, used as a verb: `with model_errors():`
+    """Raises errors of the model in place of AioRpcError; everything else passes through."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, grpc.aio.AioRpcError):
+            raise model_error(error) from error

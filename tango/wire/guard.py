@@ -1,0 +1,134 @@
+"""A server interceptor: whatever a handler raises becomes a status, and no client is left hanging.
+
+grpc.aio takes any CancelledError that leaves a handler for the end of the RPC and sends no status,
+also when some inner task was cancelled and the client still waits. And the text of an unexpected
+exception would go to the client. Both end here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import grpc
+
+from tango.model.errors import TangoError
+from tango.wire.errors import cut, status_of
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+
+# A handler's first argument is a request or an iterator of them; its result an answer, an iterator
+# or nothing. What it is depends on the kind of RPC, which gRPC's own types do not tell apart.
+Behaviour = Callable[[Any, Any], Any]
+
+log = logging.getLogger("tango.wire")
+INTERNAL_TEXT = "internal error; the daemon's log tells more"
+CANCELLED_TEXT = "internal error: what this call waited for was cancelled"
+
+
+class Guard(grpc.aio.ServerInterceptor):
+    """Wraps each method's handler once, at its first call."""
+
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """The guarded handler; None for a method that nobody serves."""
+        method = handler_call_details.method
+        known = self._wrapped.get(method)
+        if known is not None:
+            return known
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        wrapped = self._wrapped[method] = _wrap(handler, method)
+        return wrapped
+
+
+def _wrap(handler: Handler, method: str) -> Handler:
+    one: dict[str, Any] = {
+        "request_deserializer": handler.request_deserializer,
+        "response_serializer": handler.response_serializer,
+    }
+    if handler.unary_unary is not None:
+        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, method), **one)
+    if handler.stream_unary is not None:
+        return grpc.stream_unary_rpc_method_handler(_answering(handler.stream_unary, method), **one)
+    if handler.unary_stream is not None:
+        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), **one)
+    if handler.stream_stream is not None:
+        return grpc.stream_stream_rpc_method_handler(
+            _streaming(handler.stream_stream, method), **one
+        )
+    return handler
+
+
+def _answering(inner: Behaviour, method: str) -> Behaviour:
+    async def guarded(request: Any, context: Context) -> Any:
+        try:
+            return await inner(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - every end is told to the client
+            await _end(error, context, method)
+
+    return guarded
+
+
+def _streaming(inner: Behaviour, method: str) -> Behaviour:
+    behaviour = _written_out(inner) if inspect.isasyncgenfunction(inner) else inner
+
+    async def guarded(request: Any, context: Context) -> None:
+        try:
+            await behaviour(request, context)
+        except grpc.aio.AbortError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - every end is told to the client
+            await _end(error, context, method)
+
+    return guarded
+
+
+def _written_out(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Behaviour:
+    # Writing each item here, as grpc.aio would, spares a second generator around the handler's.
+    async def written_out(request: Any, context: Context) -> None:
+        items: Any = generator(request, context)
+        async with aclosing(items):
+            async for item in items:
+                await context.write(item)
+
+    return written_out
+
+
+async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
+    """Abort the RPC with what the error means; re-raise what is not the handler's to answer."""
+    fields: dict[str, object] = {"method": method, "peer": context.peer()}
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0 or context.cancelled():
+            raise error
+        log.error("inner task cancelled", exc_info=error, extra={"fields": fields})
+        await context.abort(grpc.StatusCode.INTERNAL, CANCELLED_TEXT)
+    if not isinstance(error, Exception):
+        raise error
+    status = status_of(error) if isinstance(error, TangoError) else None
+    if status is not None:
+        code, details, trailers = status
+        await context.abort(code, details, trailers)
+    if type(error) is TangoError:
+        await context.abort(grpc.StatusCode.INTERNAL, cut(str(error)))
+    if context.cancelled() or context.done():
+        # The client has gone; what a write on its dead stream raises is no bug.
+        raise error
+    log.error("handler failed", exc_info=error, extra={"fields": fields})
+    await context.abort(grpc.StatusCode.INTERNAL, INTERNAL_TEXT)
