@@ -1,0 +1,273 @@
+"""Placement: which gangs wait, when the policy is asked, and what is committed of its plan.
+
+One solve is outstanding at most. It sees a bounded window of the queue, so that the policy's cost
+does not grow with the backlog, and all offers. The windows go through the queue by a cursor:
+what stands before it was looked at under offers that have not grown since, so gangs that arrive
+behind it are seen at once. When offers grow, the head of the queue gets the next solve (priority,
+then arrival), and then the cursor goes on, in turns: constant small growth must neither let the
+tail overtake the head nor keep the tail from ever being seen.
+
+A plan is a proposal made on a reading that may be old by now: each gang of it is checked against
+the present and committed whole, or stays in the queue.
+
+A gang of which some task is larger than every known node is parked outside the queue until a larger
+node appears, so that such gangs do not fill the windows.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tango.controllers.central.edges import Sites
+from tango.controllers.central.jobs import waiting
+from tango.controllers.central.ledger import Job
+from tango.controllers.central.queue import GangQueue, Key
+from tango.model.commands import Solve
+from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
+from tango.model.units import format_cpu, format_memory
+
+MAX_WINDOW = 256
+GAP_S = 0.005
+BARREN_GAP_S = 0.1
+FAILED_GAP_S = 1.0
+SOLVE_TIMEOUT_S = 30.0
+_DUE_S = 1e-3
+
+Commit = Callable[[Job, Mapping[int, Placement]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The gangs of an outstanding solve, by job id."""
+
+    solve_id: int
+    gangs: dict[str, Gang]
+    asked_at: float
+
+
+class Batch:
+    """Waiting gangs and the outstanding solve. `now` is the shell's clock, `wall` unix seconds."""
+
+    def __init__(self, jobs: Mapping[str, Job], sites: Sites, seed: int) -> None:
+        self.queue = GangQueue()
+        self.parked: dict[str, Job] = {}
+        self.outstanding: Window | None = None
+        self._jobs = jobs
+        self._sites = sites
+        self._random = random.Random(seed)  # noqa: S311 - a seed for policies, no secret
+        self._timers: list[tuple[float, int, Job]] = []
+        self._timer_ids = 0
+        self._solves = 0
+        self._not_before = 0.0
+        self._cursor: Key | None = None
+        self._head_due = False
+        self._head_had_turn = False
+        self._again = False
+        self._parked_under = sites.largest
+
+    # ---- the queue
+
+    def reconsider(self, job: Job, now: float, wall: float) -> None:
+        """Bring queue and timers in line with the job as it is now."""
+        record = job.record
+        tasks, due_at = waiting(record) if job.durable is not None else ((), 0.0)
+        if tasks == job.waits_for:
+            return
+        self._forget(job)
+        if not tasks:
+            return
+        job.waits_for = tasks
+        # The stored time is a wall time, and walls move: never wait longer than the rules say.
+        delay = min(due_at - wall, max(record.spec.backoff_max_s, BARREN_GAP_S * 100))
+        if delay > _DUE_S:
+            self._timer_ids += 1
+            job.timer = self._timer_ids
+            heapq.heappush(self._timers, (now + delay, job.timer, job))
+        else:
+            self._enter(job)
+
+    def rearm(self, now: float, wall: float) -> None:
+        """The wall clock has become known: set all timers by it."""
+        for job in [entry[2] for entry in self._timers if not _stale(entry)]:
+            self._forget(job)
+            self.reconsider(job, now, wall)
+
+    def room_grew(self) -> None:
+        """Some node offers more than before: every gang that waits deserves a new look."""
+        self._head_due = True
+        self._again = True
+
+    def _forget(self, job: Job) -> None:
+        job.waits_for = ()
+        job.timer = 0
+        job.wait_reason = ""
+        self.queue.drop(job.record.job_id)
+        self.parked.pop(job.record.job_id, None)
+
+    def _enter(self, job: Job) -> None:
+        spec = job.record.spec
+        job_id = job.record.job_id
+        job.timer = 0
+        tasks = tuple(
+            BatchTask(job_id, index, spec.tasks[index].cpu_millis, spec.tasks[index].memory_bytes)
+            for index in job.waits_for
+        )
+        key = self.queue.put(job.arrival, Gang(job_id, spec.priority, tasks))
+        if self._cursor is not None and key <= self._cursor:
+            self._cursor = (key[0], key[1], "")
+
+    # ---- solves
+
+    def pump(self, now: float) -> Solve | None:
+        """Do what is due: retries enter the queue, and the policy is asked if that makes sense."""
+        while self._timers and (self._timers[0][0] <= now or _stale(self._timers[0])):
+            entry = heapq.heappop(self._timers)
+            if not _stale(entry):
+                self._enter(entry[2])
+        if self._parked_under != self._sites.largest:
+            self._parked_under = self._sites.largest
+            parked, self.parked = self.parked, {}
+            for job in parked.values():
+                job.wait_reason = ""
+                self._enter(job)
+        if self.outstanding is not None and now >= self.outstanding.asked_at + SOLVE_TIMEOUT_S:
+            self.outstanding = None
+            self.room_grew()
+        if self.outstanding is not None or now < self._not_before or not self._due():
+            return None
+        offers = self._sites.offers()
+        gangs = self._window() if offers else {}
+        if not gangs:
+            return None
+        self._solves += 1
+        self.outstanding = Window(self._solves, gangs, now)
+        seed = self._random.getrandbits(31)
+        return Solve(self._solves, BatchSnapshot(tuple(gangs.values()), offers, seed))
+
+    def solved(self, solve_id: int, plan: BatchPlan, now: float, commit: Commit) -> int | None:
+        """Commit what stands of the plan; returns how many gangs, None for another solve's plan."""
+        window = self.outstanding
+        if window is None or window.solve_id != solve_id:
+            return None
+        self.outstanding = None
+        proposed: dict[str, dict[int, Placement]] = {}
+        for placement in plan.placements:
+            proposed.setdefault(placement.job_id, {})[placement.task_index] = placement
+        n_placed = 0
+        for job_id, nodes in proposed.items():
+            gang = window.gangs.get(job_id)
+            if gang is None or self.queue.get(job_id) is not gang:
+                continue
+            if self._fits(gang, nodes):
+                commit(self._jobs[job_id], nodes)
+                n_placed += 1
+            else:
+                self.room_grew()
+        reasons = {unplaced.job_id: unplaced.reason for unplaced in plan.unplaced}
+        for job_id, gang in window.gangs.items():
+            if self.queue.get(job_id) is gang:
+                reason = reasons.get(job_id)
+                text = f"waiting for room: {reason}" if reason else "waiting for room"
+                self._jobs[job_id].wait_reason = text
+        self._not_before = now + (GAP_S if n_placed else BARREN_GAP_S)
+        return n_placed
+
+    def solve_failed(self, solve_id: int, now: float) -> bool:
+        """The policy raised: ask again after a while. False: not the outstanding solve."""
+        if self.outstanding is None or self.outstanding.solve_id != solve_id:
+            return False
+        self.outstanding = None
+        self._not_before = now + FAILED_GAP_S
+        self.room_grew()
+        return True
+
+    def wake_at(self) -> float | None:
+        """When `pump` has something to do by itself."""
+        times = [self._timers[0][0]] if self._timers else []
+        if self.outstanding is not None:
+            times.append(self.outstanding.asked_at + SOLVE_TIMEOUT_S)
+        elif self._due() and self._sites.has_offers():
+            times.append(self._not_before)
+        return min(times, default=None)
+
+    def _due(self) -> bool:
+        last = self.queue.last()
+        if last is None:
+            return False
+        return self._head_due or self._again or self._cursor is None or last > self._cursor
+
+    def _window(self) -> dict[str, Gang]:
+        """The next gangs to look at, and the cursor moved behind them."""
+        last = self.queue.last()
+        behind = self._cursor is None or (last is not None and last > self._cursor)
+        head = not behind or (self._head_due and not self._head_had_turn)
+        if not behind or self._cursor is None:
+            self._cursor = None
+            self._again = False
+        if head:
+            self._head_due = False
+        self._head_had_turn = head
+        gangs: dict[str, Gang] = {}
+        hopeless: list[Job] = []
+        n_tasks = 0
+        for key, gang in self.queue.after(None if head else self._cursor):
+            n_tasks += len(gang.tasks)
+            if n_tasks > MAX_WINDOW:
+                break
+            job = self._jobs[gang.job_id]
+            reason = never_fits(gang, job, self._sites)
+            if reason:
+                job.wait_reason = reason
+                hopeless.append(job)
+            else:
+                gangs[gang.job_id] = gang
+            if self._cursor is None or key > self._cursor:
+                self._cursor = key
+        else:
+            if head:
+                self._again = False
+        for job in hopeless:
+            self.queue.drop(job.record.job_id)
+            self.parked[job.record.job_id] = job
+        return gangs
+
+    def _fits(self, gang: Gang, nodes: Mapping[int, Placement]) -> bool:
+        """Whether the plan covers the gang, and the offers as they are now take all of it."""
+        if nodes.keys() != {task.task_index for task in gang.tasks}:
+            return False
+        need: dict[tuple[str, str], tuple[int, int]] = {}
+        for task in gang.tasks:
+            place = nodes[task.task_index].edge, nodes[task.task_index].node
+            cpu, memory = need.get(place, (0, 0))
+            need[place] = cpu + task.cpu_millis, memory + task.memory_bytes
+        for (edge, node), (cpu, memory) in need.items():
+            offer = self._sites.offer(edge, node)
+            if offer is None or offer.cpu_millis < cpu or offer.memory_bytes < memory:
+                return False
+        return True
+
+
+def never_fits(gang: Gang, job: Job, sites: Sites) -> str:
+    """Why this gang can run on no known node; empty where it can, or where no node is known."""
+    for task in gang.tasks:
+        if sites.largest and not any(
+            shape.cpu_millis >= task.cpu_millis and shape.memory_bytes >= task.memory_bytes
+            for shape in sites.largest
+        ):
+            name = job.record.spec.tasks[task.task_index].name
+            shapes = " or ".join(
+                f"{format_cpu(shape.cpu_millis)} CPU with {format_memory(shape.memory_bytes)}"
+                for shape in sites.largest[:3]
+            )
+            return (
+                f"NeverFits: task {name} needs {format_cpu(task.cpu_millis)} CPU and "
+                f"{format_memory(task.memory_bytes)}, the largest node has {shapes}"
+            )
+    return ""
+
+
+def _stale(entry: tuple[float, int, Job]) -> bool:
+    return entry[2].timer != entry[1]

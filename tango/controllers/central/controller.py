@@ -1,0 +1,246 @@
+"""The central master as a state machine: users' jobs, their placement, and what becomes of them.
+
+Rules that hold throughout:
+- A submit is answered after the job is on disk; a known submission_id gets the old job.
+- An assignment is on disk before its StartAttempt is sent; an end is on disk before its AckEnds is
+  sent; a cancel is on disk before it is answered and before anything is stopped.
+- What users see of a job (answers, listings, JobChanged) is what is on disk of it, plus the reason
+  why it waits, which is not stored.
+- Where a write fails: a new job does not exist and its submitter is told; any other job is written
+  again after a while, and nothing that depends on the write happens before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from heapq import nlargest
+from itertools import islice
+
+from tango.controllers.central import jobs as rules
+from tango.controllers.central.core import Core
+from tango.controllers.central.invariants import check
+from tango.controllers.central.ledger import (
+    Acknowledge,
+    AnswerJob,
+    Effect,
+    Job,
+    SendStart,
+    SendStop,
+)
+from tango.controllers.central.reports import Reports
+from tango.model.commands import Answer, CentralCommand, JobChanged
+from tango.model.errors import AlreadyExists, NotFound, TangoError, Unavailable
+from tango.model.events import (
+    BatchSolved,
+    CancelJob,
+    CentralEvent,
+    EdgeDown,
+    EdgeSaid,
+    EdgeUp,
+    Persisted,
+    PersistFailed,
+    SolveFailed,
+    SubmitJob,
+    Tick,
+)
+from tango.model.job import JobRecord, JobState
+from tango.model.messages import StopAttempt
+from tango.model.plan import Placement
+from tango.model.settings import CentralSettings
+from tango.model.views import EdgeView, JobCounts
+
+DEFAULT_LIMIT = 1000
+
+
+class CentralController:
+    """Pure: no I/O, no clock. `handle` takes each event once, in order, and returns commands.
+
+    incarnation: drawn by the shell, higher at each start. seed: for the policies' snapshots.
+    """
+
+    def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
+        self._settings = settings
+        self._core = Core(seed)
+        self._reports = Reports(self._core, incarnation)
+
+    def load(self, jobs: Mapping[str, JobRecord]) -> None:
+        """Take over what is on disk; once, before the first event."""
+        for record in sorted(jobs.values(), key=lambda job: (job.submitted_at, job.job_id)):
+            self._core.restore(record)
+
+    def handle(self, event: CentralEvent, now: float) -> list[CentralCommand]:
+        """What is to be done about this event. now: seconds on the shell's monotonic clock."""
+        core = self._core
+        core.tell_time(now, getattr(event, "wall", 0.0))
+        match event:
+            case Tick():
+                pass  # what is due is done below, after every event
+            case SubmitJob():
+                self._submit(event)
+            case CancelJob():
+                self._cancel(event)
+            case Persisted():
+                self._persisted(event)
+            case PersistFailed():
+                self._persist_failed(event)
+            case EdgeSaid():
+                self._reports.edge_said(event)
+            case EdgeUp():
+                self._reports.edge_up(event)
+            case EdgeDown():
+                self._reports.edge_down(event)
+            case BatchSolved():
+                core.batch.solved(event.solve_id, event.plan, now, self._commit)
+            case SolveFailed():
+                if core.batch.solve_failed(event.solve_id, now):
+                    core.note("error", "solve_failed", error=event.error)
+        return core.finish()
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a Tick is wanted, on the clock of `now`; None while only events matter."""
+        times = [self._core.batch.wake_at(), self._core.ledger.retry_at]
+        return min((at for at in times if at is not None), default=None)
+
+    def validate(self) -> None:
+        """Raise AssertionError where the books contradict one another. Linear: for tests."""
+        check(self._core)
+
+    # ---- queries
+
+    def job(self, job_id: str) -> JobRecord | None:
+        """The job as users may see it; None for none."""
+        job = self._core.ledger.jobs.get(job_id)
+        return self._view(job) if job is not None and job.durable is not None else None
+
+    def jobs(
+        self, states: Collection[JobState] = (), limit: int = DEFAULT_LIMIT
+    ) -> tuple[JobRecord, ...]:
+        """At most `limit` jobs (0: 1000) in these states (none: all), the newest, newest last."""
+        limit = limit or DEFAULT_LIMIT
+        ledger = self._core.ledger
+        wanted = frozenset(states) or frozenset(JobState)
+        n_found = sum(len(ledger.by_state[state]) for state in wanted)
+        if 20 * n_found < len(ledger.jobs):
+            ids = (job_id for state in wanted for job_id in ledger.by_state[state])
+            rare = (ledger.jobs[job_id] for job_id in ids)
+            found = nlargest(limit, rare, key=lambda job: job.arrival)
+        else:
+            newest = reversed(ledger.jobs.values())
+            matching = (job for job in newest if job.durable and job.durable.state in wanted)
+            found = list(islice(matching, min(limit, n_found)))
+        return tuple(self._view(job) for job in reversed(found))
+
+    def counts(self) -> JobCounts:
+        """Jobs on disk by state, and the CPU time of their attempts that have ended."""
+        return self._core.ledger.counts()
+
+    def edge_views(self) -> tuple[EdgeView, ...]:
+        """Every edge seen since the start, or holding attempts, connected or not."""
+        return tuple(site.view() for site in self._core.sites.by_name.values())
+
+    def _view(self, job: Job) -> JobRecord:
+        record = job.durable
+        assert record is not None
+        reason = job.wait_reason
+        if not reason and record.job_id in self._core.batch.queue:
+            some = self._core.sites.has_offers()
+            reason = "waiting to be placed" if some else "waiting for room: no node is ready"
+        if not reason or record.state is not JobState.PENDING:
+            return record
+        return replace(record, reason=f"{record.reason}; {reason}" if record.reason else reason)
+
+    # ---- users
+
+    def _submit(self, event: SubmitJob) -> None:
+        ledger = self._core.ledger
+        try:
+            event.spec.validate()
+            known = ledger.submissions.get(event.submission_id) if event.submission_id else None
+            if known is None:
+                self._admit(event)
+        except TangoError as error:
+            self._fail(event.op_id, error)
+            return
+        job = ledger.jobs[known or event.job_id]
+        if job.durable is not None:
+            self._core.out.append(Answer(event.op_id, self._view(job)))
+        else:
+            ledger.when_durable(job, AnswerJob(event.op_id))
+
+    def _admit(self, event: SubmitJob) -> None:
+        ledger = self._core.ledger
+        if event.job_id in ledger.jobs:
+            raise AlreadyExists(f"job {event.job_id} exists already")
+        n_waiting = len(ledger.by_state[JobState.PENDING]) + ledger.new
+        if n_waiting >= self._settings.max_jobs_waiting:
+            raise Unavailable(f"{n_waiting} jobs are waiting already; try again later")
+        record = rules.new_job(event.job_id, event.submission_id, event.spec, event.wall)
+        ledger.create(record)
+
+    def _cancel(self, event: CancelJob) -> None:
+        job = self._core.ledger.jobs.get(event.job_id)
+        if job is None or job.durable is None:
+            self._fail(event.op_id, NotFound(f"there is no job {event.job_id}"))
+            return
+        if not rules.stopping(job.record):
+            unsent = self._core.unsent(job)
+            self._core.change(job, rules.cancelled(job.record, event.wall, unsent))
+        if not self._core.ledger.when_durable(job, AnswerJob(event.op_id)):
+            self._core.out.append(Answer(event.op_id, self._view(job)))
+
+    def _fail(self, op_id: int, error: TangoError) -> None:
+        self._core.out.append(Answer(op_id, None, error))
+
+    # ---- the disk
+
+    def _persisted(self, event: Persisted) -> None:
+        for job, effects in self._core.ledger.persisted(event.persist_id):
+            self._core.batch.reconsider(job, self._core.now, self._core.wall)
+            for effect in effects:
+                self._release(job, effect)
+            self._core.out.append(JobChanged(self._view(job)))
+
+    def _persist_failed(self, event: PersistFailed) -> None:
+        self._core.note("error", "store_failed", error=event.error)
+        for job, answers in self._core.ledger.failed(event.persist_id, self._core.now):
+            later = "" if job.durable is None else "; the change is kept and written again"
+            error = Unavailable(f"the job could not be stored: {event.error}{later}")
+            for answer in answers:
+                self._fail(answer.op_id, error)
+
+    def _release(self, job: Job, effect: Effect) -> None:
+        core = self._core
+        match effect:
+            case AnswerJob(op_id):
+                core.out.append(Answer(op_id, self._view(job)))
+            case Acknowledge(edge, attempt_id):
+                core.ack(edge, attempt_id)
+            case SendStart(attempt_id):
+                attempt = core.sites.attempts.get(attempt_id)
+                if attempt is not None:
+                    self._reports.start(job, attempt)
+            case SendStop(attempt_id, reason):
+                attempt = core.sites.attempts.get(attempt_id)
+                if attempt is not None:
+                    core.send(attempt.edge, StopAttempt(attempt_id, reason))
+
+    # ---- placement
+
+    def _commit(self, job: Job, nodes: Mapping[int, Placement]) -> None:
+        places = {index: (placement.edge, placement.node) for index, placement in nodes.items()}
+        record = rules.assigned(job.record, places)
+        starts = [SendStart(record.tasks[index].attempt_id) for index in places]
+        self._core.change(job, record, starts)
+        for placement in nodes.values():
+            self._core.note(
+                "info",
+                "placed",
+                job=placement.job_id,
+                task=placement.task_index,
+                edge=placement.edge,
+                node=placement.node,
+                score=placement.score,
+                runner_up=placement.runner_up,
+            )

@@ -1,0 +1,241 @@
+"""What the central master knows of the sites: sessions, nodes, attempts there, and offers.
+
+An offer is what a node can still give to BE:
+
+    CPU    = capacity - held by LC - held by BE
+    memory = capacity - memory of LC replicas - memory of BE
+
+LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, as its memory is.
+"Held by BE" must cover what central assigned and the edge has not told of yet, else two solves on
+one old reading pick the same node. It is the larger of
+  - what the edge says it holds, plus our attempts there that it never mentioned, and
+  - all our active attempts there (a reading may be older than the mention).
+Offers are withdrawn while a node is not ready or its edge is away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.messages import EdgeHello
+from tango.model.plan import BatchOffer
+from tango.model.views import EdgeView
+
+
+@dataclass(slots=True)
+class Attempt:
+    """An active attempt. sent: its start was told to the edge, or may have been before a restart.
+
+    reported: the edge has spoken of it since this central master started.
+    """
+
+    attempt_id: str
+    job_id: str
+    index: int
+    edge: str
+    node: str
+    cpu_millis: int
+    memory_bytes: int
+    sent: bool = False
+    reported: bool = False
+
+
+@dataclass(slots=True)
+class Held:
+    """Our active attempts on one node, and the sums of what they take."""
+
+    attempts: dict[str, Attempt] = field(default_factory=dict)
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    untold_cpu_millis: int = 0
+    untold_memory_bytes: int = 0
+
+
+class Site:
+    """One edge. session is None while it is away; the rest is what it said last."""
+
+    def __init__(self, edge: str) -> None:
+        self.edge = edge
+        self.session: int | None = None
+        self.incarnation = 0
+        self.address = ""
+        self.version = ""
+        self.nodes: dict[str, NodeView] = {}
+        self.held: dict[str, Held] = {}
+        self.offers: dict[str, BatchOffer] = {}
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every active attempt that was assigned to this edge."""
+        for held in self.held.values():
+            yield from held.attempts.values()
+
+    def view(self) -> EdgeView:
+        """For listings; nodes of an edge that is away are not ready."""
+        nodes = tuple(self.nodes.values())
+        if self.session is None:
+            nodes = tuple(replace(node, ready=False) for node in nodes)
+        connected = self.session is not None
+        return EdgeView(self.edge, self.address, connected, self.version, nodes)
+
+    def offer(self, node: str) -> BatchOffer | None:
+        """What the node offers now, computed afresh; None for nothing."""
+        view = self.nodes.get(node)
+        if view is None or not view.ready or self.session is None:
+            return None
+        held = self.held.get(node) or Held()
+        be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
+        be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
+        cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
+        memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
+        if cpu <= 0 or memory <= 0:
+            return None
+        tasks = max(view.be_tasks, len(held.attempts))
+        return BatchOffer(self.edge, node, cpu, memory, tasks)
+
+
+class Sites:
+    """All sites, their sessions, and the index of active attempts.
+
+    largest: capacities that no other known node exceeds in both CPU and memory; nodes of sites that
+    are away count, for they may come back.
+    """
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, Site] = {}
+        self.by_session: dict[int, Site] = {}
+        self.attempts: dict[str, Attempt] = {}
+        self.largest: tuple[NodeCapacity, ...] = ()
+
+    def site(self, edge: str) -> Site:
+        """The site of this name, known or new."""
+        site = self.by_name.get(edge)
+        if site is None:
+            site = self.by_name[edge] = Site(edge)
+        return site
+
+    # ---- sessions
+
+    def connect(self, session: int, hello: EdgeHello) -> tuple[Site | None, int | None]:
+        """Open a session. Returns (site, the session it supersedes).
+
+        No site: refused, because a later incarnation of the same edge has been here.
+        """
+        site = self.site(hello.edge)
+        if hello.incarnation < site.incarnation:
+            return None, None
+        old = site.session
+        if old is not None:
+            del self.by_session[old]
+        site.session = session
+        site.incarnation = hello.incarnation
+        site.address = hello.address
+        site.version = hello.version
+        self.by_session[session] = site
+        return site, old
+
+    def disconnect(self, session: int) -> Site | None:
+        """Close a session; its site's offers are withdrawn. None: it was not the current one."""
+        site = self.by_session.pop(session, None)
+        if site is not None:
+            site.session = None
+            site.offers.clear()
+        return site
+
+    def set_nodes(self, site: Site, nodes: Iterable[NodeView]) -> bool:
+        """The site's nodes are now these. Returns whether some node offers more than before."""
+        before, site.nodes = site.nodes, {view.node: view for view in nodes}
+        grew = False
+        reshaped = before.keys() != site.nodes.keys()
+        for node, view in site.nodes.items():
+            old = before.get(node)
+            reshaped |= old is None or old.capacity != view.capacity
+            grew |= self._refresh(site, node)
+        for node in before.keys() - site.nodes.keys():
+            site.offers.pop(node, None)
+        if reshaped:
+            self._reshape()
+        return grew
+
+    # ---- attempts
+
+    def hold(self, attempt: Attempt) -> None:
+        """The attempt takes its share of its node from now on."""
+        site = self.site(attempt.edge)
+        held = site.held.get(attempt.node)
+        if held is None:
+            held = site.held[attempt.node] = Held()
+        self.attempts[attempt.attempt_id] = attempt
+        held.attempts[attempt.attempt_id] = attempt
+        held.cpu_millis += attempt.cpu_millis
+        held.memory_bytes += attempt.memory_bytes
+        if not attempt.reported:
+            held.untold_cpu_millis += attempt.cpu_millis
+            held.untold_memory_bytes += attempt.memory_bytes
+        self._refresh(site, attempt.node)
+
+    def told(self, attempt: Attempt) -> bool:
+        """The edge spoke of the attempt. Returns whether its node offers more than before."""
+        if attempt.reported:
+            return False
+        attempt.reported = True
+        site = self.site(attempt.edge)
+        held = site.held[attempt.node]
+        held.untold_cpu_millis -= attempt.cpu_millis
+        held.untold_memory_bytes -= attempt.memory_bytes
+        return self._refresh(site, attempt.node)
+
+    def release(self, attempt: Attempt) -> bool:
+        """The attempt is over. Returns whether its node offers more than before."""
+        grew = self.told(attempt)
+        site = self.site(attempt.edge)
+        held = site.held[attempt.node]
+        del self.attempts[attempt.attempt_id], held.attempts[attempt.attempt_id]
+        held.cpu_millis -= attempt.cpu_millis
+        held.memory_bytes -= attempt.memory_bytes
+        if not held.attempts:
+            del site.held[attempt.node]
+        return self._refresh(site, attempt.node) or grew
+
+    # ---- offers and capacity
+
+    def offers(self) -> tuple[BatchOffer, ...]:
+        """What all nodes of all connected sites offer."""
+        return tuple(offer for site in self.by_session.values() for offer in site.offers.values())
+
+    def has_offers(self) -> bool:
+        """Whether any node offers anything."""
+        return any(site.offers for site in self.by_session.values())
+
+    def offer(self, edge: str, node: str) -> BatchOffer | None:
+        """What this node offers now."""
+        site = self.by_name.get(edge)
+        return site.offers.get(node) if site is not None else None
+
+    def _reshape(self) -> None:
+        shapes = {
+            (view.capacity.cpu_millis, view.capacity.memory_bytes)
+            for site in self.by_name.values()
+            for view in site.nodes.values()
+        }
+        most_memory = -1
+        largest: list[NodeCapacity] = []
+        for cpu, memory in sorted(shapes, reverse=True):
+            if memory > most_memory:
+                most_memory = memory
+                largest.append(NodeCapacity(cpu, memory))
+        self.largest = tuple(largest)
+
+    def _refresh(self, site: Site, node: str) -> bool:
+        before = site.offers.get(node)
+        after = site.offer(node)
+        if after is None:
+            site.offers.pop(node, None)
+            return False
+        site.offers[node] = after
+        return (
+            before is None
+            or after.cpu_millis > before.cpu_millis
+            or after.memory_bytes > before.memory_bytes
+        )

@@ -1,0 +1,205 @@
+"""What edges say of attempts, and the full resync after each (re)connect.
+
+Nothing is killed because a stream broke: a resync compares what the edge knows with what was
+assigned to it. For an attempt that is assigned there:
+
+    known there                             its status is applied
+    unknown, its node is not complete       nothing yet: NodeResynced will tell
+    unknown, SCHEDULED                      StartAttempt again, with the same attempt id
+    unknown, RUNNING                        lost: a failure, with the retry rules
+    unknown, and the job shall stop         it has ended
+
+What is there but not assigned (unknown, superseded, of a job that is gone) is stopped, or, once
+it has ended, acknowledged. An end is acknowledged only after it is on disk; until then a repeat of
+it changes nothing.
+
+An attempt that its node knows as STARTING, and then does not know, counts as SCHEDULED: the
+supervisor starts an id once, and a worker that was killed on the way must not cost a retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tango.controllers.central import jobs
+from tango.controllers.central.core import Core
+from tango.controllers.central.edges import Attempt, Site
+from tango.controllers.central.ledger import Acknowledge, Job
+from tango.model.commands import CloseEdge, SendEdge
+from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
+from tango.model.job import AttemptState, AttemptStatus, JobState
+from tango.model.messages import (
+    AttemptChanged,
+    AttemptRefused,
+    CentralWelcome,
+    EdgeState,
+    NodeResynced,
+    NodesChanged,
+    StartAttempt,
+    StopAttempt,
+)
+
+REFUSED_FIRST_S = 0.2
+REFUSED_LAST_S = 5.0
+
+
+class Reports:
+    """Applies the events of edges to the core."""
+
+    def __init__(self, core: Core, incarnation: int) -> None:
+        self._core = core
+        self._incarnation = incarnation
+
+    # ---- sessions
+
+    def edge_up(self, event: EdgeUp) -> None:
+        """A stream said Hello and its state."""
+        core, hello = self._core, event.hello
+        site, superseded = core.sites.connect(event.session, hello)
+        if site is None:
+            reason = f"a later incarnation of edge {hello.edge} has connected before"
+            core.out.append(CloseEdge(event.session, reason))
+            core.note("warning", "edge_refused", edge=hello.edge, incarnation=hello.incarnation)
+            return
+        if superseded is not None:
+            core.out.append(CloseEdge(superseded, "superseded by a newer stream of the same edge"))
+        core.out.append(SendEdge(event.session, CentralWelcome(self._incarnation)))
+        core.note("info", "edge_up", edge=site.edge, incarnation=hello.incarnation)
+        self._resync(site, event.state)
+
+    def edge_down(self, event: EdgeDown) -> None:
+        """A stream ended. Its nodes offer nothing; its attempts stay as they are."""
+        site = self._core.sites.disconnect(event.session)
+        if site is not None:
+            self._core.note("warning", "edge_down", edge=site.edge, reason=event.reason)
+
+    def edge_said(self, event: EdgeSaid) -> None:
+        """A later message; one of a superseded stream is dropped."""
+        site = self._core.sites.by_session.get(event.session)
+        if site is None:
+            return
+        message = event.message
+        if isinstance(message, AttemptChanged):
+            self._apply(site, message.attempt)
+        elif isinstance(message, NodesChanged):
+            if self._core.sites.set_nodes(site, message.nodes):
+                self._core.batch.room_grew()
+        elif isinstance(message, AttemptRefused):
+            self._refused(site, message)
+        elif isinstance(message, NodeResynced):
+            held = site.held.get(message.node)
+            ours = tuple(held.attempts.values()) if held else ()
+            self._compare(site, message.attempts, ours)
+        elif isinstance(message, EdgeState):
+            self._resync(site, message)
+
+    def _resync(self, site: Site, state: EdgeState) -> None:
+        if self._core.sites.set_nodes(site, state.nodes):
+            self._core.batch.room_grew()
+        complete = frozenset(state.complete_nodes)
+        ours = tuple(attempt for attempt in site.attempts() if attempt.node in complete)
+        self._compare(site, state.attempts, ours)
+
+    def _compare(
+        self, site: Site, statuses: Iterable[AttemptStatus], ours: Iterable[Attempt]
+    ) -> None:
+        known: set[str] = set()
+        for status in statuses:
+            known.add(status.attempt_id)
+            self._apply(site, status)
+            self._stop_again(site, status)
+        for attempt in ours:
+            active = self._core.sites.attempts.get(attempt.attempt_id) is attempt
+            if active and attempt.attempt_id not in known:
+                self._missing(attempt)
+
+    # ---- attempts
+
+    def _apply(self, site: Site, status: AttemptStatus) -> None:
+        core = self._core
+        attempt = core.sites.attempts.get(status.attempt_id)
+        if attempt is None or attempt.edge != site.edge:
+            self._foreign(site, status)
+            return
+        if core.sites.told(attempt):
+            core.batch.room_grew()
+        job = core.ledger.jobs[attempt.job_id]
+        task = job.record.tasks[attempt.index]
+        if status.state is AttemptState.ENDED:
+            job.refusals.pop(attempt.index, None)
+            record = jobs.ended(job.record, attempt.index, status, core.wall, core.unsent(job))
+            core.change(job, record, (Acknowledge(site.edge, status.attempt_id),))
+            self._note_end(job, attempt)
+        elif status.state is AttemptState.RUNNING and task.state is JobState.SCHEDULED:
+            job.refusals.pop(attempt.index, None)
+            core.change(job, jobs.running(job.record, attempt.index, status, core.wall))
+
+    def _foreign(self, site: Site, status: AttemptStatus) -> None:
+        """Not an active attempt of this edge: stop it, or let its end be forgotten."""
+        if status.state is not AttemptState.ENDED:
+            self._core.send(site.edge, StopAttempt(status.attempt_id, "not wanted any more"))
+            self._core.note("warning", "foreign_attempt", attempt=status.attempt_id)
+            return
+        job = self._core.ledger.jobs.get(status.attempt_id.rsplit(".", 2)[0])
+        ack = Acknowledge(site.edge, status.attempt_id)
+        under_way = job is not None and any(effect == ack for _, effect in job.effects)
+        if under_way or (job is not None and self._core.ledger.when_durable(job, ack)):
+            return
+        self._core.ack(site.edge, status.attempt_id)
+
+    def _stop_again(self, site: Site, status: AttemptStatus) -> None:
+        """A stop may have been lost with the stream that carried it."""
+        attempt = self._core.sites.attempts.get(status.attempt_id)
+        if attempt is None or attempt.edge != site.edge:
+            return
+        durable = self._core.ledger.jobs[attempt.job_id].durable
+        if durable is not None and jobs.stopping(durable):
+            self._core.send(site.edge, StopAttempt(attempt.attempt_id, durable.reason))
+
+    def _missing(self, attempt: Attempt) -> None:
+        """The node is complete and does not know this attempt of ours."""
+        core = self._core
+        job = core.ledger.jobs[attempt.job_id]
+        task = job.record.tasks[attempt.index]
+        if task.state is JobState.SCHEDULED and not jobs.stopping(job.record):
+            if attempt.sent:
+                self.start(job, attempt)
+            return
+        record = jobs.lost(job.record, attempt.index, core.wall, core.unsent(job))
+        core.change(job, record)
+        self._note_end(job, attempt)
+
+    def _refused(self, site: Site, message: AttemptRefused) -> None:
+        core = self._core
+        attempt = core.sites.attempts.get(message.attempt_id)
+        if attempt is None or attempt.edge != site.edge:
+            return
+        job = core.ledger.jobs[attempt.job_id]
+        if job.record.tasks[attempt.index].state is not JobState.SCHEDULED:
+            core.note("error", "refused_while_running", attempt=message.attempt_id)
+            return
+        in_a_row = job.refusals.get(attempt.index, 0)
+        job.refusals[attempt.index] = in_a_row + 1
+        delay = min(REFUSED_FIRST_S * 2 ** min(in_a_row, 10), REFUSED_LAST_S)
+        reason = f"refused by {attempt.node} of {site.edge}: {message.reason}"
+        core.note("info", "attempt_refused", attempt=message.attempt_id, reason=message.reason)
+        record = jobs.refused(job.record, attempt.index, reason, core.wall, delay)
+        core.change(job, record)
+
+    def start(self, job: Job, attempt: Attempt) -> None:
+        """Tell the edge to start the attempt: its assignment is on disk."""
+        attempt.sent = True
+        spec = job.record.spec.tasks[attempt.index]
+        self._core.send(attempt.edge, StartAttempt(attempt.attempt_id, spec, attempt.node))
+
+    def _note_end(self, job: Job, attempt: Attempt) -> None:
+        task = job.record.tasks[attempt.index]
+        self._core.note(
+            "info",
+            "attempt_ended",
+            attempt=attempt.attempt_id,
+            node=attempt.node,
+            task=task.state.value,
+            job=job.record.state.value,
+            reason=task.reason,
+        )
