@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 from prometheus_client import CollectorRegistry
 
-from tango.adapters.metrics import serve_metrics
+from tango.adapters.metrics import start_metrics
 from tango.daemons.lifecycle import log_event, serve_until_stopped
 from tango.model.settings import ServerSettings
 from tango.wire.servers import RpcServer, Service, make_server
@@ -32,7 +32,8 @@ async def served(
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
-            await stack.enter_async_context(serve_metrics(settings.metrics, token, registry))
+            metrics = await start_metrics(settings.metrics, token, registry)
+            stack.push_async_callback(metrics.close)
         await server.start()
         log_event("info", "serving", daemon=daemon, address=str(server.address))
         yield server

@@ -125,10 +125,10 @@ class SolveFailed:
 
 @dataclass(frozen=True, slots=True)
 class CentralUp:
-    """The stream to the central master is open and welcomed."""
+    """The stream to the central master is open, and the shell has said hello on it."""
 
     session: int
-    incarnation: int
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +62,13 @@ class CallServicer:
 
     async def call_streamed(
         self, message: pb.CallStreamedRequest, context: Context
-    ) -> AsyncIterator[pb.CallStreamedResponse]:
+    ) -> AsyncGenerator[pb.CallStreamedResponse, None]:
         """Parts as they come, the reply's end last."""
         lc_request = message.request
         if not lc_request.request_id:
             lc_request.request_id = self._backend.new_request_id()
         request = call_request_from_pb(lc_request, stream=True)
-        async with aclosing(self._backend.call_streamed(request)) as items:  # type: ignore[type-var]
+        async with aclosing(self._backend.call_streamed(request)) as items:
             async for item in items:
                 if isinstance(item, ReplyPart):
                     yield pb.CallStreamedResponse(
@@ -140,9 +140,7 @@ class _CallStream:
             return
         if request.request_id in self._pending:
             text = f"request id {request.request_id!r} is already on its way; use another"
-            self._answer(
-                CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=text)
-            )
+            self._answer(CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=text))
             return
         self._pending.add(request.request_id)
         if len(self._pending) >= MAX_CALLS_PER_STREAM:

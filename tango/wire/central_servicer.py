@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -57,9 +57,9 @@ class CentralServicer(CentralServiceServicer):
 
     async def WatchJob(
         self, request: pb.WatchJobRequest, context: Context
-    ) -> AsyncIterator[pb.WatchJobResponse]:
+    ) -> AsyncGenerator[pb.WatchJobResponse, None]:
         """The job now and after each change, until it has ended."""
-        async with aclosing(self._backend.watch_job(request.job_id)) as jobs:  # type: ignore[type-var]
+        async with aclosing(self._backend.watch_job(request.job_id)) as jobs:
             async for job in jobs:
                 yield pb.WatchJobResponse(job=job_record_to_pb(job))
 
@@ -72,10 +72,10 @@ class CentralServicer(CentralServiceServicer):
 
     async def GetJobLog(
         self, request: pb.GetJobLogRequest, context: Context
-    ) -> AsyncIterator[pb.GetJobLogResponse]:
+    ) -> AsyncGenerator[pb.GetJobLogResponse, None]:
         """The log of a task, in pieces."""
         async with aclosing(
-            self._backend.read_job_log(  # type: ignore[type-var]
+            self._backend.read_job_log(
                 request.job_id, request.task, request.tail_bytes, follow=request.follow
             )
         ) as chunks:
@@ -88,7 +88,7 @@ class CentralServicer(CentralServiceServicer):
         """All sites."""
         return pb.ListEdgesResponse(edges=[edge_view_to_pb(view) for view in self._backend.edges()])
 
-    async def ConnectEdge(
+    async def ConnectEdge(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.ConnectEdgeRequest], context: Context
     ) -> None:
         """An edge's session, until it ends."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +64,9 @@ class EdgeServicer(EdgeServiceServicer):
 
     async def WatchService(
         self, request: pb.WatchServiceRequest, context: Context
-    ) -> AsyncIterator[pb.WatchServiceResponse]:
+    ) -> AsyncGenerator[pb.WatchServiceResponse, None]:
         """The service now and after each change."""
-        async with aclosing(self._backend.watch_service(request.name)) as views:  # type: ignore[type-var]
+        async with aclosing(self._backend.watch_service(request.name)) as views:
             async for view in views:
                 yield pb.WatchServiceResponse(service=service_view_to_pb(view))
 
@@ -74,15 +74,13 @@ class EdgeServicer(EdgeServiceServicer):
         self, request: pb.ListNodesRequest, context: Context
     ) -> pb.ListNodesResponse:
         """All nodes."""
-        return pb.ListNodesResponse(
-            nodes=[node_view_to_pb(view) for view in self._backend.nodes()]
-        )
+        return pb.ListNodesResponse(nodes=[node_view_to_pb(view) for view in self._backend.nodes()])
 
     async def Call(self, request: pb.CallRequest, context: Context) -> pb.CallResponse:
         """One request."""
         return await self._calls.call(request, context)
 
-    async def CallMany(
+    async def CallMany(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.CallManyRequest], context: Context
     ) -> None:
         """Many requests on one stream."""
@@ -90,23 +88,23 @@ class EdgeServicer(EdgeServiceServicer):
 
     async def CallStreamed(
         self, request: pb.CallStreamedRequest, context: Context
-    ) -> AsyncIterator[pb.CallStreamedResponse]:
+    ) -> AsyncGenerator[pb.CallStreamedResponse, None]:
         """One request, its reply in parts."""
-        async with aclosing(self._calls.call_streamed(request, context)) as parts:  # type: ignore[type-var]
+        async with aclosing(self._calls.call_streamed(request, context)) as parts:
             async for part in parts:
                 yield part
 
     async def GetLog(
         self, request: pb.GetLogRequest, context: Context
-    ) -> AsyncIterator[pb.GetLogResponse]:
+    ) -> AsyncGenerator[pb.GetLogResponse, None]:
         """A log, in pieces."""
         async with aclosing(
-            self._backend.read_log(request.target, request.tail_bytes, follow=request.follow)  # type: ignore[type-var]
+            self._backend.read_log(request.target, request.tail_bytes, follow=request.follow)
         ) as chunks:
             async for chunk in chunks:
                 yield pb.GetLogResponse(data=chunk)
 
-    async def ConnectWorker(
+    async def ConnectWorker(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.ConnectWorkerRequest], context: Context
     ) -> None:
         """A worker's session, until it ends."""

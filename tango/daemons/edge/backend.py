@@ -234,23 +234,18 @@ class EdgeDaemon:
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
         """A replica's or attempt's log, from the node that has it."""
-        missing: TangoError = NotFound(
-            f"no log of {target!r} at {self._settings.name}: no node of this site knows that id"
-        )
-        for _node, number in self._controller.locate_log(target):
-            link = self._workers.get(number)
-            if link is None:
-                continue
-            read = self._logs.read(target, tail_bytes, follow=follow, send=link.send)
-            try:
-                async with aclosing(read) as chunks:
-                    async for chunk in chunks:
-                        yield chunk
-            except NotFound as error:
-                missing = error
-            else:
-                return
-        raise missing
+        read = self._logs.read(target, tail_bytes, follow=follow, send=self._log_sender(target))
+        async with aclosing(read) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    def _log_sender(self, target: str) -> Callable[[msg.OpenLog | msg.CloseLog], bool]:
+        session = self._controller.session_of(target)
+        link = None if session is None else self._workers.get(session)
+        if link is None:
+            site = self._settings.name
+            raise NotFound(f"no log of {target!r} at {site}: no connected node has it")
+        return link.send
 
     # ---- workers
 
@@ -282,23 +277,36 @@ class EdgeDaemon:
                 deliver = self._parts.get(request_id)
                 if deliver is not None:
                     deliver(message)
-            case msg.LogPart(log_id) if self._logs.opened(log_id):
-                self._logs.on_part(message)
+            case msg.LogPart(log_id):
+                if self._logs.opened(log_id):
+                    self._logs.on_part(message)
+                elif self._central is not None:
+                    self._central[1](message)
             case _:
                 self.shell.post(ev.WorkerSaid(number, message))
 
     # ---- central
 
-    def central_up(
-        self, session: int, incarnation: int, send: Callable[[msg.FromEdge], bool]
-    ) -> None:
-        """The stream to the central master is welcomed."""
+    def central_up(self, session: int, send: Callable[[msg.FromEdge], bool]) -> None:
+        """The stream to the central master is open, and hello was said."""
         self._central = (session, send)
-        self.shell.post(ev.CentralUp(session, incarnation))
+        self.shell.post(ev.CentralUp(session))
 
     def central_said(self, session: int, message: msg.ToEdge) -> None:
-        """A message from the central master."""
-        self.shell.post(ev.CentralSaid(session, message))
+        """A message from the central master; logs pass by the controller, which places nothing."""
+        match message:
+            case msg.OpenLog(log_id, target):
+                try:
+                    self._log_sender(target)(message)
+                except TangoError as error:
+                    part = msg.LogPart(log_id, last=True, error=str(error))
+                    if self._central is not None:
+                        self._central[1](part)
+            case msg.CloseLog():
+                for link in self._workers.values():
+                    link.send(message)
+            case _:
+                self.shell.post(ev.CentralSaid(session, message))
 
     def central_down(self, session: int, reason: str) -> None:
         """The stream ended."""
