@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import click
 
@@ -31,7 +32,9 @@ async def submit(
 ) -> int:  # fmt: skip
     """Submit jobs from a manifest, or one command: `tango submit -- gzip -k big.log`."""
     if bool(file) == bool(argv):
-        raise InvalidField("submit", "needs either -f FILE or a command", "put the command after --")
+        raise InvalidField(
+            "submit", "needs either -f FILE or a command", "put the command after --"
+        )
     specs = _specs(file) if file else (_command(name, cpu, memory, retries, argv),)
     for spec in specs:
         spec.validate()
@@ -98,7 +101,7 @@ async def watch(client: Client, job_id: str, output: str) -> int:
 @with_client
 async def logs(client: Client, target: str, task: str, tail_bytes: int, follow: bool) -> None:
     """Print the log of a job, or of a replica by its id."""
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     chunks = client.logs(target, task=task, tail_bytes=tail_bytes, follow=follow)
     async with contextlib.aclosing(chunks) as parts:
         async for chunk in parts:

@@ -105,15 +105,15 @@ async def call(
                 if isinstance(item, CallReply):
                     reply = item
                 else:
-                    click.get_binary_stream("stdout").write(item.data)
-                    click.get_binary_stream("stdout").flush()
+                    sys.stdout.buffer.write(item.data)
+                    sys.stdout.buffer.flush()
         assert reply is not None
     else:
         reply = await client.edge(site).call(request)
         if output == "json":
             print_json(reply)
         else:
-            click.get_binary_stream("stdout").write(reply.body)
+            sys.stdout.buffer.write(reply.body)
             if reply.body and not reply.body.endswith(b"\n"):
                 click.echo()
     if verbose:
