@@ -7,7 +7,6 @@ daemon, so that several daemons in one process (tests, the simulator) do not sha
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import hmac
 import os
@@ -22,7 +21,6 @@ from tango.model.errors import InvalidField
 MAX_HEAD_BYTES = 8 * 1024
 MAX_CONNECTIONS = 16
 TIMEOUT_S = 5.0
-BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class _Answer(Exception):
@@ -76,25 +74,28 @@ class MetricsServer:
         await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
-        busy = len(self._connections) >= MAX_CONNECTIONS
         self._connections.add(task)
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                writer.write(BUSY if busy else await self._answer(reader))
-                await writer.drain()
+                writer.write(await self._answer(reader))
+                writer.write_eof()
+                # Closing with bytes unread would reset the connection, and the answer with it.
+                while await reader.read(MAX_HEAD_BYTES):
+                    pass
         except (OSError, TimeoutError, asyncio.IncompleteReadError):
             # The client has gone or dawdles: nobody waits for an answer.
             pass
         except asyncio.CancelledError:
-            # asyncio's own callback would log this; only `close` cancels.
+            # Only `close` cancels, and asyncio would log it.
             pass
         finally:
             self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader) -> bytes:
         try:

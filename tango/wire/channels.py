@@ -63,8 +63,8 @@ def read_token(path: str | Path, field: str = "token_file") -> str:
         raise InvalidField(
             field, f"cannot read {name}: {reason}", "name the token's file"
         ) from None
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidField(field, f"{name} is not a plain file", "name the token's file")
         if status.st_mode & 0o077:
@@ -74,7 +74,9 @@ def read_token(path: str | Path, field: str = "token_file") -> str:
         if status.st_uid not in (0, os.geteuid()):
             problem = f"{name} belongs to uid {status.st_uid}"
             raise InvalidField(field, problem, "own it yourself")
-        content = file.read(MAX_TOKEN_BYTES + 1)
+        content = os.read(handle, MAX_TOKEN_BYTES + 1)
+    finally:
+        os.close(handle)
     token = content.decode("latin-1").strip()
     if len(content) > MAX_TOKEN_BYTES or not (token.isascii() and token.isprintable()):
         raise InvalidField(field, f"{name} holds no token", "write one line of printable ASCII")

@@ -125,6 +125,8 @@ async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
     if status is not None:
         code, details, trailers = status
         await context.abort(code, details, trailers)
+    if isinstance(error, NotImplementedError):
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this daemon does not serve it")
     if type(error) is TangoError:
         await context.abort(grpc.StatusCode.INTERNAL, cut(str(error)))
     if context.cancelled() or context.done():
