@@ -175,7 +175,10 @@ def open_pipe(path: str, owner: tuple[int, int] | None) -> tuple[int, int]:
     writing = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         if owner is not None:
-            os.fchown(writing, *owner)  # so that the program may open /dev/stdout again
+            # So that the program may open /dev/stdout again. Who may not give it away may not
+            # become that user either, and the child says so in better words.
+            with contextlib.suppress(PermissionError):
+                os.fchown(writing, *owner)
         # Refused above the user's share (pipe-user-pages-soft): a small pipe works too.
         with contextlib.suppress(OSError):
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
