@@ -6,8 +6,9 @@ from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 
 Options = tuple[tuple[str, int], ...]
 
-# A body, its headers and a batch around it fit; lists of thousands of jobs do too.
-MAX_MESSAGE_BYTES = DEFAULT_MAX_BODY_BYTES + 12 * 2**20
+# Beside a body of the largest size: its headers, a batch around it, or a listing without bodies.
+OVERHEAD_BYTES = 12 * 2**20
+MAX_MESSAGE_BYTES = DEFAULT_MAX_BODY_BYTES + OVERHEAD_BYTES
 
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
