@@ -146,8 +146,9 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True)
 class NodeReport:
-    """CPU of one node. cpu_utilisation: LC and BE together over capacity times duration, 0..1
-    (a little above 1 where the sampling is unlucky)."""
+    """CPU of one node. cpu_utilisation: LC and BE together over capacity times duration. It is 0..1
+    on a node with cores of its own; nodes that share cores by weight may use what others leave, and
+    come out above 1."""
 
     cpu_utilisation: float = 0.0
     lc_cpu_seconds: float = 0.0
