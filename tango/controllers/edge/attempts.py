@@ -1,0 +1,184 @@
+"""BE attempts at this site: admission, relay between central and workers, what runs where.
+
+The worker is the truth of what runs; these books are its last word per node, and are never stored.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import replace
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.central import CentralLink
+from tango.controllers.edge.node_book import NodeBook
+from tango.model.commands import SendWorker
+from tango.model.job import AttemptState, AttemptStatus
+from tango.model.messages import (
+    AckEnds,
+    AttemptChanged,
+    AttemptRefused,
+    NodeResynced,
+    StartAttempt,
+    StopAttempt,
+)
+from tango.model.units import format_cpu, format_memory
+
+# Stops that no connected worker could be told yet, and nodes of attempts forgotten after their end.
+MAX_HELD_STOPS = 1000
+MAX_PAST = 10_000
+
+
+class Attempts:
+    """Admits, starts, stops and forgets attempts; past: forgotten attempt -> node, for logs."""
+
+    def __init__(self, books: Books, central: CentralLink) -> None:
+        self._books = books
+        self._central = central
+        self._at: dict[str, NodeBook] = {}
+        self._held_stops: OrderedDict[str, StopAttempt] = OrderedDict()
+        self.past: OrderedDict[str, str] = OrderedDict()
+
+    def node_of(self, attempt_id: str) -> NodeBook | None:
+        """Where an attempt is, or was before it was acknowledged; None if unknown."""
+        node = self._at.get(attempt_id)
+        return node if node is not None else self._books.nodes.get(self.past.get(attempt_id, ""))
+
+    def all(self) -> tuple[AttemptStatus, ...]:
+        """Every attempt of the site, by node."""
+        nodes = self._books.nodes
+        return tuple(status for name in sorted(nodes) for status in nodes[name].attempts.values())
+
+    # ---- from central
+
+    def start(self, message: StartAttempt) -> None:
+        """Admit and start an attempt; a known one is reported again, never started twice."""
+        attempt_id = message.attempt_id
+        known = self._at.get(attempt_id)
+        if known is not None:
+            self._central.send(AttemptChanged(known.attempts[attempt_id]))
+            return
+        self._held_stops.pop(attempt_id, None)
+        node = self._books.nodes.get(message.node)
+        why = self._no_room(node, message)
+        if why or node is None or node.session is None:
+            self._central.send(AttemptRefused(attempt_id, why))
+            return
+        spec = message.spec
+        self._put(
+            node,
+            AttemptStatus(
+                attempt_id,
+                AttemptState.STARTING,
+                node.name,
+                cpu_millis=spec.cpu_millis,
+                memory_bytes=spec.memory_bytes,
+            ),
+        )
+        self._books.out.append(SendWorker(node.session, message))
+
+    def stop(self, message: StopAttempt) -> None:
+        """Hand a cancellation to the worker that runs the attempt, now or when it is back.
+
+        One that no node has is refused, so that central never waits; should a worker turn up with
+        it all the same (this edge was restarted), it is stopped then.
+        """
+        attempt_id = message.attempt_id
+        node = self._at.get(attempt_id)
+        if node is None:
+            self._hold_stop(message)
+            self._central.send(AttemptRefused(attempt_id, "not found: no node of this edge has it"))
+        elif node.attempts[attempt_id].state is AttemptState.ENDED:
+            self._central.send(AttemptChanged(node.attempts[attempt_id]))
+        elif node.session is None:
+            self._hold_stop(message)
+        else:
+            self._books.out.append(SendWorker(node.session, message))
+
+    def acknowledge(self, message: AckEnds) -> None:
+        """Central has stored these ends: their workers may forget them, and so may the edge."""
+        by_node: dict[str, list[str]] = {}
+        for attempt_id in message.attempt_ids:
+            node = self._at.get(attempt_id)
+            if node is None or node.attempts[attempt_id].state is not AttemptState.ENDED:
+                continue
+            self._drop(node, attempt_id)
+            by_node.setdefault(node.name, []).append(attempt_id)
+        for name, attempt_ids in by_node.items():
+            session = self._books.nodes[name].session
+            if session is not None:
+                self._books.out.append(SendWorker(session, AckEnds(tuple(attempt_ids))))
+
+    # ---- from workers
+
+    def changed(self, node: NodeBook, status: AttemptStatus) -> None:
+        """Book what a worker says of an attempt and pass it on; an end is repeated until acked."""
+        known = node.attempts.get(status.attempt_id)
+        status = self._completed(node, status)
+        if status == known and status.state is not AttemptState.ENDED:
+            return
+        self._put(node, status)
+        self._central.send(AttemptChanged(status))
+
+    def resync(self, node: NodeBook, statuses: tuple[AttemptStatus, ...]) -> None:
+        """The worker's full list replaces what was believed of its node; late stops go out."""
+        completed = [self._completed(node, status) for status in statuses]
+        for attempt_id in list(node.attempts):
+            node.drop_attempt(attempt_id)
+            if self._at.get(attempt_id) is node:
+                del self._at[attempt_id]
+        for status in completed:
+            self._put(node, status)
+        self._central.send(NodeResynced(node.name, tuple(node.attempts.values())))
+        for attempt_id, status in node.attempts.items():
+            stop = self._held_stops.pop(attempt_id, None)
+            running = status.state is not AttemptState.ENDED
+            if stop is not None and running and node.session is not None:
+                self._books.out.append(SendWorker(node.session, stop))
+
+    # ---- books
+
+    def _completed(self, node: NodeBook, status: AttemptStatus) -> AttemptStatus:
+        """The status with its node, and with its resources where the worker left them out."""
+        known = node.attempts.get(status.attempt_id)
+        return replace(
+            status,
+            node=node.name,
+            cpu_millis=status.cpu_millis or (known.cpu_millis if known else 0),
+            memory_bytes=status.memory_bytes or (known.memory_bytes if known else 0),
+        )
+
+    def _put(self, node: NodeBook, status: AttemptStatus) -> None:
+        elsewhere = self._at.get(status.attempt_id)
+        if elsewhere is not None and elsewhere is not node:
+            elsewhere.drop_attempt(status.attempt_id)
+        node.put_attempt(status)
+        self._at[status.attempt_id] = node
+        self._books.nodes_dirty = True
+
+    def _drop(self, node: NodeBook, attempt_id: str) -> None:
+        node.drop_attempt(attempt_id)
+        del self._at[attempt_id]
+        self._held_stops.pop(attempt_id, None)
+        self.past[attempt_id] = node.name
+        if len(self.past) > MAX_PAST:
+            self.past.popitem(last=False)
+
+    def _hold_stop(self, message: StopAttempt) -> None:
+        self._held_stops[message.attempt_id] = message
+        if len(self._held_stops) > MAX_HELD_STOPS:
+            self._held_stops.popitem(last=False)
+
+    def _no_room(self, node: NodeBook | None, message: StartAttempt) -> str:
+        """Why the attempt cannot start there, "" if it can. BE takes only what nobody holds."""
+        if node is None or node.session is None:
+            return f"node {message.node!r} is not connected"
+        spec = message.spec
+        cpu_millis = node.cpu_millis - node.be_cpu_millis
+        if spec.cpu_millis > cpu_millis:
+            wanted, free = format_cpu(spec.cpu_millis), format_cpu(max(0, cpu_millis))
+            return f"node {node.name}: CPU {wanted} asked, {free} free for BE"
+        memory_bytes = node.lc_memory_left() - node.be_memory_bytes
+        if spec.memory_bytes > memory_bytes:
+            wanted, free = format_memory(spec.memory_bytes), format_memory(max(0, memory_bytes))
+            return f"node {node.name}: memory {wanted} asked, {free} free"
+        return ""

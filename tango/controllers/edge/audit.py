@@ -1,0 +1,133 @@
+"""Checks that the edge's books agree with themselves; raises AssertionError where they do not."""
+
+from __future__ import annotations
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.service_book import ServiceBook
+from tango.model.job import AttemptState
+from tango.model.service import ReplicaState
+
+
+def audit(books: Books, heap: list[tuple[float, int, str]]) -> None:
+    """Recompute every sum from its parts and compare."""
+    _audit_counts(books)
+    _audit_calls(books)
+    _audit_timers(books, heap)
+    for node in books.nodes.values():
+        _audit_node(books, node)
+    for service in books.services.values():
+        _audit_service(books, service)
+    _audit_claims(books)
+
+
+def _pending(calls: dict[str, Call]) -> list[Call]:
+    return [call for call in calls.values() if call.state is not CallState.LINGERING]
+
+
+def _audit_counts(books: Books) -> None:
+    pending = _pending(books.calls)
+    assert books.totals.pending == len(pending), "sent is not the sum of ends and pending"
+    for service in books.services.values():
+        own = sum(call.service is service for call in pending)
+        assert service.counts.pending == own, f"counts of {service.name} do not add up"
+
+
+def _audit_calls(books: Books) -> None:
+    queued = 0
+    held = {
+        request_id: node
+        for node in books.nodes.values()
+        for request_id, hold in node.holds.items()
+        if hold.call is not None
+    }
+    for request_id, call in books.calls.items():
+        assert request_id == call.request_id
+        assert call.state is not CallState.ENDED, f"{request_id} ended but is kept"
+        if call.state is CallState.QUEUED:
+            queued += 1
+            assert call.service.queue.get(request_id) is call, f"{request_id} is not in its queue"
+            assert books.services.get(call.service.name) is call.service
+        else:
+            assert call.node is not None
+            hold = call.node.holds.get(request_id)
+            assert hold is not None, f"{request_id} is in flight without a reservation"
+            assert hold.call is call
+            assert held[request_id] is call.node
+    assert queued == books.queued, "the number of queued calls is wrong"
+    assert queued == sum(len(service.queue) for service in books.services.values())
+
+
+def _audit_timers(books: Books, heap: list[tuple[float, int, str]]) -> None:
+    for index in range(1, len(heap)):
+        assert heap[(index - 1) // 2] <= heap[index], "the timer heap is out of order"
+    first: dict[tuple[int, str], float] = {}
+    for at, seq, request_id in heap:
+        first[seq, request_id] = min(at, first.get((seq, request_id), at))
+    for call in _pending(books.calls):
+        due = call.deadline_at if call.state is CallState.QUEUED else call.timeout_at
+        key = (call.seq, call.request_id)
+        assert key in first, f"{call.request_id} has no timer"
+        assert first[key] <= due, f"the timer of {call.request_id} is late"
+
+
+def _audit_node(books: Books, node: NodeBook) -> None:
+    holds = node.holds.values()
+    assert node.lc_cpu_millis == sum(hold.cpu_millis for hold in holds), "LC CPU is off"
+    memory = sum(hold.memory_bytes for hold in holds)
+    assert node.lc_request_memory_bytes == memory, "LC request memory is off"
+    if node.session is None:
+        assert not node.holds, f"{node.name} is away but holds reservations"
+    else:
+        assert books.sessions.get(node.session) is node
+    for request_id, hold in node.holds.items():
+        if hold.call is None:
+            assert books.anonymous.get(request_id, 0) > 0
+        else:
+            assert books.calls.get(request_id) is hold.call, f"{request_id} holds but is unknown"
+    running = [
+        status for status in node.attempts.values() if status.state is not AttemptState.ENDED
+    ]
+    assert node.be_cpu_millis == sum(status.cpu_millis for status in running), "BE CPU is off"
+    assert node.be_memory_bytes == sum(status.memory_bytes for status in running)
+    assert node.be_tasks == len(running)
+    assert node.replica_memory_bytes == books.replica_memory.get(node.name, 0)
+
+
+def _audit_service(books: Books, service: ServiceBook) -> None:
+    by_place: dict[str, int] = {}
+    for node in books.nodes.values():
+        for hold in node.holds.values():
+            if hold.place is not None and hold.place.service is service:
+                by_place[node.name] = by_place.get(node.name, 0) + 1
+    assert service.in_flight == sum(by_place.values()), f"in flight of {service.name} is off"
+    for name, place in service.places.items():
+        assert place.in_flight == by_place.get(name, 0), f"{service.name} on {name} is off"
+        node = books.nodes[name]
+        ready = sum(
+            1
+            for replica, where in service.placement.items()
+            if where == name
+            and node.session is not None
+            and replica in node.statuses
+            and node.statuses[replica].state is ReplicaState.READY
+        )
+        assert place.slots == ready * service.spec.concurrency, f"slots on {name} are off"
+    open_names = sorted(name for name, place in service.places.items() if place.slots > 0)
+    assert [place.node.name for place in service.open] == open_names
+    assert len(service.placement) <= service.spec.replicas
+
+
+def _audit_claims(books: Books) -> None:
+    """Claims of changes on their way come on top of what placed replicas declare."""
+    placed: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for service in books.services.values():
+        for node in service.placement.values():
+            counts[node] = counts.get(node, 0) + 1
+            if node:
+                placed[node] = placed.get(node, 0) + service.spec.memory_bytes
+    assert books.replicas_on == counts
+    for node, size in placed.items():
+        assert books.replica_memory.get(node, 0) >= size, f"replica memory of {node} is off"

@@ -1,0 +1,73 @@
+"""The books that all parts of the edge controller share."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from tango.controllers.edge.calls import Call, Counts
+from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.service_book import ServiceBook
+from tango.model.commands import EdgeCommand, Note, ServiceChanged
+from tango.model.plan import Route
+from tango.model.request import Outcome
+from tango.model.settings import EdgeSettings
+
+# Ends of calls that `explain` can still tell about.
+DECISIONS_KEPT = 2048
+
+Decision = tuple[str, str, str, Outcome, str, Route | None]
+
+
+class Books:
+    """What the parts of the edge controller share. out: the commands of the handle() in progress.
+
+    nodes_dirty: something that the central master is told of nodes has changed.
+    anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
+    replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
+    """
+
+    def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
+        self.settings = settings
+        self.edge = settings.name
+        self.incarnation = incarnation
+        self.seed = seed
+        self.services: dict[str, ServiceBook] = {}
+        self.nodes: dict[str, NodeBook] = {}
+        self.sessions: dict[int, NodeBook] = {}
+        self.calls: dict[str, Call] = {}
+        self.anonymous: dict[str, int] = {}
+        self.queued = 0
+        self.totals = Counts()
+        self.replica_memory: dict[str, int] = {}
+        self.replicas_on: dict[str, int] = {}
+        self.nodes_dirty = False
+        self.out: list[EdgeCommand] = []
+        # (request, service, node, outcome, error, route), oldest first.
+        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+
+    def note(self, level: str, event: str, **fields: object) -> None:
+        """One log line; for what is rare, never for each request."""
+        self.out.append(Note(level, event, tuple(fields.items())))
+
+    def changed(self, service: ServiceBook) -> None:
+        """The service's replicas or their readiness changed: watchers look again."""
+        service.unready = ""
+        self.nodes_dirty = True
+        self.out.append(ServiceChanged(service.name))
+
+    def count_replicas(self) -> None:
+        """Count the placed replicas of each node again, after placements changed."""
+        counts: dict[str, int] = {}
+        for service in self.services.values():
+            for node in service.placement.values():
+                counts[node] = counts.get(node, 0) + 1
+        self.replicas_on = counts
+
+    def claim_memory(self, node: str, memory_bytes: int) -> None:
+        """Add to (or take from) what LC replicas hold of a node that may be away."""
+        total = self.replica_memory.get(node, 0) + memory_bytes
+        self.replica_memory[node] = total
+        book = self.nodes.get(node)
+        if book is not None:
+            book.replica_memory_bytes = total
+        self.nodes_dirty = True

@@ -1,0 +1,102 @@
+"""A call on its way through the edge, and the counts of how calls ended."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+from tango.model.plan import Route
+from tango.model.request import CallRequest, Outcome
+from tango.model.views import RequestCounts
+
+if TYPE_CHECKING:
+    from tango.controllers.edge.node_book import NodeBook
+    from tango.controllers.edge.service_book import ServiceBook
+
+
+class CallState(enum.Enum):
+    """QUEUED and IN_FLIGHT await their answer; LINGERING has it (or wants none), but its node still
+    holds its reservation; ENDED is gone from the books."""
+
+    QUEUED = "queued"
+    IN_FLIGHT = "in flight"
+    LINGERING = "lingering"
+    ENDED = "ended"
+
+
+class Counts:
+    """How requests ended so far; a cancelled one counts as failed."""
+
+    __slots__ = ("completed", "failed", "late", "rejected", "sent")
+
+    def __init__(self) -> None:
+        self.sent = self.completed = self.late = self.rejected = self.failed = 0
+
+    def end(self, outcome: Outcome) -> None:
+        """One request ended so."""
+        if outcome is Outcome.COMPLETED:
+            self.completed += 1
+        elif outcome is Outcome.LATE:
+            self.late += 1
+        elif outcome is Outcome.REJECTED:
+            self.rejected += 1
+        else:
+            self.failed += 1
+
+    @property
+    def pending(self) -> int:
+        """Sent and not ended."""
+        return self.sent - self.completed - self.late - self.rejected - self.failed
+
+    def view(self) -> RequestCounts:
+        """The counts as listings show them."""
+        return RequestCounts(self.sent, self.completed, self.late, self.rejected, self.failed)
+
+
+class Call:
+    """An admitted request. node: where it was dispatched last; times are `now` of the shell.
+
+    wait_s: the wait predicted at arrival before correction, 0 where it found a free slot.
+    expected_s: the whole latency predicted then.
+    """
+
+    __slots__ = (
+        "arrived_at",
+        "deadline_at",
+        "dispatched_at",
+        "expected_s",
+        "node",
+        "refusals",
+        "request",
+        "request_id",
+        "route",
+        "seq",
+        "service",
+        "state",
+        "timeout_at",
+        "wait_s",
+    )
+
+    def __init__(
+        self,
+        request: CallRequest,
+        service: ServiceBook,
+        seq: int,
+        now: float,
+        deadline_s: float,
+        timeout_s: float,
+    ) -> None:
+        self.request = request
+        self.request_id = request.request_id
+        self.service = service
+        self.seq = seq
+        self.arrived_at = now
+        self.deadline_at = now + deadline_s
+        self.timeout_at = now + timeout_s
+        self.state = CallState.QUEUED
+        self.node: NodeBook | None = None
+        self.dispatched_at = now
+        self.refusals = 0
+        self.wait_s = 0.0
+        self.expected_s = 0.0
+        self.route: Route | None = None

@@ -1,0 +1,188 @@
+"""The edge master's controller: takes events, keeps the books, returns commands; no I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tango.controllers.edge.attempts import Attempts
+from tango.controllers.edge.audit import audit
+from tango.controllers.edge.books import Books, Decision
+from tango.controllers.edge.central import CentralLink
+from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.inflight import InFlight
+from tango.controllers.edge.nodes import Nodes
+from tango.controllers.edge.routing import Router
+from tango.controllers.edge.services import Services
+from tango.controllers.edge.views import node_views, service_view
+from tango.controllers.edge.waiting import Waiting
+from tango.model.cluster import NodeView
+from tango.model.commands import EdgeCommand, PlacementRecord, ServiceRecord
+from tango.model.events import (
+    ApplyService,
+    CallArrived,
+    CallCancelled,
+    CentralDown,
+    CentralSaid,
+    CentralUp,
+    DeleteService,
+    EdgeEvent,
+    Persisted,
+    PersistFailed,
+    RouteSolved,
+    SolveFailed,
+    Tick,
+    WorkerDown,
+    WorkerSaid,
+    WorkerUp,
+)
+from tango.model.messages import AckEnds, StartAttempt, StopAttempt
+from tango.model.settings import EdgeSettings
+from tango.model.views import RequestCounts, ServiceView
+
+
+class EdgeController:
+    """One site's master: LC admission and routing, service placement, BE admission.
+
+    The shell calls load() once, then handle() for each event in order, carries the commands out,
+    and sends Tick when `wake_at` has come. `now` never goes back. Same events, same commands.
+    """
+
+    def __init__(self, settings: EdgeSettings, *, incarnation: int, seed: int = 0) -> None:
+        books = Books(settings, incarnation, seed)
+        self.books = books
+        self._endings = Endings(books)
+        self._router = Router(books)
+        self._central = CentralLink(books)
+        self._waiting = Waiting(books, self._endings, self._router)
+        self._inflight = InFlight(books, self._endings, self._router, self._waiting)
+        self._services = Services(books, self._endings, self._router)
+        self._attempts = Attempts(books, self._central)
+        self._nodes = Nodes(books, self._router, self._inflight, self._services, self._attempts)
+        self._wake_at = math.inf
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            CallArrived: self._waiting.arrive,
+            WorkerSaid: self._nodes.said,
+            RouteSolved: self._router.solved,
+            Tick: self._tick,
+            CallCancelled: self._waiting.cancel,
+            WorkerUp: self._nodes.up,
+            WorkerDown: self._nodes.down,
+            SolveFailed: self._router.failed,
+            Persisted: self._services.persisted,
+            PersistFailed: self._services.persist_failed,
+            ApplyService: self._services.apply,
+            DeleteService: self._services.delete,
+            CentralUp: self._central_up,
+            CentralSaid: self._central_said,
+            CentralDown: self._central_down,
+        }
+
+    def load(
+        self,
+        services: Mapping[str, ServiceRecord],
+        placements: Mapping[str, PlacementRecord],
+    ) -> None:
+        """What the store holds; once, before the first event."""
+        self._services.load(services, placements)
+
+    def handle(self, event: EdgeEvent, now: float) -> list[EdgeCommand]:
+        """What is to be done about the event, in this order. now: seconds, never going back."""
+        commands: list[EdgeCommand] = []
+        self.books.out = commands
+        waiting = self._waiting
+        if now >= waiting.due_at:
+            waiting.expire(now)
+        self._handlers[type(event)](event, now)
+        services, router, central = self._services, self._router, self._central
+        if now >= services.place_at:
+            services.settle(now)
+        if now >= router.solve_at:
+            router.settle(now)
+        central_at = central.due_at
+        if now >= central_at:
+            central.settle(now)
+            central_at = central.due_at
+        waiting.settle()
+        # While a solve is on its way its answer comes first, whatever solve_at says.
+        solve_at = math.inf if router.waiting else router.solve_at
+        self._wake_at = min(
+            waiting.due_at, solve_at, central_at, self._nodes.check_at, services.place_at
+        )
+        return commands
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a Tick is due if nothing else happens; None for never. Current after handle()."""
+        return None if self._wake_at == math.inf else self._wake_at
+
+    def validate(self) -> None:
+        """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
+        audit(self.books, self._waiting.heap)
+
+    # ---- for listings, metrics and logs
+
+    @property
+    def counts(self) -> RequestCounts:
+        """Over all services, deleted and unknown ones included."""
+        return self.books.totals.view()
+
+    def service_view(self, name: str) -> ServiceView | None:
+        """One service, None if there is none of that name."""
+        service = self.books.services.get(name)
+        return None if service is None else service_view(self.books, service)
+
+    def service_views(self) -> tuple[ServiceView, ...]:
+        """Every service, by name."""
+        services = self.books.services
+        return tuple(service_view(self.books, services[name]) for name in sorted(services))
+
+    def node_views(self) -> tuple[NodeView, ...]:
+        """Every node that has dialled in since the start, by name."""
+        return node_views(self.books)
+
+    def session_of(self, target: str) -> int | None:
+        """The session of the worker that has (the log of) a replica or an attempt.
+
+        None where that node is away. An id that is not known (its end was acknowledged before this
+        edge restarted) can only be at the one connected node, if there is just one.
+        """
+        books = self.books
+        node = self._attempts.node_of(target)
+        if node is not None:
+            return node.session
+        for service in books.services.values():
+            if target in service.placement:
+                node = books.nodes.get(service.placement[target])
+                return None if node is None else node.session
+        return next(iter(books.sessions)) if len(books.sessions) == 1 else None
+
+    def explain(self, request_id: str) -> Decision | None:
+        """(request, service, node, outcome, error, route) of a call that ended not long ago."""
+        for decision in reversed(self.books.decisions):
+            if decision[0] == request_id:
+                return decision
+        return None
+
+    # ---- events that concern more than one part
+
+    def _tick(self, event: Tick, now: float) -> None:
+        self._nodes.check_silence(now)
+
+    def _central_up(self, event: CentralUp, now: float) -> None:
+        self._central.up(event.session, self._attempts.all(), now)
+
+    def _central_said(self, event: CentralSaid, now: float) -> None:
+        if event.session != self._central.session:
+            return
+        message = event.message
+        if isinstance(message, StartAttempt):
+            self._attempts.start(message)
+        elif isinstance(message, StopAttempt):
+            self._attempts.stop(message)
+        elif isinstance(message, AckEnds):
+            self._attempts.acknowledge(message)
+
+    def _central_down(self, event: CentralDown, now: float) -> None:
+        self._central.down(event.session)

@@ -1,0 +1,141 @@
+"""How calls end: classification of what came back, the books' counts, and the one Reply."""
+
+from __future__ import annotations
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.forecast import EWMA_WEIGHT
+from tango.controllers.edge.service_book import ServiceBook
+from tango.model.commands import Reply
+from tango.model.request import CallReply, CallRequest, Code, Outcome, RequestDone
+
+
+class Endings:
+    """Ends calls: each exactly once, with a Reply unless its user has gone."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+
+    def reject(
+        self,
+        request: CallRequest,
+        service: ServiceBook | None,
+        code: Code,
+        error: str,
+        retry_after_ms: float = 0.0,
+    ) -> None:
+        """Refuse a request at arrival; it has been counted as sent."""
+        books = self._books
+        books.totals.rejected += 1
+        if service is not None:
+            service.counts.rejected += 1
+        request_id = request.request_id
+        books.decisions.append((request_id, request.service, "", Outcome.REJECTED, error, None))
+        books.out.append(
+            Reply(
+                CallReply(
+                    request_id, Outcome.REJECTED, code, error=error, retry_after_ms=retry_after_ms
+                )
+            )
+        )
+
+    def finish(self, call: Call, done: RequestDone, now: float) -> None:
+        """Answer with what the worker sent; measure its service. The hold is released already."""
+        total_s = now - call.arrived_at
+        if done.code is not Code.OK or done.http_status >= 500:
+            outcome = Outcome.FAILED
+        elif now <= call.deadline_at:
+            outcome = Outcome.COMPLETED
+        else:
+            outcome = Outcome.LATE
+        self._leave(call, outcome, done.error)
+        call.state = CallState.ENDED
+        books = self._books
+        del books.calls[call.request_id]
+        node = call.node
+        queue_s = call.dispatched_at - call.arrived_at
+        network_s = total_s - queue_s - done.service_s
+        books.out.append(
+            Reply(
+                CallReply(
+                    call.request_id,
+                    outcome,
+                    done.code,
+                    done.http_status,
+                    done.headers,
+                    done.body,
+                    node.name if node is not None else "",
+                    done.replica,
+                    queue_s * 1000,
+                    network_s * 1000 if network_s > 0 else 0.0,
+                    done.service_s * 1000,
+                    total_s * 1000,
+                    done.error,
+                    done.ran,
+                )
+            )
+        )
+
+    def fail(
+        self, call: Call, code: Code, error: str, now: float, *, may_have_run: bool, lingers: bool
+    ) -> None:
+        """Answer an admitted call that got no answer from a replica.
+
+        lingers: its node still holds its reservation, so its id stays in the books.
+        """
+        node = call.node if may_have_run else None
+        self._leave(call, Outcome.FAILED, error)
+        self.put_away(call, lingers=lingers)
+        waited_until = call.dispatched_at if node is not None else now
+        self._books.out.append(
+            Reply(
+                CallReply(
+                    call.request_id,
+                    Outcome.FAILED,
+                    code,
+                    node=node.name if node is not None else "",
+                    queue_ms=(waited_until - call.arrived_at) * 1000,
+                    network_ms=(now - waited_until) * 1000,
+                    total_ms=(now - call.arrived_at) * 1000,
+                    error=error,
+                    may_have_run=may_have_run,
+                )
+            )
+        )
+
+    def cancel(self, call: Call, *, lingers: bool) -> None:
+        """End a call whose user has gone: counted as failed, without a Reply."""
+        self._leave(call, Outcome.FAILED, "cancelled by the caller")
+        self.put_away(call, lingers=lingers)
+
+    def put_away(self, call: Call, *, lingers: bool) -> None:
+        """Move an answered call out of the books, or let it linger with its reservation."""
+        if lingers:
+            call.state = CallState.LINGERING
+        else:
+            call.state = CallState.ENDED
+            del self._books.calls[call.request_id]
+
+    def measure(self, call: Call, done: RequestDone, now: float) -> None:
+        """Learn how long a request of this service holds its slot, and the way to its node."""
+        service = call.service
+        occupancy_s = now - call.dispatched_at
+        service.forecast.served(occupancy_s, done.service_s, service.spec.deadline_s)
+        if call.wait_s > 0:
+            service.forecast.missed(call.expected_s, now - call.arrived_at)
+        node = call.node
+        way_s = occupancy_s - done.service_s
+        if node is not None and way_s > 0:
+            node.rtt_s += EWMA_WEIGHT * (way_s - node.rtt_s) if node.rtt_s > 0 else way_s
+
+    def _leave(self, call: Call, outcome: Outcome, error: str) -> None:
+        """Count the end, and take the call out of its queue."""
+        books = self._books
+        service = call.service
+        books.totals.end(outcome)
+        service.counts.end(outcome)
+        if call.state is CallState.QUEUED:
+            del service.queue[call.request_id]
+            books.queued -= 1
+        node = call.node.name if call.node is not None else ""
+        books.decisions.append((call.request_id, service.name, node, outcome, error, call.route))

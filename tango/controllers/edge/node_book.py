@@ -1,0 +1,125 @@
+"""One node in the edge's books: its session, reservations, replicas and attempts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tango.model.cluster import NodeReport
+from tango.model.job import AttemptState, AttemptStatus
+from tango.model.messages import WorkerHello
+from tango.model.service import ReplicaStatus
+
+if TYPE_CHECKING:
+    from tango.controllers.edge.calls import Call
+    from tango.controllers.edge.service_book import ServicePlace
+
+
+class Hold:
+    """What one request holds on a node until its worker confirms the end.
+
+    place is None where the service is not known, call where the request is not (after a restart).
+    """
+
+    __slots__ = ("call", "cpu_millis", "memory_bytes", "place")
+
+    def __init__(
+        self, place: ServicePlace | None, cpu_millis: int, memory_bytes: int, call: Call | None
+    ) -> None:
+        self.place = place
+        self.cpu_millis = cpu_millis
+        self.memory_bytes = memory_bytes
+        self.call = call
+
+
+class NodeBook:
+    """A node that has dialled in since this edge started; session is None while it is away.
+
+    replica_memory_bytes: declared by replicas placed here, or about to be.
+    """
+
+    __slots__ = (
+        "attempts",
+        "be_cpu_millis",
+        "be_memory_bytes",
+        "be_tasks",
+        "cpu_millis",
+        "heard_at",
+        "hello",
+        "holds",
+        "lc_cpu_millis",
+        "lc_request_memory_bytes",
+        "memory_bytes",
+        "name",
+        "replica_memory_bytes",
+        "report",
+        "rtt_s",
+        "session",
+        "statuses",
+    )
+
+    def __init__(self, hello: WorkerHello, replica_memory_bytes: int) -> None:
+        self.name = hello.node
+        self.hello = hello
+        self.cpu_millis = hello.capacity.cpu_millis
+        self.memory_bytes = hello.capacity.memory_bytes
+        self.replica_memory_bytes = replica_memory_bytes
+        self.session: int | None = None
+        self.heard_at = 0.0
+        self.holds: dict[str, Hold] = {}
+        self.lc_cpu_millis = 0
+        self.lc_request_memory_bytes = 0
+        self.statuses: dict[str, ReplicaStatus] = {}
+        self.attempts: dict[str, AttemptStatus] = {}
+        self.be_cpu_millis = 0
+        self.be_memory_bytes = 0
+        self.be_tasks = 0
+        self.report: NodeReport | None = None
+        self.rtt_s = 0.0
+
+    def lc_memory_left(self) -> int:
+        """Memory that LC may still take: what is free and what BE holds."""
+        return self.memory_bytes - self.replica_memory_bytes - self.lc_request_memory_bytes
+
+    def hold(self, request_id: str, place: ServicePlace | None, call: Call | None) -> None:
+        """Reserve what one request of the place's service needs; nothing where it is unknown."""
+        cpu_millis = memory_bytes = 0
+        if place is not None:
+            service = place.service
+            cpu_millis = service.cpu_millis
+            memory_bytes = service.request_memory_bytes
+            place.in_flight += 1
+            service.in_flight += 1
+        self.holds[request_id] = Hold(place, cpu_millis, memory_bytes, call)
+        self.lc_cpu_millis += cpu_millis
+        self.lc_request_memory_bytes += memory_bytes
+
+    def release(self, request_id: str) -> Hold | None:
+        """Give back what a request held; None if it held nothing."""
+        hold = self.holds.pop(request_id, None)
+        if hold is None:
+            return None
+        self.lc_cpu_millis -= hold.cpu_millis
+        self.lc_request_memory_bytes -= hold.memory_bytes
+        place = hold.place
+        if place is not None:
+            place.in_flight -= 1
+            place.service.in_flight -= 1
+        return hold
+
+    def put_attempt(self, status: AttemptStatus) -> None:
+        """Book an attempt's status in place of the earlier one; an ended one holds nothing."""
+        self.drop_attempt(status.attempt_id)
+        self.attempts[status.attempt_id] = status
+        self._count(status, 1)
+
+    def drop_attempt(self, attempt_id: str) -> None:
+        """Forget an attempt; fine if unknown."""
+        status = self.attempts.pop(attempt_id, None)
+        if status is not None:
+            self._count(status, -1)
+
+    def _count(self, status: AttemptStatus, sign: int) -> None:
+        if status.state is not AttemptState.ENDED:
+            self.be_cpu_millis += sign * status.cpu_millis
+            self.be_memory_bytes += sign * status.memory_bytes
+            self.be_tasks += sign

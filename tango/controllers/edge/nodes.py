@@ -1,0 +1,171 @@
+"""Nodes: their workers' sessions, full resync after each (re)connect, reports and silence."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tango.controllers.edge.attempts import Attempts
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.inflight import InFlight
+from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.routing import Router
+from tango.controllers.edge.services import Services
+from tango.model.commands import CloseWorker, SendWorker
+from tango.model.errors import InvalidField
+from tango.model.events import WorkerDown, WorkerSaid, WorkerUp
+from tango.model.messages import (
+    AttemptChanged,
+    EdgeWelcome,
+    ReplicaChanged,
+    ReportUsage,
+    RequestsDone,
+    WorkerHello,
+)
+from tango.model.names import check_name
+from tango.model.service import ReplicaStatus
+
+
+class Nodes:
+    """One session per node. check_at: when silence must be looked at next."""
+
+    def __init__(
+        self,
+        books: Books,
+        router: Router,
+        inflight: InFlight,
+        services: Services,
+        attempts: Attempts,
+    ) -> None:
+        self._books = books
+        self._router = router
+        self._inflight = inflight
+        self._services = services
+        self._attempts = attempts
+        self._dead_after_s = books.settings.node_dead_after_s
+        self.check_at = math.inf
+
+    def up(self, event: WorkerUp, now: float) -> None:
+        """Take a worker's stream on and rebuild its node from what it says, or refuse it."""
+        books = self._books
+        hello = event.hello
+        node = books.nodes.get(hello.node)
+        why = self._refusal(node, hello, now)
+        if why:
+            books.out.append(CloseWorker(event.session, why))
+            books.note("warning", "worker_refused", node=hello.node, reason=why)
+            return
+        if node is None:
+            node = NodeBook(hello, books.replica_memory.get(hello.node, 0))
+            books.nodes[hello.node] = node
+        elif node.session is not None:
+            books.out.append(CloseWorker(node.session, "superseded by a newer stream of this node"))
+            del books.sessions[node.session]
+        node.hello = hello
+        node.cpu_millis = hello.capacity.cpu_millis
+        node.memory_bytes = hello.capacity.memory_bytes
+        node.session = event.session
+        node.heard_at = now
+        books.sessions[event.session] = node
+        self.check_at = min(self.check_at, now + self._dead_after_s)
+        books.out.append(SendWorker(event.session, EdgeWelcome(books.edge, books.incarnation)))
+        self._services.targets(node)
+        self._inflight.resync(node, event.state, now)
+        node.statuses = {status.replica_id: status for status in event.state.replicas}
+        self._recount(node)
+        self._attempts.resync(node, event.state.attempts)
+        books.nodes_dirty = True
+        books.note("info", "worker_up", node=node.name, incarnation=hello.incarnation)
+        self._router.want(now)
+        self._services.place_soon(now)
+
+    def down(self, event: WorkerDown, now: float) -> None:
+        """A stream ended; a superseded or refused one matters to nobody."""
+        node = self._books.sessions.get(event.session)
+        if node is not None:
+            self._lose(node, event.reason, now)
+
+    def said(self, event: WorkerSaid, now: float) -> None:
+        """A message of a current session; those of others are dropped.
+
+        Parts of replies and logs pass by the controller: here they only show that the node lives.
+        """
+        node = self._books.sessions.get(event.session)
+        if node is None:
+            return
+        node.heard_at = now
+        message = event.message
+        if isinstance(message, RequestsDone):
+            self._inflight.done(node, message, now)
+        elif isinstance(message, ReportUsage):
+            node.report = message.report
+            self._books.nodes_dirty = True
+        elif isinstance(message, ReplicaChanged):
+            self._replica_changed(node, message.replica, now)
+        elif isinstance(message, AttemptChanged):
+            self._attempts.changed(node, message.attempt)
+
+    def check_silence(self, now: float) -> None:
+        """Close the streams of nodes that said nothing for too long, and count them as down."""
+        if now < self.check_at:
+            return
+        for node in list(self._books.sessions.values()):
+            # The same sum as check_at's: a difference can round to less, and never come true.
+            if node.session is not None and now >= node.heard_at + self._dead_after_s:
+                reason = f"node {node.name} was silent for {now - node.heard_at:.1f} s"
+                self._books.out.append(CloseWorker(node.session, reason))
+                self._lose(node, reason, now)
+        heard = [node.heard_at for node in self._books.sessions.values()]
+        self.check_at = min(heard) + self._dead_after_s if heard else math.inf
+
+    def _refusal(self, node: NodeBook | None, hello: WorkerHello, now: float) -> str:
+        """Why a stream is not taken on, "" if it is.
+
+        Another key is another machine under the same name; it is let in only once the first has
+        been gone for as long as a node is given up after (a replaced machine).
+        """
+        try:
+            check_name(hello.node, "node")
+        except InvalidField as error:
+            return str(error)
+        if node is None:
+            return ""
+        if hello.key != node.hello.key:
+            if node.session is not None or now - node.heard_at < self._dead_after_s:
+                return f"node {hello.node} is another machine: its key differs from the known one"
+            self._books.note("warning", "node_replaced", node=node.name)
+            return ""
+        if hello.incarnation < node.hello.incarnation:
+            known = node.hello.incarnation
+            return f"stale: incarnation {hello.incarnation} of {hello.node} is before {known}"
+        return ""
+
+    def _lose(self, node: NodeBook, reason: str, now: float) -> None:
+        """The node is not ready until it resyncs; what runs there is last known, not gone."""
+        assert node.session is not None
+        del self._books.sessions[node.session]
+        node.session = None
+        self._recount(node)
+        self._inflight.lost(node, f"node {node.name} was lost: {reason}", now)
+        self._books.nodes_dirty = True
+        self._books.note("warning", "worker_down", node=node.name, reason=reason)
+
+    def _recount(self, node: NodeBook) -> None:
+        """Readiness of every service with replicas on the node, after its session changed."""
+        for service in self._books.services.values():
+            if node.name in service.placement.values():
+                service.recount(node)
+                self._books.changed(service)
+
+    def _replica_changed(self, node: NodeBook, status: ReplicaStatus, now: float) -> None:
+        """One replica's status; news of one that shall not run here any more is dropped."""
+        service = self._books.services.get(status.service)
+        if service is None or service.placement.get(status.replica_id) != node.name:
+            return
+        old = node.statuses.get(status.replica_id)
+        node.statuses[status.replica_id] = status
+        if old is not None and replace(old, in_flight=status.in_flight) == status:
+            return
+        if service.recount(node):
+            self._router.want(now)
+        self._books.changed(service)

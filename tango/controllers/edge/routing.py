@@ -1,0 +1,221 @@
+"""Routing of queued calls: when to ask the policy, what it is shown, and the commit of its plan."""
+
+from __future__ import annotations
+
+import math
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.service_book import ServiceBook, ServicePlace
+from tango.model.commands import SendWorker, Solve
+from tango.model.events import RouteSolved, SolveFailed
+from tango.model.messages import Dispatches
+from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
+from tango.model.request import Dispatch
+
+# A solve may cost a tenth of the time between two of them.
+COST_SHARE = 10
+FAILURE_PAUSE_S = 0.1
+
+
+class Router:
+    """One Solve at a time. solve_at: when the next is due, infinity while nothing can be routed."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._tick_s = books.settings.tick_ms / 1000
+        self._gap_s = 0.0
+        self._solve_id = 0
+        self._outstanding = False
+        self._again = False
+        self._solved_at = -math.inf
+        self.solve_at = math.inf
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a Solve awaits its plan."""
+        return self._outstanding
+
+    def want(self, now: float) -> None:
+        """Something changed that may let queued calls go: solve as soon as the pace allows."""
+        if self._outstanding:
+            self._again = True
+        elif self._books.queued:
+            self.solve_at = min(self.solve_at, max(now, self._solved_at + self._gap_s))
+
+    def settle(self, now: float) -> None:
+        """Ask the policy, if it is time and something can be routed."""
+        if now < self.solve_at or self._outstanding:
+            return
+        self.solve_at = math.inf
+        snapshot = self._snapshot()
+        if snapshot is not None:
+            self._solve_id += 1
+            self._outstanding = True
+            self._again = False
+            self._solved_at = now
+            self._books.out.append(Solve(self._solve_id, snapshot))
+
+    def solved(self, event: RouteSolved, now: float) -> None:
+        """Commit a plan as far as it still holds; what it no longer fits stays queued."""
+        if not self._outstanding or event.solve_id != self._solve_id:
+            return
+        self._outstanding = False
+        self._gap_s = min(self._tick_s, COST_SHARE * event.cost_s)
+        queued = self._books.queued
+        stale = self._commit(event.plan, now)
+        if self._again or (stale and self._books.queued < queued):
+            self.want(now)
+        elif self._books.queued:
+            # What the policy left, or cannot place, is asked for again, but in no hurry.
+            self.solve_at = min(self.solve_at, max(now, self._solved_at + self._tick_s))
+
+    def failed(self, event: SolveFailed, now: float) -> None:
+        """The policy raised: the queue stays, and it is asked again after a pause."""
+        if not self._outstanding or event.solve_id != self._solve_id:
+            return
+        self._outstanding = False
+        self.solve_at = now + FAILURE_PAUSE_S
+        self._books.note("error", "traffic_solve_failed", error=event.error)
+
+    # ---- what the policy sees
+
+    def _snapshot(self) -> TrafficSnapshot | None:
+        """Queued services by priority, then age, and the nodes with ready replicas of them.
+
+        None if no node has room for any of them.
+        """
+        books = self._books
+        if not books.queued:
+            return None
+        services = [service for service in books.services.values() if service.queue]
+        if len(services) > 1:
+            services.sort(key=_by_priority_then_age)
+        slots: dict[str, list[tuple[str, int]]] = {}
+        demands = []
+        room = False
+        for service in services:
+            if not service.open:
+                continue
+            spec = service.spec
+            demands.append(
+                Demand(
+                    service.name,
+                    len(service.queue),
+                    service.cpu_millis,
+                    service.request_memory_bytes,
+                    spec.priority,
+                )
+            )
+            for place in service.open:
+                free = place.slots - place.in_flight
+                entry = (service.name, max(0, free))
+                offered = slots.get(place.node.name)
+                if offered is None:
+                    slots[place.node.name] = [entry]
+                else:
+                    offered.append(entry)
+                room = room or place.room() > 0
+        if not room:
+            return None
+        nodes = books.nodes
+        offers = []
+        for name, entries in slots.items():
+            node = nodes[name]
+            held = node.lc_cpu_millis
+            capacity = node.cpu_millis
+            free = capacity - held
+            memory = node.lc_memory_left()
+            offers.append(
+                NodeOffer(
+                    name,
+                    max(0, free),
+                    max(0, memory),
+                    tuple(entries),
+                    held / capacity if capacity > 0 else 1.0,
+                    node.rtt_s,
+                )
+            )
+        return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
+
+    # ---- what becomes of its plan
+
+    def _commit(self, plan: TrafficPlan, now: float) -> bool:
+        """Dispatch what fits now, oldest calls first; whether the plan was out of date."""
+        sends: dict[int, list[Dispatch]] = {}
+        stale = False
+        services = self._books.services
+        for route in plan.routes:
+            service = services.get(route.service)
+            place = service.places.get(route.node) if service is not None else None
+            if service is None or place is None:
+                stale = True
+                continue
+            fit = place.room()
+            if fit < route.count:
+                stale = True
+            else:
+                fit = route.count
+            session = place.node.session
+            if fit > 0 and service.queue and session is not None:
+                batch = sends.get(session)
+                if batch is None:
+                    batch = sends[session] = []
+                self._dispatch(service, place, route, fit, batch, now)
+        out = self._books.out
+        for session, batch in sends.items():
+            if batch:
+                out.append(SendWorker(session, Dispatches(tuple(batch))))
+        return stale
+
+    def _dispatch(
+        self,
+        service: ServiceBook,
+        place: ServicePlace,
+        route: Route,
+        count: int,
+        batch: list[Dispatch],
+        now: float,
+    ) -> None:
+        """Move up to `count` of the oldest calls from the queue to the node."""
+        queue = service.queue
+        node = place.node
+        skipped: list[Call] = []
+        while count > 0 and queue:
+            request_id, call = queue.popitem(last=False)
+            if request_id in node.holds:
+                # A run from before a lost session is not confirmed ended there yet.
+                skipped.append(call)
+                continue
+            count -= 1
+            node.hold(request_id, place, call)
+            call.state = CallState.IN_FLIGHT
+            call.node = node
+            call.dispatched_at = now
+            call.route = route
+            if call.wait_s > 0:
+                service.forecast.waited(call.wait_s, now - call.arrived_at)
+            self._books.queued -= 1
+            request = call.request
+            batch.append(
+                Dispatch(
+                    request_id,
+                    request.service,
+                    request.method,
+                    request.path,
+                    request.headers,
+                    request.body,
+                    call.timeout_at - now,
+                    request.stream,
+                )
+            )
+        if batch:
+            self._books.nodes_dirty = True
+        for call in reversed(skipped):
+            queue[call.request_id] = call
+            queue.move_to_end(call.request_id, last=False)
+
+
+def _by_priority_then_age(service: ServiceBook) -> tuple[int, int]:
+    oldest = next(iter(service.queue.values()))
+    return -service.spec.priority, oldest.seq

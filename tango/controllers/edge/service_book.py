@@ -1,0 +1,128 @@
+"""One service in the edge's books: spec, replicas, queue, measurements, and its places on nodes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from tango.controllers.edge.calls import Call, Counts
+from tango.controllers.edge.forecast import Forecast
+from tango.controllers.edge.node_book import NodeBook
+from tango.model.commands import ServiceRecord
+from tango.model.service import ReplicaState, ServiceSpec
+
+
+class ServicePlace:
+    """A service on one node. slots: sum of the concurrency of its ready replicas there."""
+
+    __slots__ = ("in_flight", "node", "service", "slots")
+
+    def __init__(self, service: ServiceBook, node: NodeBook) -> None:
+        self.service = service
+        self.node = node
+        self.slots = 0
+        self.in_flight = 0
+
+    def room(self) -> int:
+        """How many more requests fit: free slots, CPU (BE yields it) and memory (BE yields it)."""
+        # Plain comparisons: this runs for each place at each arrival.
+        room = self.slots - self.in_flight
+        if room <= 0:
+            return 0
+        service = self.service
+        node = self.node
+        if service.cpu_millis > 0:
+            by_cpu = (node.cpu_millis - node.lc_cpu_millis) // service.cpu_millis
+            if by_cpu < room:
+                room = by_cpu
+        if service.request_memory_bytes > 0:
+            by_memory = node.lc_memory_left() // service.request_memory_bytes
+            if by_memory < room:
+                room = by_memory
+        if room < 0:
+            return 0
+        return room
+
+    def fits_alone(self) -> bool:
+        """Whether one request would fit if nothing else were in flight on the node."""
+        node = self.node
+        memory = node.memory_bytes - node.replica_memory_bytes
+        service = self.service
+        return service.cpu_millis <= node.cpu_millis and service.request_memory_bytes <= memory
+
+
+class ServiceBook:
+    """A service: its spec, where its replicas are, its queue and what was measured of it.
+
+    placement: replica id -> node, "" while it has no room. open: places with ready replicas, by
+    node name. forecast: what was measured of it.
+    """
+
+    __slots__ = (
+        "counts",
+        "cpu_millis",
+        "deleted",
+        "forecast",
+        "generation",
+        "in_flight",
+        "name",
+        "next_replica",
+        "open",
+        "placement",
+        "places",
+        "queue",
+        "request_memory_bytes",
+        "short",
+        "spec",
+        "unready",
+    )
+
+    def __init__(self, record: ServiceRecord, placement: Mapping[str, str]) -> None:
+        self.name = record.spec.name
+        self.placement: dict[str, str] = {}
+        self.places: dict[str, ServicePlace] = {}
+        self.open: tuple[ServicePlace, ...] = ()
+        self.queue: OrderedDict[str, Call] = OrderedDict()
+        self.counts = Counts()
+        self.in_flight = 0
+        self.forecast = Forecast()
+        self.short = ""
+        self.unready = ""
+        self.deleted = False
+        self.adopt(record, placement)
+
+    def adopt(self, record: ServiceRecord, placement: Mapping[str, str]) -> None:
+        """Take over what is now durable; readiness is to be recounted afterwards."""
+        self.spec: ServiceSpec = record.spec
+        self.generation = record.generation
+        self.next_replica = record.next_replica
+        self.cpu_millis = record.spec.cpu_per_request_millis
+        self.request_memory_bytes = record.spec.memory_per_request_bytes
+        self.placement = dict(placement)
+
+    def place(self, node: NodeBook) -> ServicePlace:
+        """The service's place on the node, made if it is not there."""
+        place = self.places.get(node.name)
+        if place is None:
+            place = self.places[node.name] = ServicePlace(self, node)
+        return place
+
+    def recount(self, node: NodeBook) -> bool:
+        """Count ready slots on the node again; whether they changed."""
+        ready = 0
+        if node.session is not None:
+            for replica_id, where in self.placement.items():
+                if where == node.name:
+                    status = node.statuses.get(replica_id)
+                    ready += status is not None and status.state is ReplicaState.READY
+        place = self.places.get(node.name)
+        if place is None and not ready:
+            return False
+        place = place or self.place(node)
+        slots = ready * self.spec.concurrency
+        if slots == place.slots:
+            return False
+        place.slots = slots
+        names = sorted(name for name, place in self.places.items() if place.slots > 0)
+        self.open = tuple(self.places[name] for name in names)
+        return True

@@ -1,0 +1,100 @@
+"""What listings and the central master are shown of the edge's books."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.service_book import ServiceBook
+from tango.model.cluster import NodeView
+from tango.model.service import ReplicaState, ReplicaStatus
+from tango.model.views import ReplicaView, ServiceView
+
+MAX_REPLICAS_NAMED = 3
+
+
+def replica_view(
+    books: Books, service: ServiceBook, replica_id: str, node_name: str
+) -> ReplicaView:
+    """One replica as far as this edge knows; one on a node that is away is not ready."""
+    node = books.nodes.get(node_name)
+    status = node.statuses.get(replica_id) if node is not None else None
+    away = "" if node is not None and node.session is not None else f"node {node_name} is away"
+    if status is None:
+        reason = (away or "not reported yet") if node_name else service.short or "not placed yet"
+        state = ReplicaState.STARTING
+        status = ReplicaStatus(replica_id, service.name, service.generation, state, reason=reason)
+    elif away:
+        status = replace(status, state=ReplicaState.UNHEALTHY, reason=away)
+    return ReplicaView(status, node_name)
+
+
+def service_view(books: Books, service: ServiceBook) -> ServiceView:
+    """The service with its replicas, queue and counts."""
+    replicas = tuple(replica_view(books, service, *item) for item in service.placement.items())
+    ready = sum(view.status.state is ReplicaState.READY for view in replicas)
+    reason = service.short
+    if not reason and ready < service.spec.replicas:
+        reason = shortfall(replicas)
+    return ServiceView(
+        spec=service.spec,
+        generation=service.generation,
+        edge=books.edge,
+        replicas=replicas,
+        ready=ready,
+        queued=len(service.queue),
+        in_flight=service.in_flight,
+        counts=service.counts.view(),
+        service_time_ms=service.forecast.service_s * 1000,
+        reason=reason,
+    )
+
+
+def shortfall(replicas: tuple[ReplicaView, ...]) -> str:
+    """Why replicas are not ready, naming the first few."""
+    parts = []
+    waiting = [view for view in replicas if view.status.state is not ReplicaState.READY]
+    for view in waiting[:MAX_REPLICAS_NAMED]:
+        status = view.status
+        where = f" on {view.node}" if view.node else ""
+        why = f" ({status.reason})" if status.reason else ""
+        parts.append(f"{status.replica_id}{where} is {status.state.value}{why}")
+    if len(waiting) > MAX_REPLICAS_NAMED:
+        parts.append(f"{len(waiting) - MAX_REPLICAS_NAMED} more are not ready")
+    return "; ".join(parts)
+
+
+def unready_reason(books: Books, service: ServiceBook) -> str:
+    """Why no call can be served at all; kept until readiness changes."""
+    if not service.unready:
+        if not service.placement:
+            why = "it is declared with 0 replicas"
+        else:
+            why = service_view(books, service).reason
+        service.unready = f"no replica of {service.name!r} is ready: {why}"
+    return service.unready
+
+
+def node_view(books: Books, node: NodeBook) -> NodeView:
+    """The node as the central master and listings see it."""
+    return NodeView(
+        node=node.name,
+        edge=books.edge,
+        ready=node.session is not None,
+        capacity=node.hello.capacity,
+        enforcement=node.hello.enforcement,
+        lc_held_millis=node.lc_cpu_millis,
+        be_held_millis=node.be_cpu_millis,
+        lc_memory_bytes=node.replica_memory_bytes,
+        be_memory_bytes=node.be_memory_bytes,
+        replicas=books.replicas_on.get(node.name, 0),
+        be_tasks=node.be_tasks,
+        report=node.report,
+        labels=node.hello.labels,
+    )
+
+
+def node_views(books: Books) -> tuple[NodeView, ...]:
+    """Every node that has dialled in since this edge started, by name."""
+    return tuple(node_view(books, books.nodes[name]) for name in sorted(books.nodes))
