@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 CHUNK_BYTES = 32 * 1024
 POLL_S = 0.2
 
 
-async def read_log(path: Path, tail_bytes: int, *, follow: bool) -> AsyncIterator[bytes]:
+async def read_log(path: Path, tail_bytes: int, *, follow: bool) -> AsyncGenerator[bytes, None]:
     """The last `tail_bytes` (0: everything still there), then with follow whatever comes.
 
     Rotation renames the file and begins a new one; a follower finishes the old file first.
@@ -45,7 +45,7 @@ async def read_log(path: Path, tail_bytes: int, *, follow: bool) -> AsyncIterato
                 file.close()
 
 
-async def _from(path: Path, offset: int) -> AsyncIterator[bytes]:
+async def _from(path: Path, offset: int) -> AsyncGenerator[bytes, None]:
     with path.open("rb") as file:
         file.seek(offset)
         while chunk := file.read(CHUNK_BYTES):

@@ -14,7 +14,7 @@ from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers
-from tango.model.service import ServiceSpec
+from tango.model.service import ReplicaState, ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 from tango.model.views import EdgeView, JobCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
@@ -22,6 +22,8 @@ from tango.wire.call_client import CallStream, RequestIds
 from tango.wire.central_client import CentralClient
 from tango.wire.channels import bearer, open_channel, read_token
 from tango.wire.edge_client import EdgeClient
+
+BACKOFF_PATIENCE_S = 5.0
 
 
 class CallFailed(TangoError):
@@ -103,24 +105,29 @@ class Client:
             ]
         if not wait_s:
             return tuple(views)
-        async with asyncio.TaskGroup() as group:
-            waits = [
-                group.create_task(self._wait_ready(site, spec.name, wait_s))
-                for site, spec in planned
-            ]
-        return tuple(wait.result() for wait in waits)
+        waits = [self._wait_ready(site, spec.name, wait_s) for site, spec in planned]
+        return tuple(await asyncio.gather(*waits))
 
     async def _wait_ready(self, site: str, name: str, wait_s: float) -> ServiceView:
         view: ServiceView | None = None
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
-            async with asyncio.timeout(wait_s):
-                async with contextlib.aclosing(self.edge(site).watch_service(name)) as views:
-                    async for view in views:
-                        if view.ready >= view.spec.replicas and _current(view):
-                            return view
+            async with (
+                asyncio.timeout_at(begun + wait_s) as limit,
+                contextlib.aclosing(self.edge(site).watch_service(name)) as views,
+            ):
+                async for view in views:
+                    if view.ready >= view.spec.replicas and _current(view):
+                        return view
+                    # What does not even start is not worth the whole wait.
+                    patience = loop.time() + BACKOFF_PATIENCE_S
+                    if _backs_off(view) and patience < (limit.when() or 0.0):
+                        limit.reschedule(patience)
         except TimeoutError:
             pass
-        raise Unavailable(f"{name} at {site}: {not_ready_reason(view)} after {wait_s:g} s")
+        waited = loop.time() - begun
+        raise Unavailable(f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s")
 
     async def delete(self, name: str, *, sites: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove a service where it is; the sites it was at. Raises NotFound if nowhere."""
@@ -267,10 +274,14 @@ def not_ready_reason(view: ServiceView | None) -> str:
         f"{replica.status.replica_id} is {replica.status.state.value}"
         + (f" ({replica.status.reason})" if replica.status.reason else "")
         for replica in view.replicas
-        if replica.status.state.value != "ready"
+        if replica.status.state is not ReplicaState.READY
     ]
     detail = "; ".join(reasons) or view.reason or "no replica is placed yet"
     return f"{view.ready} of {view.spec.replicas} replicas ready: {detail}"
+
+
+def _backs_off(view: ServiceView) -> bool:
+    return any(replica.status.state is ReplicaState.BACKOFF for replica in view.replicas)
 
 
 def _current(view: ServiceView) -> bool:

@@ -27,6 +27,7 @@ from tango.sdk.embedded_plan import (
     worker_toml,
 )
 from tango.sdk.processes import Member, end_members, ended_early, supervisor_shutdown
+from tango.sdk.sync_client import SyncClient
 
 PIDS = "processes.json"
 START_TIMEOUT_S = 30.0
@@ -123,15 +124,30 @@ class EmbeddedCluster:
                 str(token),
             ),
         )
+        self._wait_nodes(members, {node.name for node in plan.nodes})
+
+    def _wait_nodes(self, members: list[Member], names: set[str]) -> None:
+        """Until every node has dialled its edge and is ready."""
+        end = time.monotonic() + START_TIMEOUT_S
+        with SyncClient(self.state_dir) as client:
+            while True:
+                missing = names - {node.node for node in client.nodes() if node.ready}
+                if not missing:
+                    return
+                _check_alive(members)
+                if time.monotonic() > end:
+                    raise Unavailable(
+                        f"not ready after {START_TIMEOUT_S:.0f} s: nodes "
+                        f"{', '.join(sorted(missing))}; see {self.state_dir / 'logs'}"
+                    )
+                time.sleep(0.02)
 
     def _wait_ready(self, members: list[Member], addresses: list[str]) -> None:
-        """Until each master's port takes connections; which nodes are up, the masters know."""
+        """Until each master's port takes connections."""
         waiting = list(addresses)
         end = time.monotonic() + START_TIMEOUT_S
         while waiting:
-            for member in members:
-                if not member.alive():
-                    raise TangoError(f"{member.name} ended at start: {ended_early(member)}")
+            _check_alive(members)
             waiting = [address for address in waiting if not _listens(address)]
             if not waiting:
                 return
@@ -179,6 +195,7 @@ class EmbeddedCluster:
         with found.cgroups as cgroups:
             end = time.monotonic() + 5.0
             while True:
+                cgroups.kill("")
                 try:
                     cgroups.remove("")
                 except OSError:
@@ -220,6 +237,12 @@ class EmbeddedCluster:
                     f"another `tango up` or `tango down` works on {self.state_dir} right now"
                 ) from None
             yield
+
+
+def _check_alive(members: list[Member]) -> None:
+    for member in members:
+        if not member.alive():
+            raise TangoError(f"{member.name} ended at start: {ended_early(member)}")
 
 
 def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:

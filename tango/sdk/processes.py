@@ -11,6 +11,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tango.adapters.supervisor_start import ensure_supervisor
+
 LOG_TAIL_BYTES = 2000
 
 
@@ -74,8 +76,14 @@ def ended_early(member: Member) -> str:
 
 
 def supervisor_shutdown(node_dir: Path, grace_s: float) -> None:
-    """Ask the node's supervisor to stop all payload and itself; fine if there is none."""
-    path = node_dir / "supervisor" / "supervisor.sock"
+    """Ask the node's supervisor to stop all payload and itself; fine if there is none.
+
+    One that was killed is started once more: it knows from its records what it ran, and stops it.
+    """
+    state = node_dir / "supervisor"
+    if not any(state.glob("runs/*.json")) and not (state / "supervisor.sock").exists():
+        return
+    path = ensure_supervisor(state)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(grace_s + 20)
         try:

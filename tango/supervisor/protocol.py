@@ -36,6 +36,7 @@ Record (every field always present; null where not known, or not ended yet)
     pid, start_time, boot_id    start_time: field 22 of /proc/PID/stat, clock ticks since boot
     started_at      unix seconds
     argv, cwd, cgroup_dirs, stop_signal
+    meta            the start's, {} where there was none
     log             absolute path; rotated ones beside it: LOG.1 (newest) .. LOG.(files-1)
     log_max_bytes, log_files    the log's size on disk is at most log_max_bytes * log_files
     log_lost_bytes  output dropped since the disk refused it
@@ -64,7 +65,8 @@ Operations
         "nice": -20..19; "sched_idle": bool (false); "autogroup_nice": -20..19;
         "oom_score_adj": -1000..1000 (the supervisor's own, but never below 0);
         "log": {"max_bytes": 4096..2^40 (16 MiB), "files": 1..100 (4)};
-        "stop_signal": 1..64 (15); "rlimits": {"nofile": int, "core": int} (the supervisor's own).
+        "stop_signal": 1..64 (15); "rlimits": {"nofile": int, "core": int} (the supervisor's own);
+        "meta": {str: str} ({}), 16 KiB at most: kept with the record for who asks later.
         env is the whole environment: nothing is inherited but TANGO_ATTEMPT=key, which is added. It
         is neither written to disk nor shown. argv[0] is looked up in env's PATH, else in
         /usr/local/bin:/usr/bin:/bin; stdin is /dev/null; stdout and stderr go to the log; session,
@@ -118,6 +120,7 @@ OUTPUT_PAUSE = 256 << 10
 OUTPUT_LIMIT = 1 << 20
 PAGE_BYTES = 256 << 10
 MAX_ARGV_BYTES = 128 << 10  # as JSON; keeps a record, and with it a page and an event, bounded
+MAX_META_BYTES = 16 << 10
 MAX_RUNS = 1024
 MAX_RECORDS = 4096
 REMEMBERED_ACKS = 4096

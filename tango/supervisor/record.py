@@ -17,6 +17,7 @@ _EMPTY: Json = {
     "argv": None,
     "cwd": None,
     "cgroup_dirs": None,
+    "meta": {},
     "stop_signal": None,
     "log": None,
     "log_max_bytes": None,
@@ -55,6 +56,7 @@ def new(spec: StartSpec, pid: int, start_time: int, boot_id: str, log: str, now:
         "argv": spec.argv,
         "cwd": spec.cwd,
         "cgroup_dirs": spec.cgroup_dirs,
+        "meta": spec.meta,
         "stop_signal": spec.stop_signal,
         "log": log,
         "log_max_bytes": spec.log_max_bytes,
@@ -70,6 +72,8 @@ def restore(loaded: object, key: str) -> Json | None:
     if not all(isinstance(record[name], kind) for name, kind in _NEEDED.items()):
         return None
     if not all(isinstance(path, str) for path in record["cgroup_dirs"]):
+        return None
+    if not isinstance(record["meta"], dict):
         return None
     return record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from . import fields
-from .protocol import MAX_ARGV_BYTES, invalid
+from .protocol import MAX_ARGV_BYTES, MAX_META_BYTES, invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ FIELDS = (
     "log",
     "stop_signal",
     "rlimits",
+    "meta",
 )
 _MAX_ID = 2**32 - 2
 _MAX_CGROUPS = 32
@@ -49,6 +50,7 @@ class StartSpec:
         "key",
         "log_files",
         "log_max_bytes",
+        "meta",
         "nice",
         "nofile",
         "oom_score_adj",
@@ -88,6 +90,7 @@ class StartSpec:
         fields.only(rlimits, ("nofile", "core"), "rlimits.")
         self.nofile = fields.optional_integer(rlimits, "nofile", 0, 2**31, "rlimits.")
         self.core = fields.optional_integer(rlimits, "core", 0, 2**62, "rlimits.")
+        self.meta = _meta(message)
 
 
 def _argv(message: Json) -> list[str]:
@@ -113,6 +116,15 @@ def _env(message: Json, key: str) -> dict[str, str]:
         if name != MARKER:
             env[name] = fields.text(value, f"env.{name}"[:100])
     return env
+
+
+def _meta(message: Json) -> dict[str, str]:
+    found = {}
+    for name, value in fields.mapping(message, "meta").items():
+        found[fields.text(name, "meta name")] = fields.text(value, f"meta.{name}"[:100])
+    if len(json.dumps(found)) > MAX_META_BYTES:
+        raise invalid("meta", f"is longer than {MAX_META_BYTES} bytes as JSON")
+    return found
 
 
 def _procs_files(message: Json) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
@@ -38,7 +38,7 @@ class EdgeBackend(Protocol):
         """All services of the site, by name."""
         ...
 
-    def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+    def watch_service(self, name: str) -> AsyncGenerator[ServiceView, None]:
         """The service now and after each change; ends when it is deleted or the edge stops."""
         ...
 
@@ -58,11 +58,13 @@ class EdgeBackend(Protocol):
         """The caller has gone; on_reply will not come any more."""
         ...
 
-    def call_streamed(self, request: CallRequest) -> AsyncIterator[ReplyPart | CallReply]:
+    def call_streamed(self, request: CallRequest) -> AsyncGenerator[ReplyPart | CallReply, None]:
         """Parts as the replica sends them, the CallReply last."""
         ...
 
-    def read_log(self, target: str, tail_bytes: int, *, follow: bool) -> AsyncIterator[bytes]:
+    def read_log(
+        self, target: str, tail_bytes: int, *, follow: bool
+    ) -> AsyncGenerator[bytes, None]:
         """A replica's or attempt's log. Raises NotFound, Unavailable."""
         ...
 
@@ -96,13 +98,13 @@ class CentralBackend(Protocol):
         """Over all jobs in the store."""
         ...
 
-    def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+    def watch_job(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
         """The job now and after each change, until it has ended. Raises NotFound."""
         ...
 
     def read_job_log(
         self, job_id: str, task: str, tail_bytes: int, *, follow: bool
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The log of a task's latest attempt. Raises NotFound, Unavailable."""
         ...
 

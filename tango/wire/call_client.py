@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
@@ -16,10 +16,12 @@ from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1 import types_pb2 as types
-from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub
 from tango.wire.convert_calls import call_reply_from_pb, call_request_to_pb
 
 if TYPE_CHECKING:
+    # Only the type stubs have it: at run time one class serves both kinds of channel.
+    from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub
+
     Stream = grpc.aio.StreamStreamCall[pb.CallManyRequest, pb.CallManyResponse]
 
 Metadata = Sequence[tuple[str, str]]
@@ -68,7 +70,7 @@ async def call(stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequ
 
 async def call_streamed(
     stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequest
-) -> AsyncIterator[ReplyPart | CallReply]:
+) -> AsyncGenerator[ReplyPart | CallReply, None]:
     """Parts as they come, the CallReply last."""
     stream = stub.CallStreamed(
         pb.CallStreamedRequest(request=call_request_to_pb(request)),
@@ -123,7 +125,7 @@ class CallStream:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CallStream:
-        stream = cast("Stream", self._stub.CallMany(metadata=self._metadata))
+        stream = self._stub.CallMany(metadata=self._metadata)
         self._stream = stream
         self._tasks = [
             asyncio.create_task(self._read(stream), name="call stream reader"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -11,7 +11,7 @@ from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
 from tango.model.views import EdgeView, JobCounts
 from tango.v1 import central_service_pb2 as pb
-from tango.v1.central_service_pb2_grpc import CentralServiceAsyncStub, CentralServiceStub
+from tango.v1.central_service_pb2_grpc import CentralServiceStub
 from tango.wire.call_client import Metadata
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
@@ -23,6 +23,8 @@ from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ClientTransport
 
 if TYPE_CHECKING:
+    # Only the type stubs have it: at run time one class serves both kinds of channel.
+    from tango.v1.central_service_pb2_grpc import CentralServiceAsyncStub
     from tango.wire.transports import Call
 
 ADMIN_TIMEOUT_S = 15.0
@@ -32,7 +34,7 @@ class CentralClient:
     """The central master. Raises errors of the model; every call but a stream has a deadline."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
-        self._stub = cast("CentralServiceAsyncStub", CentralServiceStub(channel))  # type: ignore[arg-type]
+        self._stub: CentralServiceAsyncStub = CentralServiceStub(channel)
         self._metadata = tuple(metadata)
 
     async def submit_job(self, spec: JobSpec, submission_id: str = "") -> JobRecord:
@@ -66,7 +68,7 @@ class CentralClient:
         jobs = tuple(job_record_from_pb(job) for job in response.jobs)
         return jobs, job_counts_from_pb(response.counts)
 
-    async def watch_job(self, job_id: str) -> AsyncIterator[JobRecord]:
+    async def watch_job(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
         """The job now and after each change, until it has ended."""
         stream = self._stub.WatchJob(pb.WatchJobRequest(job_id=job_id), metadata=self._metadata)
         try:
@@ -88,7 +90,7 @@ class CentralClient:
 
     async def read_job_log(
         self, job_id: str, task: str = "", tail_bytes: int = 65536, *, follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The log of a task's latest attempt. Raises NotFound, Unavailable."""
         stream = self._stub.GetJobLog(
             pb.GetJobLogRequest(job_id=job_id, task=task, tail_bytes=tail_bytes, follow=follow),

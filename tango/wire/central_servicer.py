@@ -13,7 +13,7 @@ from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb
-from tango.wire.convert_specs import job_spec_from_pb
+from tango.wire.convert_requests import submitted_job_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.sessions import decode_from_edge, encode_to_edge
 from tango.wire.stream_session import StreamSession
@@ -35,7 +35,7 @@ class CentralServicer(CentralServiceServicer):
         self, request: pb.SubmitJobRequest, context: Context
     ) -> pb.SubmitJobResponse:
         """Durable when it answers."""
-        spec = job_spec_from_pb(request.spec)
+        spec = submitted_job_from_pb(request)
         job = await self._backend.submit_job(spec, request.submission_id)
         return pb.SubmitJobResponse(job=job_record_to_pb(job))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 import grpc
@@ -13,7 +13,7 @@ from tango.model.request import CallReply, CallRequest
 from tango.model.service import ServiceSpec
 from tango.model.views import ServiceView
 from tango.v1 import edge_service_pb2 as pb
-from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub, EdgeServiceStub
+from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
 from tango.wire.convert_nodes import node_view_from_pb
@@ -26,6 +26,8 @@ from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ClientTransport
 
 if TYPE_CHECKING:
+    # Only the type stubs have it: at run time one class serves both kinds of channel.
+    from tango.v1.edge_service_pb2_grpc import EdgeServiceAsyncStub
     from tango.wire.transports import Call
 
 ADMIN_TIMEOUT_S = 15.0
@@ -35,7 +37,7 @@ class EdgeClient:
     """One edge master. Raises errors of the model; every call has a deadline but for streams."""
 
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
-        self._stub = cast("EdgeServiceAsyncStub", EdgeServiceStub(channel))  # type: ignore[arg-type]
+        self._stub: EdgeServiceAsyncStub = EdgeServiceStub(channel)
         self._metadata = tuple(metadata)
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool = False) -> ServiceView:
@@ -72,11 +74,9 @@ class EdgeClient:
             )
         return tuple(service_view_from_pb(view) for view in response.services)
 
-    async def watch_service(self, name: str) -> AsyncIterator[ServiceView]:
+    async def watch_service(self, name: str) -> AsyncGenerator[ServiceView, None]:
         """The service now and after each change."""
-        stream = self._stub.WatchService(
-            pb.WatchServiceRequest(name=name), metadata=self._metadata
-        )
+        stream = self._stub.WatchService(pb.WatchServiceRequest(name=name), metadata=self._metadata)
         try:
             with model_errors():
                 async for response in stream:
@@ -99,7 +99,7 @@ class EdgeClient:
 
     async def call_streamed(
         self, request: CallRequest
-    ) -> AsyncIterator[ReplyPart | CallReply]:
+    ) -> AsyncGenerator[ReplyPart | CallReply, None]:
         """Parts as the replica produces them, the CallReply last."""
         with model_errors():
             async for item in call_client.call_streamed(self._stub, self._metadata, request):
@@ -111,7 +111,7 @@ class EdgeClient:
 
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool = False
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """A replica's or attempt's log. Raises NotFound, Unavailable."""
         stream = self._stub.GetLog(
             pb.GetLogRequest(target=target, tail_bytes=tail_bytes, follow=follow),

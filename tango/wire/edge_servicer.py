@@ -13,8 +13,8 @@ from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.wire.backends import EdgeBackend, WorkerSession
 from tango.wire.call_servicer import CallServicer
 from tango.wire.convert_nodes import node_view_to_pb
+from tango.wire.convert_requests import applied_service_from_pb
 from tango.wire.convert_services import service_view_to_pb
-from tango.wire.convert_specs import service_spec_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.sessions import decode_from_worker, encode_to_worker
 from tango.wire.stream_session import StreamSession
@@ -35,7 +35,7 @@ class EdgeServicer(EdgeServiceServicer):
         self, request: pb.ApplyServiceRequest, context: Context
     ) -> pb.ApplyServiceResponse:
         """Declare or change a service."""
-        spec = service_spec_from_pb(request.spec)
+        spec = applied_service_from_pb(request)
         view = await self._backend.apply_service(spec, dry_run=request.dry_run)
         return pb.ApplyServiceResponse(service=service_view_to_pb(view))
 

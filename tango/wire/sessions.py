@@ -17,7 +17,7 @@ from tango.wire import convert_session_edge as of_edge
 from tango.wire import convert_session_shared as shared
 from tango.wire import convert_session_worker as of_worker
 from tango.wire.convert_calls import reply_part_from_pb, reply_part_to_pb
-from tango.wire.stream_session import SessionBroken
+from tango.wire.stream_session import BadEnvelope, UnknownMessage
 
 Message = TypeVar("Message")
 Envelope = TypeVar("Envelope")
@@ -26,22 +26,6 @@ Envelope = TypeVar("Envelope")
 _ToPb = Callable[[Any], Any]
 _FromPb = Callable[[Any], Any]
 _Row = tuple[type, _ToPb, _FromPb]
-
-
-class BadEnvelope(SessionBroken):
-    """An envelope whose message makes no sense (a state that is missing, a number out of range)."""
-
-    def __init__(self, problem: str, incarnation: int, sequence: int) -> None:
-        super().__init__(problem)
-        self.incarnation = incarnation
-        self.sequence = sequence
-
-
-class UnknownMessage(BadEnvelope):
-    """An envelope with no message that this version knows: empty, or of a newer version.
-
-    Its numbers are sound: a receiver may count it and go on.
-    """
 
 
 class Direction(Generic[Message, Envelope]):

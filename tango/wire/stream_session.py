@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from tango.controllers.session import SessionGate, Verdict
 from tango.wire.mailbox import Mailbox
@@ -19,6 +19,22 @@ Out = TypeVar("Out")
 
 class SessionBroken(Exception):
     """The stream cannot go on: a gap in the numbers, a stale sender, nonsense, or the end of it."""
+
+
+class BadEnvelope(SessionBroken):
+    """An envelope whose message makes no sense (a state that is missing, a number out of range)."""
+
+    def __init__(self, problem: str, incarnation: int, sequence: int) -> None:
+        super().__init__(problem)
+        self.incarnation = incarnation
+        self.sequence = sequence
+
+
+class UnknownMessage(BadEnvelope):
+    """An envelope with no message that this version knows: empty, or of a newer version.
+
+    Its numbers are sound: a receiver may count it and go on.
+    """
 
 
 class Transport(Protocol):
@@ -34,7 +50,7 @@ class Transport(Protocol):
 
 
 class StreamSession(Generic[In, Out]):
-    """Sends `Out`, receives `In`. One reader and one writer; `run` ends when either of them does."""
+    """Sends `Out`, receives `In`: one reader, one writer; `run` ends when either of them does."""
 
     def __init__(
         self,
@@ -75,10 +91,17 @@ class StreamSession(Generic[In, Out]):
                 envelope = await self._transport.read()
                 if envelope is None:
                     raise SessionBroken("the other side closed the stream")
-                incarnation, sequence, message = self._decode(envelope)
+                message: In | None = None
+                try:
+                    incarnation, sequence, message = self._decode(envelope)
+                except UnknownMessage as unknown:
+                    # A neighbouring version says more than we know: counted, and passed over.
+                    incarnation, sequence = unknown.incarnation, unknown.sequence
                 verdict = self._gate.check(incarnation, sequence)
                 if verdict is Verdict.ACCEPT:
-                    return message
+                    if message is not None:
+                        return message
+                    continue
                 if verdict is not Verdict.DUPLICATE:
                     raise SessionBroken(f"{verdict.value}: message {incarnation}/{sequence}")
 
@@ -90,7 +113,8 @@ class StreamSession(Generic[In, Out]):
         reader = asyncio.ensure_future(self._read(on_message))
         writer = asyncio.ensure_future(self._write())
         try:
-            await asyncio.wait({reader, writer, self._closed}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {reader, writer, self._closed}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (reader, writer):
                 task.cancel()

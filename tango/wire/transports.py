@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tango.wire.errors import model_error
+
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Call = grpc.aio.StreamStreamCall[Any, Any]
@@ -36,7 +38,10 @@ class ClientTransport:
 
     async def read(self) -> object | None:
         """The next envelope; at the end the server's status is raised unless it is OK."""
-        message = await self._call.read()
+        try:
+            message = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise ConnectionError(str(model_error(error))) from error
         if message is not grpc.aio.EOF:
             return message
         code = await self._call.code()
@@ -46,7 +51,12 @@ class ClientTransport:
 
     async def write(self, envelope: object) -> None:
         """Send one envelope."""
-        await self._call.write(envelope)
+        try:
+            await self._call.write(envelope)
+        except grpc.aio.AioRpcError as error:
+            raise ConnectionError(str(model_error(error))) from error
+        except asyncio.InvalidStateError as error:
+            raise ConnectionError("the stream has ended") from error
 
 
 class MemoryTransport:
