@@ -65,6 +65,8 @@ def as_plain(value: object) -> object:
         return value.value
     if isinstance(value, bytes):
         return value.decode("utf-8", errors="replace")
+    if isinstance(value, dict):
+        return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_plain(item) for item in value]
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
@@ -54,8 +55,11 @@ class Shell(Generic[EventT, CommandT]):
         self.failed: asyncio.Future[None] = self._loop.create_future()
 
     def now(self) -> float:
-        """The loop's monotonic clock, which is what the controller is told."""
-        return self._loop.time()
+        """CLOCK_MONOTONIC, which is what the controller is told.
+
+        Not the loop's time: uvloop keeps that in whole milliseconds, taken once an iteration.
+        """
+        return time.monotonic()
 
     def post(self, event: EventT | Tick) -> None:
         """Handle an event now, or right after the one that is being handled."""
@@ -65,7 +69,7 @@ class Shell(Generic[EventT, CommandT]):
         self._busy = True
         try:
             while self._events:
-                for command in self._controller.handle(self._events.popleft(), self._loop.time()):
+                for command in self._controller.handle(self._events.popleft(), time.monotonic()):
                     self._perform(command)
         except BaseException as error:
             self._events.clear()
@@ -85,13 +89,14 @@ class Shell(Generic[EventT, CommandT]):
                 return
             self._timer.cancel()
         self._timer_at = wake_at
-        self._timer = self._loop.call_at(wake_at, self._wake)
+        self._timer = self._loop.call_later(max(0.0, wake_at - time.monotonic()), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        # The loop may fire a hair early by its own resolution; the controller must see its time.
-        if self._loop.time() < self._timer_at:
-            self._timer = self._loop.call_later(0.0005, self._wake)
+        # The loop may fire early by its own resolution; the controller must see that it is time.
+        early = self._timer_at - time.monotonic()
+        if early > 0:
+            self._timer = self._loop.call_later(early, self._wake)
             return
         self.post(Tick())
 
