@@ -1,0 +1,127 @@
+"""Starts the node's supervisor, detached, where none answers yet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import sys
+import time
+from pathlib import Path
+
+import tango
+from tango.model.errors import InvalidField
+from tango.ports import RuntimeLost
+
+PROTOCOL_VERSION = 1
+SOCKET_NAME = "supervisor.sock"
+
+_LOG_NAME = "supervisor.log"
+_MAX_LOG_BYTES = 1 << 20
+_MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its NUL
+_HELLO_S = 2.0
+_POLL_S = 0.01
+# Where another worker's supervisor won the race for the lock, its socket comes a moment later.
+_OTHERS_START_S = 3.0
+_KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONHOME")
+
+
+def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path:
+    """Path of the socket on which the supervisor of this state directory answers.
+
+    Starts one where none does: in a session of its own, with stdin from /dev/null and its messages
+    in DIR/supervisor.log; it outlives this process. Blocks, and starts a process: call it before
+    gRPC starts. Raises RuntimeLost with the reason, InvalidField where the path is too long.
+    """
+    state = Path(state_dir).absolute()
+    path = state / SOCKET_NAME
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        problem = f"is too long: {path} is above {_MAX_SOCKET_PATH} bytes"
+        raise InvalidField("server.state_dir", problem, "a unix socket's path is short; move it")
+    if answers(path):
+        return path
+    log = state / _LOG_NAME
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        pid = _spawn(state, log)
+    except OSError as error:
+        raise RuntimeLost(f"cannot start the supervisor in {state}: {error}") from None
+    deadline = time.monotonic() + timeout_s
+    status: int | None = None
+    while time.monotonic() < deadline:
+        if answers(path):
+            return path
+        if status is None:
+            ended, found = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                status = os.waitstatus_to_exitcode(found)
+                deadline = min(deadline, time.monotonic() + _OTHERS_START_S)
+        time.sleep(_POLL_S)
+    how = "does not answer" if status is None else f"ended with status {status}"
+    raise RuntimeLost(f"the supervisor in {state} {how}: {_last_line(log)}")
+
+
+def answers(path: Path) -> bool:
+    """Whether a supervisor answers there. RuntimeLost where it speaks another version."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_HELLO_S)
+        line = b""
+        try:
+            connection.connect(str(path))
+            connection.sendall(b'{"id":1,"op":"hello"}\n')
+            while not line.endswith(b"\n") and len(line) < 65536:
+                data = connection.recv(4096)
+                if not data:
+                    return False
+                line += data
+            version = json.loads(line)["version"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+    if version != PROTOCOL_VERSION:
+        raise RuntimeLost(
+            f"the supervisor at {path} speaks version {version}, this worker {PROTOCOL_VERSION}; "
+            "stop it once what it runs has ended"
+        )
+    return True
+
+
+def _spawn(state: Path, log: Path) -> int:
+    """posix_spawn, not fork: nothing of this process's threads and memory is carried over."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > _MAX_LOG_BYTES:
+            log.replace(log.with_name(log.name + ".1"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return os.posix_spawn(
+        sys.executable,
+        # -P: nothing is imported from the directory in which the worker happens to be.
+        [sys.executable, "-P", "-m", "tango.supervisor", "--state", str(state)],
+        _environment(),
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        setsid=True,
+        setsigmask=(),
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Little of the worker's own: above all not its NOTIFY_SOCKET, which would speak for it."""
+    kept = {name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ}
+    top = Path(tango.__file__).parents[1]
+    if top.name not in ("site-packages", "dist-packages"):
+        # A source tree: the supervisor is to be of the same code as this worker.
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(top), kept.get("PYTHONPATH"))))
+    return kept
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 4096))
+            lines = file.read().decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        return f"no {log}: {error.strerror}"
+    return lines[-1][:500] if lines else f"{log} is empty"
