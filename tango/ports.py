@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 from tango.model.cgroup import CgroupFeatures, GroupTarget, GroupUsage, Mismatch
@@ -18,15 +18,23 @@ from tango.model.plan import (
 from tango.model.process import ProcessRecord, ProcessSpec
 
 
+class Timer(Protocol):
+    """A callback that waits for its time."""
+
+    def cancel(self) -> None:
+        """It will not be called; fine if it was."""
+        ...
+
+
 class Clock(Protocol):
     """Time for the shells; controllers never see it, they are told `now`."""
 
     def now(self) -> float:
-        """Seconds on a monotonic clock."""
+        """Seconds on a clock that never goes back."""
         ...
 
-    async def sleep(self, seconds: float) -> None:
-        """Wait; 0 or less yields once."""
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        """Call once, when at least this much time has passed; never before this returns."""
         ...
 
 
@@ -152,12 +160,26 @@ class StoreFailed(Exception):
 
 
 class Solver(Protocol):
-    """Runs policies, in process or in a helper process."""
+    """Runs policies, in process or in a helper process.
 
-    async def route(self, policy: TrafficPolicy, snapshot: TrafficSnapshot) -> TrafficPlan:
-        """The policy's plan."""
+    `done` is called exactly once, maybe before the method returns, with the plan and the seconds
+    that it took, or with what the policy raised.
+    """
+
+    def route(
+        self,
+        policy: TrafficPolicy,
+        snapshot: TrafficSnapshot,
+        done: Callable[[TrafficPlan | Exception, float], None],
+    ) -> None:
+        """Ask a traffic policy."""
         ...
 
-    async def place(self, policy: BatchPolicy, snapshot: BatchSnapshot) -> BatchPlan:
-        """The policy's plan."""
+    def place(
+        self,
+        policy: BatchPolicy,
+        snapshot: BatchSnapshot,
+        done: Callable[[BatchPlan | Exception, float], None],
+    ) -> None:
+        """Ask a batch policy."""
         ...

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from tango.model.events import Tick
+from tango.ports import Clock, Timer
 
 E = TypeVar("E", contravariant=True)
 C = TypeVar("C", covariant=True)
@@ -44,22 +44,20 @@ class Shell(Generic[EventT, CommandT]):
         self,
         controller: Controller[EventT | Tick, CommandT],
         perform: Callable[[CommandT], None],
+        clock: Clock,
     ) -> None:
         self._controller = controller
         self._perform = perform
         self._events: deque[EventT | Tick] = deque()
         self._busy = False
-        self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._timer: Timer | None = None
         self._timer_at = 0.0
-        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def now(self) -> float:
-        """CLOCK_MONOTONIC, which is what the controller is told.
-
-        Not the loop's time: uvloop keeps that in whole milliseconds, taken once an iteration.
-        """
-        return time.monotonic()
+        """What the controller is told."""
+        return self._clock.now()
 
     def post(self, event: EventT | Tick) -> None:
         """Handle an event now, or right after the one that is being handled."""
@@ -67,9 +65,10 @@ class Shell(Generic[EventT, CommandT]):
         if self._busy:
             return
         self._busy = True
+        handle = self._controller.handle
         try:
             while self._events:
-                for command in self._controller.handle(self._events.popleft(), time.monotonic()):
+                for command in handle(self._events.popleft(), self._clock.now()):
                     self._perform(command)
         except BaseException as error:
             self._events.clear()
@@ -89,15 +88,10 @@ class Shell(Generic[EventT, CommandT]):
                 return
             self._timer.cancel()
         self._timer_at = wake_at
-        self._timer = self._loop.call_later(max(0.0, wake_at - time.monotonic()), self._wake)
+        self._timer = self._clock.call_later(wake_at - self._clock.now(), self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        # The loop may fire early by its own resolution; the controller must see that it is time.
-        early = self._timer_at - time.monotonic()
-        if early > 0:
-            self._timer = self._loop.call_later(early, self._wake)
-            return
         self.post(Tick())
 
     def close(self) -> None:

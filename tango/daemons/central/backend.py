@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
+from tango.adapters.clocks import LoopClock
+from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.lifecycle import log_event
@@ -21,7 +23,7 @@ from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.errors import NotFound, Refused, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
-from tango.model.plan import BatchPolicy, BatchSnapshot
+from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
 from tango.ports import Store, StoreFailed
@@ -48,10 +50,13 @@ class CentralDaemon:
         self._settings = settings
         self._controller = controller
         self._policy = policy
+        self._solver = InProcessSolver()
         self._store = store
         self._group = group
         self._metrics = metrics
-        self.shell: Shell[ev.CentralEvent, cmd.CentralCommand] = Shell(controller, self._perform)
+        self.shell: Shell[ev.CentralEvent, cmd.CentralCommand] = Shell(
+            controller, self._perform, LoopClock()
+        )
         self._ids = itertools.count(1)
         self._operations: dict[int, asyncio.Future[object]] = {}
         self._edges: dict[int, EdgeSession] = {}
@@ -89,16 +94,15 @@ class CentralDaemon:
                 log_event(level, event_name, **dict(fields))
 
     def _solve(self, solve_id: int, snapshot: BatchSnapshot) -> None:
-        begun = self.shell.now()
-        try:
-            plan = self._policy.place(snapshot)
-        except Exception as error:  # noqa: BLE001 - a policy may be a third party's
-            log_event("error", "policy failed", policy=self._policy.name, error=repr(error))
-            self.shell.post(ev.SolveFailed(solve_id, repr(error)))
-            return
-        cost_s = self.shell.now() - begun
-        self._metrics.solved(cost_s)
-        self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time()))
+        def done(plan: BatchPlan | Exception, cost_s: float) -> None:
+            if isinstance(plan, Exception):
+                log_event("error", "policy failed", policy=self._policy.name, error=repr(plan))
+                self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
+                return
+            self._metrics.solved(cost_s)
+            self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time()))
+
+        self._solver.place(self._policy, snapshot, done)
 
     async def _persist(self, command: cmd.Persist) -> None:
         try:

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import cast
 
+from tango.adapters.clocks import LoopClock
+from tango.adapters.solvers import InProcessSolver
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.lifecycle import log_event
@@ -19,7 +21,7 @@ from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
 from tango.model.errors import NotFound, Refused, TangoError
-from tango.model.plan import TrafficPolicy, TrafficSnapshot
+from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
@@ -49,10 +51,13 @@ class EdgeDaemon:
         self._settings = settings
         self._controller = controller
         self._policy = policy
+        self._solver = InProcessSolver()
         self._store = store
         self._group = group
         self._metrics = metrics
-        self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(controller, self._perform)
+        self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
+            controller, self._perform, LoopClock()
+        )
         self._ids = itertools.count(1)
         self._operations: dict[int, asyncio.Future[object]] = {}
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
@@ -99,16 +104,15 @@ class EdgeDaemon:
                 log_event(level, event, **dict(fields))
 
     def _solve(self, solve_id: int, snapshot: TrafficSnapshot) -> None:
-        begun = self.shell.now()
-        try:
-            plan = self._policy.route(snapshot)
-        except Exception as error:  # noqa: BLE001 - a policy may be a third party's
-            log_event("error", "policy failed", policy=self._policy.name, error=repr(error))
-            self.shell.post(ev.SolveFailed(solve_id, repr(error)))
-            return
-        cost_s = self.shell.now() - begun
-        self._metrics.solved(cost_s)
-        self.shell.post(ev.RouteSolved(solve_id, plan, cost_s))
+        def done(plan: TrafficPlan | Exception, cost_s: float) -> None:
+            if isinstance(plan, Exception):
+                log_event("error", "policy failed", policy=self._policy.name, error=repr(plan))
+                self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
+                return
+            self._metrics.solved(cost_s)
+            self.shell.post(ev.RouteSolved(solve_id, plan, cost_s))
+
+        self._solver.route(self._policy, snapshot, done)
 
     async def _persist(self, command: cmd.Persist) -> None:
         try:

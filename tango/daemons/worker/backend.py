@@ -8,6 +8,7 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
+from tango.adapters.clocks import LoopClock
 from tango.adapters.http_connection import OnPart
 from tango.adapters.log_files import read_log
 from tango.adapters.replica_http import ReplicaClient, ReplicaError
@@ -54,7 +55,9 @@ class WorkerDaemon:
         self._http = http
         self._group = group
         self._metrics = metrics
-        self.shell: Shell[ev.WorkerEvent, cmd.WorkerCommand] = Shell(controller, self._perform)
+        self.shell: Shell[ev.WorkerEvent, cmd.WorkerCommand] = Shell(
+            controller, self._perform, LoopClock()
+        )
         self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
         self._sessions = itertools.count(1)
         self._upstream: tuple[int, UpstreamSession] | None = None
