@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import socket
@@ -18,7 +17,6 @@ PROTOCOL_VERSION = 1
 SOCKET_NAME = "supervisor.sock"
 
 _LOG_NAME = "supervisor.log"
-_MAX_LOG_BYTES = 1 << 20
 _MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its NUL
 _HELLO_S = 2.0
 _POLL_S = 0.01
@@ -31,8 +29,9 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
     """Path of the socket on which the supervisor of this state directory answers.
 
     Starts one where none does: in a session of its own, with stdin from /dev/null and its messages
-    in DIR/supervisor.log; it outlives this process. Blocks, and starts a process: call it before
-    gRPC starts. Raises RuntimeLost with the reason, InvalidField where the path is too long.
+    in DIR/supervisor.log, which it keeps below 1 MiB; it outlives this process. Blocks, and starts
+    a process: call it before gRPC starts. Raises RuntimeLost with the reason, InvalidField where
+    the path is too long.
     """
     state = Path(state_dir).absolute()
     path = state / SOCKET_NAME
@@ -88,9 +87,6 @@ def answers(path: Path) -> bool:
 
 def _spawn(state: Path, log: Path) -> int:
     """posix_spawn, not fork: nothing of this process's threads and memory is carried over."""
-    with contextlib.suppress(FileNotFoundError):
-        if log.stat().st_size > _MAX_LOG_BYTES:
-            log.replace(log.with_name(log.name + ".1"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,

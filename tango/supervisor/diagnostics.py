@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import os
 import select
+import stat
 import time
 
 _STDERR = 2
+_MAX_FILE_BYTES = 1 << 20
 
 
 class Diagnostics:
-    """Writes events; counts those that stderr's reader was too slow for."""
+    """Writes events; counts those that stderr's reader was too slow for.
 
-    __slots__ = ("_dropped", "_poll")
+    A stderr that is a file, as where the worker starts the supervisor, is begun anew above 1 MiB:
+    nobody rotates it, and a supervisor runs for months.
+    """
+
+    __slots__ = ("_dropped", "_is_file", "_poll")
 
     def __init__(self) -> None:
         self._dropped = 0
+        self._is_file = stat.S_ISREG(os.fstat(_STDERR).st_mode)
         self._poll = select.poll()
         self._poll.register(_STDERR, select.POLLOUT)
 
@@ -28,6 +35,8 @@ class Diagnostics:
         # A pipe that polls as writable takes 4 KiB without waiting.
         line = json.dumps(record, default=str).encode("ascii")[:4000] + b"\n"
         try:
+            if self._is_file and os.fstat(_STDERR).st_size > _MAX_FILE_BYTES:
+                os.ftruncate(_STDERR, 0)
             if any(ready & select.POLLOUT for _, ready in self._poll.poll(0)):
                 os.write(_STDERR, line)
                 self._dropped = 0

@@ -425,6 +425,15 @@ def test_it_is_started_once_and_detached(node: RealNode) -> None:
     assert (node.state / "supervisor.log").stat().st_mode & 0o777 == 0o600
 
 
+async def test_its_own_log_is_bounded(node: RealNode, runtime: ProcessRuntime) -> None:
+    log = node.state / "supervisor.log"
+    with log.open("ab") as file:
+        file.write(b"x" * (1 << 20))
+    await output(runtime, spec("a", "true"))
+    assert log.stat().st_size < 10_000
+    assert '"exited"' in log.read_text()
+
+
 def test_it_knows_nothing_of_the_workers_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
