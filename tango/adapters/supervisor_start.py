@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -38,7 +39,7 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         problem = f"is too long: {path} is above {_MAX_SOCKET_PATH} bytes"
         raise InvalidField("server.state_dir", problem, "a unix socket's path is short; move it")
-    if answers(path):
+    if answering_pid(path):
         return path
     log = state / _LOG_NAME
     try:
@@ -49,7 +50,13 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
     deadline = time.monotonic() + timeout_s
     status: int | None = None
     while time.monotonic() < deadline:
-        if answers(path):
+        answering = answering_pid(path)
+        if answering:
+            if answering != pid and status is None:
+                # Another worker's came first. Ours would only find the lock taken, but must not
+                # come to life later, should that one be shut down before ours has looked.
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
             return path
         if status is None:
             ended, found = os.waitpid(pid, os.WNOHANG)
@@ -61,8 +68,11 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
     raise RuntimeLost(f"the supervisor in {state} {how}: {_last_line(log)}")
 
 
-def answers(path: Path) -> bool:
-    """Whether a supervisor answers there. RuntimeLost where it speaks another version."""
+def answering_pid(path: Path) -> int:
+    """Process id of the supervisor that answers there, 0 where none does.
+
+    Raises RuntimeLost where it speaks another version.
+    """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_HELLO_S)
         line = b""
@@ -72,17 +82,18 @@ def answers(path: Path) -> bool:
             while not line.endswith(b"\n") and len(line) < 65536:
                 data = connection.recv(4096)
                 if not data:
-                    return False
+                    return 0
                 line += data
-            version = json.loads(line)["version"]
+            reply = json.loads(line)
+            version, pid = reply["version"], int(reply["pid"])
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return 0
     if version != PROTOCOL_VERSION:
         raise RuntimeLost(
             f"the supervisor at {path} speaks version {version}, this worker {PROTOCOL_VERSION}; "
             "stop it once what it runs has ended"
         )
-    return True
+    return pid
 
 
 def _spawn(state: Path, log: Path) -> int:

@@ -69,7 +69,8 @@ def as_toml(value: object) -> str:
 
 @given(st.lists(st.tuples(st.booleans(), VALUES), max_size=8))
 def test_lines_of_toml_keys(entries: list[tuple[bool, object]]) -> None:
-    text, table = "", ()
+    text = ""
+    table: tuple[str, ...] = ()
     expected: dict[tuple[str | int, ...], int] = {}
     for index, (begins_table, value) in enumerate(entries):
         if begins_table:
