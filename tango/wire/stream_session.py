@@ -79,6 +79,11 @@ class StreamSession(Generic[In, Out]):
         self.close("the other side reads too slowly: its queue is full")
         return False
 
+    @property
+    def backlog(self) -> int:
+        """Messages that wait to go out."""
+        return len(self._mailbox)
+
     def close(self, reason: str) -> None:
         """End the session; the first reason stands."""
         if not self._closed.done():

@@ -28,6 +28,9 @@ from tango.model.service import ReplicaStatus
 from tango.ports import Cgroups, Runtime, StartFailed
 from tango.wire.stream_session import StreamSession
 
+PAUSE_BACKLOG = 256
+RESUME_S = 0.005
+
 UpstreamSession = StreamSession[msg.ToWorker, msg.FromWorker]
 
 
@@ -59,6 +62,7 @@ class WorkerDaemon:
             controller, self._perform, LoopClock()
         )
         self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
+        self._loop = asyncio.get_running_loop()
         self._sessions = itertools.count(1)
         self._upstream: tuple[int, UpstreamSession] | None = None
         self._logs: dict[str, asyncio.Task[None]] = {}
@@ -129,6 +133,9 @@ class WorkerDaemon:
 
             def on_part(status: int, headers: Headers, data: bytes) -> None:
                 self._tell(msg.ReplyPart(request_id, data, status, headers))
+                if self._backlog() > PAUSE_BACKLOG:
+                    self._http.pause(request_id)
+                    self._loop.call_later(RESUME_S, self._resume, request_id)
 
         try:
             reply = await self._http.request(
@@ -162,6 +169,16 @@ class WorkerDaemon:
             )
         self._metrics.served(done)
         self.shell.post(ev.RequestFinished(done))
+
+    def _backlog(self) -> int:
+        return self._upstream[1].backlog if self._upstream is not None else 0
+
+    def _resume(self, request_id: str) -> None:
+        """A fast replica must not fill the stream that all other answers travel on."""
+        if self._backlog() > PAUSE_BACKLOG:
+            self._loop.call_later(RESUME_S, self._resume, request_id)
+        else:
+            self._http.resume(request_id)
 
     # ---- the session to the edge
 
