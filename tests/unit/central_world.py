@@ -1,0 +1,359 @@
+"""Edges and nodes as they truly are, around a central master on its bench: for property tests.
+
+Messages travel in order, and are lost with the stream that carries them. A node starts an attempt
+id once, and forgets it when its end is acknowledged or when the node is rebooted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+
+from central_bench import MIB, Bench, spec
+
+from tango.controllers.central.jobs import ACTIVE
+from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
+from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
+from tango.model.messages import (
+    AckEnds,
+    AttemptChanged,
+    AttemptRefused,
+    EdgeHello,
+    EdgeState,
+    FromEdge,
+    NodeResynced,
+    NodesChanged,
+    StartAttempt,
+    StopAttempt,
+    ToEdge,
+)
+
+CPU = 1000
+MEMORY = 256 * MIB
+
+
+@dataclass
+class Node:
+    """linked: its worker's stream to the edge is open. attempts: the worker's truth."""
+
+    name: str
+    linked: bool = False
+    attempts: dict[str, AttemptStatus] = field(default_factory=dict)
+    starts: Counter[str] = field(default_factory=Counter)
+    forgotten: set[str] = field(default_factory=set)
+    erased: set[str] = field(default_factory=set)
+
+
+class Edge:
+    """known: what the edge knows of attempts; complete: nodes that resynced since it started."""
+
+    def __init__(self, name: str, nodes: list[Node]) -> None:
+        self.name = name
+        self.incarnation = 1
+        self.nodes = {node.name: node for node in nodes}
+        self.session: int | None = None
+        self.inbox: deque[ToEdge] = deque()
+        self.outbox: deque[FromEdge] = deque()
+        self.known: dict[str, AttemptStatus] = {}
+        self.complete: set[str] = set()
+
+    def views(self) -> tuple[NodeView, ...]:
+        return tuple(self._view(node) for node in self.nodes.values())
+
+    def _view(self, node: Node) -> NodeView:
+        live = self._live(node)
+        return NodeView(
+            node.name,
+            self.name,
+            node.linked,
+            NodeCapacity(CPU, MEMORY),
+            be_held_millis=sum(status.cpu_millis for status in live),
+            be_memory_bytes=sum(status.memory_bytes for status in live),
+            be_tasks=len(live),
+        )
+
+    def _live(self, node: Node) -> list[AttemptStatus]:
+        return [
+            status
+            for status in self.known.values()
+            if status.node == node.name and status.state is not AttemptState.ENDED
+        ]
+
+    def say(self, message: FromEdge) -> None:
+        if self.session is not None:
+            self.outbox.append(message)
+
+    def take(self, message: ToEdge) -> None:
+        match message:
+            case StartAttempt(attempt_id, task, name):
+                self._start(attempt_id, task, self.nodes[name])
+            case StopAttempt(attempt_id):
+                self._stop(attempt_id)
+            case AckEnds(attempt_ids):
+                for attempt_id in attempt_ids:
+                    self._forget(attempt_id)
+
+    def _start(self, attempt_id: str, task: TaskSpec, node: Node) -> None:
+        if attempt_id in self.known:
+            return
+        view = self._view(node)
+        room = view.be_held_millis + task.cpu_millis <= CPU
+        if not node.linked or not room or view.be_memory_bytes + task.memory_bytes > MEMORY:
+            self.say(AttemptRefused(attempt_id, "no room" if node.linked else "node is away"))
+            return
+        assert attempt_id not in node.forgotten, f"{attempt_id} runs again after its end was stored"
+        assert attempt_id not in node.attempts
+        node.starts[attempt_id] += 1
+        assert node.starts[attempt_id] == 1 or attempt_id in node.erased, "started twice"
+        status = AttemptStatus(
+            attempt_id, AttemptState.STARTING, node.name, task.cpu_millis, task.memory_bytes
+        )
+        self.set(node, status)
+        self.say(NodesChanged(self.views()))
+
+    def _stop(self, attempt_id: str) -> None:
+        for node in self.nodes.values():
+            status = node.attempts.get(attempt_id)
+            if status and node.linked and status.state is not AttemptState.ENDED:
+                self.set(node, replace(status, state=AttemptState.ENDED, signal=15))
+
+    def _forget(self, attempt_id: str) -> None:
+        self.known.pop(attempt_id, None)
+        for node in self.nodes.values():
+            if node.linked and attempt_id in node.attempts:
+                assert node.attempts[attempt_id].state is AttemptState.ENDED
+                del node.attempts[attempt_id]
+                node.forgotten.add(attempt_id)
+
+    def set(self, node: Node, status: AttemptStatus) -> None:
+        """The attempt's status changes on the node; the edge hears of it if they are linked."""
+        node.attempts[status.attempt_id] = status
+        if node.linked:
+            self.known[status.attempt_id] = status
+            self.say(AttemptChanged(status))
+
+    def link(self, node: Node) -> None:
+        node.linked = True
+        self.complete.add(node.name)
+        for attempt_id in [i for i, status in self.known.items() if status.node == node.name]:
+            del self.known[attempt_id]
+        self.known.update(node.attempts)
+        self.say(NodeResynced(node.name, tuple(node.attempts.values())))
+        self.say(NodesChanged(self.views()))
+
+    def unlink(self, node: Node) -> None:
+        node.linked = False
+        self.say(NodesChanged(self.views()))
+
+
+class World:
+    """The bench in its surroundings. What is checked at each step: see `observe`."""
+
+    def __init__(self) -> None:
+        self.bench = self._boot({})
+        self.edges = [
+            Edge("e1", [Node("n1"), Node("n2")]),
+            Edge("e2", [Node("n1")]),
+        ]
+        self.sessions = 0
+        self.jobs = 0
+        self.acknowledged: set[str] = set()
+        self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
+        self.crashes = 1
+        self.held: set[str] = set()
+
+    def _boot(self, disk: dict[str, JobRecord]) -> Bench:
+        bench = Bench(disk, incarnation=1)
+        bench.hold_disk = bench.hold_solves = True
+        return bench
+
+    def places(self) -> list[tuple[Edge, Node]]:
+        return [(edge, node) for edge in self.edges for node in edge.nodes.values()]
+
+    # ---- users
+
+    def submit(self, n_tasks: int, cpu: int, retries: int, priority: int) -> None:
+        self.jobs += 1
+        job = spec("job", n_tasks, cpu=cpu, retries=retries, priority=priority)
+        self.bench.submit(f"j{self.jobs}", job)
+        self.observe()
+
+    def cancel(self, pick: int) -> None:
+        if self.jobs:
+            self.bench.cancel(f"j{pick % self.jobs + 1}")
+            self.observe()
+
+    # ---- central
+
+    def write(self, ok: bool = True) -> None:
+        if self.bench.writes:
+            self.bench.write() if ok else self.bench.fail_write()
+            self.observe()
+
+    def solve(self) -> None:
+        if self.bench.solves:
+            self.bench.solve()
+            self.observe()
+
+    def crash(self, n_written: int) -> None:
+        """Some of the writes under way reach the disk, nobody hears of it."""
+        old = self.bench
+        for persist in list(old.writes)[:n_written]:
+            for put in persist.writes:
+                old.disk[put.key] = put.value
+        for edge in self.edges:
+            self._drop(edge)
+        self.crashes += 1
+        self.bench = Bench(old.disk, incarnation=self.crashes, now=10.0, epoch=old.wall - 9.0)
+        self.bench.hold_disk = self.bench.hold_solves = True
+        self.observe()
+
+    # ---- edges
+
+    def _drop(self, edge: Edge) -> None:
+        edge.session = None
+        edge.inbox.clear()
+        edge.outbox.clear()
+
+    def connect(self, edge: Edge) -> None:
+        """A new stream; an old one may still be there, from central's view."""
+        self._drop(edge)
+        self.sessions += 1
+        edge.session = self.sessions
+        hello = EdgeHello(edge.name, edge.incarnation, "", "")
+        state = EdgeState(edge.views(), tuple(edge.known.values()), tuple(sorted(edge.complete)))
+        self.bench.feed(EdgeUp(edge.session, hello, state, self.bench.wall))
+        self.observe()
+
+    def disconnect(self, edge: Edge) -> None:
+        session = edge.session
+        self._drop(edge)
+        if session is not None:
+            self.bench.feed(EdgeDown(session, "lost"))
+            self.observe()
+
+    def restart(self, edge: Edge) -> None:
+        self.disconnect(edge)
+        edge.incarnation += 1
+        edge.known.clear()
+        edge.complete.clear()
+        for node in edge.nodes.values():
+            node.linked = False
+
+    def deliver(self, edge: Edge, *, up: bool) -> bool:
+        if up and edge.outbox:
+            assert edge.session is not None
+            message = edge.outbox.popleft()
+            self.bench.feed(EdgeSaid(edge.session, message, self.bench.wall))
+            self.observe()
+            return True
+        if not up and edge.inbox:
+            edge.take(edge.inbox.popleft())
+            return True
+        return False
+
+    # ---- nodes
+
+    def step(self, edge: Edge, node: Node, pick: int, exit_code: int) -> None:
+        """One live attempt goes on: STARTING, RUNNING, ENDED."""
+        live = [s for s in node.attempts.values() if s.state is not AttemptState.ENDED]
+        if not live:
+            return
+        status = live[pick % len(live)]
+        if status.state is AttemptState.STARTING:
+            edge.set(node, replace(status, state=AttemptState.RUNNING, started_at=self.bench.wall))
+        else:
+            ended = replace(status, state=AttemptState.ENDED, exit_code=exit_code, cpu_s=1.0)
+            edge.set(node, ended)
+
+    def reboot(self, edge: Edge, node: Node) -> None:
+        """The node comes back without its attempts: at most once is off for those."""
+        edge.unlink(node)
+        node.erased.update(node.attempts)
+        node.attempts.clear()
+
+    def flow(self) -> None:
+        """What is not held goes on: "disk", "policy", an edge's streams by the edge's name."""
+        for _ in range(3):
+            self.bench.advance(0.01)
+            self.observe()
+            while self.bench.writes and "disk" not in self.held:
+                self.write()
+            while self.bench.solves and "policy" not in self.held:
+                self.solve()
+            for edge in self.edges:
+                if edge.name not in self.held:
+                    while self.deliver(edge, up=True) or self.deliver(edge, up=False):
+                        pass
+
+    # ---- what must hold
+
+    def observe(self) -> None:
+        bench = self.bench
+        by_session = {edge.session: edge for edge in self.edges if edge.session is not None}
+        for session, message in bench.sent:
+            edge = by_session.get(session)
+            self._check(edge, message)
+            if edge is not None:
+                edge.inbox.append(message)
+        bench.sent.clear()
+        for answer in bench.answers.values():
+            if isinstance(answer.result, JobRecord):
+                self.acknowledged.add(answer.result.job_id)
+        missing = self.acknowledged - bench.disk.keys()
+        assert not missing, f"acknowledged but not on disk: {missing}"
+        for site in bench.central._core.sites.by_name.values():
+            for held in site.held.values():
+                assert held.cpu_millis <= CPU, "assigned more than the node has"
+                assert held.memory_bytes <= MEMORY
+
+    def _check(self, edge: Edge | None, message: ToEdge) -> None:
+        if isinstance(message, StartAttempt):
+            job_id, index, attempt = message.attempt_id.rsplit(".", 2)
+            task = self.bench.disk[job_id].tasks[int(index)]
+            assert task.attempt >= int(attempt), "started before it is on disk"
+            if edge is not None:
+                meaning = (edge.name, message.node, message.spec)
+                assert self.meaning.setdefault(message.attempt_id, meaning) == meaning
+        elif isinstance(message, AckEnds):
+            for attempt_id in message.attempt_ids:
+                job_id, index, _ = attempt_id.rsplit(".", 2)
+                task = self.bench.disk[job_id].tasks[int(index)]
+                active = task.attempt_id == attempt_id and task.state in ACTIVE
+                assert not active, "an end is acknowledged before it is on disk"
+
+    def settle(self) -> None:
+        """Everything comes back and works; every job must end, and nothing may be left over."""
+        for edge in self.edges:
+            for node in edge.nodes.values():
+                edge.link(node)
+            self.connect(edge)
+        for _ in range(400):
+            while self.bench.writes:
+                self.write()
+            while self.bench.solves:
+                self.solve()
+            for edge in self.edges:
+                while self.deliver(edge, up=True) or self.deliver(edge, up=False):
+                    pass
+                for node in edge.nodes.values():
+                    for pick in range(len(node.attempts)):
+                        self.step(edge, node, pick, 0)
+                edge.say(NodesChanged(edge.views()))
+            self.bench.advance(1.0)
+            self.observe()
+            idle = not any(edge.outbox or edge.inbox for edge in self.edges)
+            if idle and not self.bench.writes and self._all_ended():
+                break
+        assert self._all_ended(), [job for job in self.bench.disk.values() if not job.state.ended]
+        for edge in self.edges:
+            while self.deliver(edge, up=True) or self.deliver(edge, up=False):
+                pass
+            assert not edge.known, f"{edge.name} still keeps {sorted(edge.known)}"
+            assert not any(node.attempts for node in edge.nodes.values())
+
+    def _all_ended(self) -> bool:
+        return all(job.state.ended for job in self.bench.disk.values()) and not any(
+            edge.known for edge in self.edges
+        )

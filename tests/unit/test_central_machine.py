@@ -1,0 +1,127 @@
+"""Random histories of the central master, with crashes, lost streams, failing disks and reboots.
+
+Whatever happens: no acknowledged job is lost, no attempt id means two things or runs again after
+its end was stored, nothing is acknowledged or started before it is on disk, no node is given more
+than it has, and once everything is back every job ends and nothing is left over.
+"""
+
+from __future__ import annotations
+
+from central_world import World
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+EDGES = st.integers(0, 1)
+PLACES = st.integers(0, 2)
+PICKS = st.integers(0, 7)
+
+
+class CentralMachine(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        for edge, node in self.world.places():
+            edge.link(node)
+        for edge in self.world.edges:
+            self.world.connect(edge)
+
+    @precondition(lambda self: self.world.jobs < 8)
+    @rule(
+        n_tasks=st.integers(1, 3),
+        cpu=st.sampled_from((100, 400, 900)),
+        retries=st.integers(0, 2),
+        priority=st.integers(0, 1),
+    )
+    def submit(self, n_tasks: int, cpu: int, retries: int, priority: int) -> None:
+        self.world.submit(n_tasks, cpu, retries, priority)
+
+    @precondition(lambda self: self.world.jobs)
+    @rule(pick=PICKS)
+    def cancel(self, pick: int) -> None:
+        self.world.cancel(pick)
+
+    @rule(ok=st.sampled_from((True, True, True, False)))
+    def write(self, ok: bool) -> None:
+        self.world.write(ok)
+
+    @rule()
+    def solve(self) -> None:
+        self.world.solve()
+
+    @rule(seconds=st.sampled_from((0.01, 0.3, 2.0)))
+    def advance(self, seconds: float) -> None:
+        self.world.bench.advance(seconds)
+        self.world.observe()
+
+    @rule(edge=EDGES, up=st.booleans(), many=st.booleans())
+    def deliver(self, edge: int, up: bool, many: bool) -> None:
+        while self.world.deliver(self.world.edges[edge], up=up) and many:
+            pass
+
+    @rule(what=st.sampled_from(("disk", "policy", "e1", "e2")), held=st.booleans())
+    def hold(self, what: str, held: bool) -> None:
+        """What is not held goes on by itself after every rule."""
+        (self.world.held.add if held else self.world.held.discard)(what)
+
+    @rule(
+        place=PLACES,
+        pick=PICKS,
+        exit_code=st.sampled_from((0, 0, 1)),
+        n_steps=st.integers(1, 3),
+    )
+    def step(self, place: int, pick: int, exit_code: int, n_steps: int) -> None:
+        edge, node = self.world.places()[place]
+        for _ in range(n_steps):
+            self.world.step(edge, node, pick, exit_code)
+
+    @rule(
+        what=st.sampled_from(
+            ("connect", "disconnect", "restart", "link", "unlink", "reboot", "crash")
+        ),
+        place=PLACES,
+        n_written=st.integers(0, 3),
+    )
+    def disturb(self, what: str, place: int, n_written: int) -> None:
+        edge, node = self.world.places()[place]
+        match what:
+            case "connect":
+                self.world.connect(edge)
+            case "disconnect":
+                self.world.disconnect(edge)
+            case "restart":
+                self.world.restart(edge)
+            case "link":
+                edge.link(node)
+            case "unlink":
+                edge.unlink(node)
+            case "reboot":
+                self.world.reboot(edge, node)
+            case _:
+                self.world.crash(n_written)
+
+    @rule()
+    def back(self) -> None:
+        """Everything is there again, with a stream of its own where it had none."""
+        for edge, node in self.world.places():
+            if not node.linked:
+                edge.link(node)
+        for edge in self.world.edges:
+            if edge.session is None:
+                self.world.connect(edge)
+
+    @invariant()
+    def flow(self) -> None:
+        self.world.flow()
+
+    def teardown(self) -> None:
+        self.world.settle()
+
+
+CentralMachine.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+TestCentralMachine = CentralMachine.TestCase
