@@ -7,10 +7,8 @@ from dataclasses import dataclass, replace
 from tango.algorithms.placement.spread import SpreadNode, spread
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.service_book import ServiceBook
-from tango.model.checks import check_range
 from tango.model.commands import Delete, PlacementRecord, Put, ServiceRecord
 from tango.model.service import ReplicaState, ServiceSpec
-from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +28,6 @@ class Change:
     short: str = ""
     claims: tuple[tuple[str, int], ...] = ()
     forgets: str = ""
-
-
-def check_spec(spec: ServiceSpec) -> None:
-    """Raise InvalidField for a service that no edge can run or book."""
-    spec.validate()
-    check_range("cpu_per_request", spec.cpu_per_request_millis, 1, MAX_CPU_MILLIS)
-    check_range("memory", spec.memory_bytes, 0, MAX_MEMORY_BYTES)
-    check_range("memory_per_request", spec.memory_per_request_bytes, 0, MAX_MEMORY_BYTES)
-    check_range("quota_base", spec.quota_base_millis, 0, MAX_CPU_MILLIS)
 
 
 def replica_id(service: str, generation: int, ordinal: int) -> str:

@@ -6,6 +6,7 @@ import math
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.model.commands import SendWorker, Solve
 from tango.model.events import RouteSolved, SolveFailed
@@ -16,6 +17,7 @@ from tango.model.request import Dispatch
 # A solve may cost a tenth of the time between two of them.
 COST_SHARE = 10
 FAILURE_PAUSE_S = 0.1
+SHORTEST_TICK_S = 0.0005
 
 
 class Router:
@@ -23,7 +25,7 @@ class Router:
 
     def __init__(self, books: Books) -> None:
         self._books = books
-        self._tick_s = books.settings.tick_ms / 1000
+        self._tick_s = max(SHORTEST_TICK_S, books.settings.tick_ms / 1000)
         self._gap_s = 0.0
         self._solve_id = 0
         self._outstanding = False
@@ -91,51 +93,44 @@ class Router:
         services = [service for service in books.services.values() if service.queue]
         if len(services) > 1:
             services.sort(key=_by_priority_then_age)
-        slots: dict[str, list[tuple[str, int]]] = {}
+        # Built at nearly each solve, inside handle(): plain loops, few calls.
+        slots: dict[NodeBook, list[tuple[str, int]]] = {}
         demands = []
         room = False
         for service in services:
             if not service.open:
                 continue
-            spec = service.spec
+            name = service.name
             demands.append(
                 Demand(
-                    service.name,
+                    name,
                     len(service.queue),
                     service.cpu_millis,
                     service.request_memory_bytes,
-                    spec.priority,
+                    service.spec.priority,
                 )
             )
             for place in service.open:
                 free = place.slots - place.in_flight
-                entry = (service.name, max(0, free))
-                offered = slots.get(place.node.name)
+                if free < 0:
+                    free = 0
+                elif free and not room:
+                    room = place.room() > 0
+                offered = slots.get(place.node)
                 if offered is None:
-                    slots[place.node.name] = [entry]
+                    slots[place.node] = [(name, free)]
                 else:
-                    offered.append(entry)
-                room = room or place.room() > 0
+                    offered.append((name, free))
         if not room:
             return None
-        nodes = books.nodes
         offers = []
-        for name, entries in slots.items():
-            node = nodes[name]
+        for node, entries in slots.items():
             held = node.lc_cpu_millis
             capacity = node.cpu_millis
-            free = capacity - held
-            memory = node.lc_memory_left()
-            offers.append(
-                NodeOffer(
-                    name,
-                    max(0, free),
-                    max(0, memory),
-                    tuple(entries),
-                    held / capacity if capacity > 0 else 1.0,
-                    node.rtt_s,
-                )
-            )
+            load = held / capacity if capacity > 0 else 1.0
+            cpu = max(0, capacity - held)
+            memory = max(0, node.lc_memory_left())
+            offers.append(NodeOffer(node.name, cpu, memory, tuple(entries), load, node.rtt_s))
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
 
     # ---- what becomes of its plan

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.deployment import (
     Change,
-    check_spec,
     incomplete,
     memory_by_node,
     plan_apply,
@@ -74,7 +73,7 @@ class Services:
     def apply(self, event: ApplyService, _now: float) -> None:
         """Check, then persist; the Answer follows the disk."""
         try:
-            check_spec(event.spec)
+            event.spec.validate()
         except InvalidField as error:
             self._answer(event.op_id, None, error)
             return
