@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import secrets
+import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -246,16 +246,23 @@ def _check_alive(members: list[Member]) -> None:
 
 
 def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tango.cli.main", kind, "-c", str(config)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            # Its own session: a Ctrl-C at the terminal is for `up`, which then stops all in order.
-            start_new_session=True,
-        )
-    return Member.of(kind, name, process.pid, str(log))
+    """Start a daemon that outlives this process: no handle to it is kept but its pid."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-m", "tango.cli.main", kind, "-c", str(config)],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ],
+        # Its own session: a Ctrl-C at the terminal is for `up`, which then stops all in order.
+        setsid=True,
+        setsigmask=(),
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+    )
+    return Member.of(kind, name, pid, str(log))
 
 
 def _free_ports(count: int) -> Iterator[int]:
