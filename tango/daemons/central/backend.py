@@ -184,7 +184,7 @@ class CentralDaemon:
         if link is None:
             raise Unavailable(f"site {record.edge!r}, which has the log, is not connected")
         async with aclosing(
-            self._logs.read(record.attempt_id, tail_bytes, follow=follow, send=link.send)
+            self._logs.read(record.attempt_id, tail_bytes, follow=follow, link=link)
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
@@ -212,6 +212,7 @@ class CentralDaemon:
             if self._names.get(hello.edge) == number:
                 del self._names[hello.edge]
             log_event("info", "edge disconnected", edge=hello.edge, reason=reason)
+            self._logs.fail(session, f"site {hello.edge} was cut off")
             if not self._stopping.is_set():
                 self.shell.post(ev.EdgeDown(number, reason))
 

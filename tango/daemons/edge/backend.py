@@ -67,6 +67,8 @@ class EdgeDaemon:
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._central: tuple[int, Callable[[msg.FromEdge], bool]] | None = None
         self._logs = LogRelay(f"{settings.name}-{incarnation}")
+        # Logs that the central master reads, and the session that each comes from.
+        self._central_logs: dict[str, WorkerSession] = {}
         self._stopping = asyncio.Event()
 
     # ---- commands
@@ -238,18 +240,18 @@ class EdgeDaemon:
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
         """A replica's or attempt's log, from the node that has it."""
-        read = self._logs.read(target, tail_bytes, follow=follow, send=self._log_sender(target))
+        read = self._logs.read(target, tail_bytes, follow=follow, link=self._log_link(target))
         async with aclosing(read) as chunks:
             async for chunk in chunks:
                 yield chunk
 
-    def _log_sender(self, target: str) -> Callable[[msg.OpenLog | msg.CloseLog], bool]:
+    def _log_link(self, target: str) -> WorkerSession:
         session = self._controller.session_of(target)
         link = None if session is None else self._workers.get(session)
         if link is None:
             site = self._settings.name
             raise NotFound(f"no log of {target!r} at {site}: no connected node has it")
-        return link.send
+        return link
 
     # ---- workers
 
@@ -272,6 +274,7 @@ class EdgeDaemon:
         finally:
             del self._workers[number]
             log_event("info", "worker disconnected", node=self._nodes.pop(number), reason=reason)
+            self._end_logs(session, f"node {hello.node} was cut off")
             if not self._stopping.is_set():
                 self.shell.post(ev.WorkerDown(number, reason))
 
@@ -284,8 +287,8 @@ class EdgeDaemon:
             case msg.LogPart(log_id):
                 if self._logs.opened(log_id):
                     self._logs.on_part(message)
-                elif self._central is not None:
-                    self._central[1](message)
+                elif log_id in self._central_logs:
+                    self._pass_on(message)
             case _:
                 self.shell.post(ev.WorkerSaid(number, message))
 
@@ -301,21 +304,37 @@ class EdgeDaemon:
         match message:
             case msg.OpenLog(log_id, target):
                 try:
-                    self._log_sender(target)(message)
-                except TangoError as error:
-                    part = msg.LogPart(log_id, last=True, error=str(error))
-                    if self._central is not None:
-                        self._central[1](part)
-            case msg.CloseLog():
-                for link in self._workers.values():
+                    link = self._central_logs[log_id] = self._log_link(target)
                     link.send(message)
+                except TangoError as error:
+                    self._pass_on(msg.LogPart(log_id, last=True, error=str(error)))
+            case msg.CloseLog(log_id):
+                reader = self._central_logs.pop(log_id, None)
+                if reader is not None:
+                    reader.send(message)
             case _:
                 self.shell.post(ev.CentralSaid(session, message))
 
     def central_down(self, session: int, reason: str) -> None:
         """The stream ended."""
         self._central = None
+        for log_id, link in self._central_logs.items():
+            link.send(msg.CloseLog(log_id))
+        self._central_logs.clear()
         self.shell.post(ev.CentralDown(session, reason))
+
+    def _pass_on(self, part: msg.LogPart) -> None:
+        """A part of a log that the central master asked for."""
+        if part.last:
+            self._central_logs.pop(part.log_id, None)
+        if self._central is not None:
+            self._central[1](part)
+
+    def _end_logs(self, session: WorkerSession, reason: str) -> None:
+        self._logs.fail(session, reason)
+        for log_id, link in tuple(self._central_logs.items()):
+            if link is session:
+                self._pass_on(msg.LogPart(log_id, last=True, error=reason))
 
     def stop(self) -> None:
         """Watches and sessions end; callers in flight are answered by the server's grace."""

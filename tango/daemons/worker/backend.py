@@ -30,6 +30,8 @@ from tango.wire.stream_session import StreamSession
 
 PAUSE_BACKLOG = 256
 RESUME_S = 0.005
+# Parts of a log (32 KiB each) that may wait on the stream; requests' answers wait behind them.
+LOG_BACKLOG = 4
 
 UpstreamSession = StreamSession[msg.ToWorker, msg.FromWorker]
 
@@ -66,6 +68,8 @@ class WorkerDaemon:
         self._sessions = itertools.count(1)
         self._upstream: tuple[int, UpstreamSession] | None = None
         self._logs: dict[str, asyncio.Task[None]] = {}
+        # Keys of processes that may still write to their logs.
+        self._running: set[str] = set()
 
     # ---- commands
 
@@ -94,6 +98,7 @@ class WorkerDaemon:
                 if self._groups is not None:
                     self._groups.remove(group)
             case cmd.StartProcess(spec):
+                self._running.add(spec.key)
                 self._group.create_task(self._start(spec), name=f"start {spec.key}")
             case cmd.StopProcess(key, grace_s):
                 self._group.create_task(self._runtime.stop(key, grace_s), name=f"stop {key}")
@@ -110,8 +115,11 @@ class WorkerDaemon:
         try:
             record, port = await self._runtime.start(spec)
         except StartFailed as error:
+            self._running.discard(spec.key)
             self.shell.post(ev.ProcessStartFailed(spec.key, str(error), error.lasting))
         else:
+            if record.ended:
+                self._running.discard(spec.key)
             self.shell.post(ev.ProcessStarted(spec.key, record, port))
 
     async def _check(self, command: cmd.CheckHealth) -> None:
@@ -215,22 +223,28 @@ class WorkerDaemon:
             self._upstream[1].send(message)
 
     async def _send_log(self, request: msg.OpenLog) -> None:
-        path = self._log_path(request.target)
+        key = self._controller.process_key(request.target)
+        path = Path(self._runtime.log_path(key))
         try:
             async with aclosing(
-                read_log(path, request.tail_bytes, follow=request.follow)
+                read_log(
+                    path,
+                    request.tail_bytes,
+                    follow=request.follow,
+                    ended=lambda: key not in self._running,
+                )
             ) as chunks:
                 async for chunk in chunks:
                     self._tell(msg.LogPart(request.log_id, chunk))
+                    # Answers to requests travel on the same stream: a log only when it is free.
                     await asyncio.sleep(0)
+                    while self._backlog() > LOG_BACKLOG:  # noqa: ASYNC110 - nothing announces it
+                        await asyncio.sleep(RESUME_S)
         except OSError as error:
             text = f"no log of {request.target}: {error.strerror}"
             self._tell(msg.LogPart(request.log_id, last=True, error=text))
         else:
             self._tell(msg.LogPart(request.log_id, last=True))
-
-    def _log_path(self, target: str) -> Path:
-        return Path(self._runtime.log_path(self._controller.process_key(target)))
 
     # ---- WorkerService
 
@@ -253,7 +267,10 @@ class WorkerDaemon:
     async def watch_processes(self, listed: asyncio.Event) -> None:
         """Tell the controller what already runs, set `listed`, then tell it every end."""
         ends = self._runtime.watch()
-        self.shell.post(ev.ProcessesListed(await self._runtime.list()))
+        found = await self._runtime.list()
+        self._running.update(record.key for record in found if not record.ended)
+        self.shell.post(ev.ProcessesListed(found))
         listed.set()
         async for record in ends:
+            self._running.discard(record.key)
             self.shell.post(ev.ProcessEnded(record.key, record))
