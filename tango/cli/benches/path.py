@@ -1,0 +1,218 @@
+"""`tango bench path`: what a request costs on its way through edge and worker to a replica."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import uvloop
+
+from tango.cli.benches.bare_relay import BareClient
+from tango.cli.benches.direct_http import DirectHttp
+from tango.cli.benches.figures import (
+    BenchFailed,
+    Figures,
+    bench_options,
+    check_report,
+    conclude,
+)
+from tango.cli.benches.load_loops import Call, Rate, arrivals, open_loop
+from tango.cli.benches.programs import cluster_of_one, free_port, next_line, program
+from tango.model.request import Code
+from tango.model.service import HealthCheck, ServiceSpec
+from tango.sdk.client import Client
+from tango.workload.latency import LatencyHistogram
+
+SERVICE = "bench-echo"
+CLIENTS = 64
+PACE = 50.0
+ROUND_S = 1.0
+RELAY = "tango.cli.benches.bare_relay"
+WANTED = {"added_p50_ms": 1.5, "unary_rps": 1500, "stream_rps": 3000}
+
+
+@click.command()
+@bench_options
+@click.option(
+    "--duration", default=5.0, show_default=True, type=click.FloatRange(0.1, 600),
+    help="Seconds that each figure is measured for.",
+)  # fmt: skip
+@click.option(
+    "--connections", default=1, show_default=True, type=click.IntRange(1, CLIENTS),
+    help="gRPC connections that the clients share for unary calls, bare and carried.",
+)  # fmt: skip
+def path(report: Path | None, seed: int, duration: float, connections: int) -> None:
+    """Latency and throughput of requests carried to a trivial service, against a direct call.
+
+    An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
+    calls (HTTP keep-alive straight to the replica) and carried ones (Client.call) take turns of a
+    second, with the same arrival times. Then 64 clients, each with one request under way, call it
+    unary through the edge, multiplexed on one CallStream, and both ways through a bare relay
+    (see bare_relay.py; once with a message for each request, once batched), taking turns too.
+    """
+    check_report(report)
+    port = free_port()
+    with cluster_of_one() as cluster, contextlib.ExitStack() as programs:
+        relays = {}
+        for mode in ("single", "batched"):
+            edge = programs.enter_context(program(RELAY, ("edge", mode)))
+            relays[mode] = int(next_line(edge))
+        measuring = _Measuring(port, duration, connections, seed)
+        figures = uvloop.run(measuring.run(cluster.state_dir, relays))
+    conclude(figures, _rows(figures), report, seed=seed, duration_s=measuring.seconds)
+
+
+class _Measuring:
+    """One run against a cluster and the bare relays."""
+
+    def __init__(self, port: int, duration: float, connections: int, seed: int) -> None:
+        self._port = port
+        self._duration = duration
+        self._connections = connections
+        self._seed = seed
+        self.seconds = 0.0
+
+    async def run(self, state: Path, relays: dict[str, int]) -> Figures:
+        """All figures."""
+        async with contextlib.AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(Client(state)) for _ in range(self._connections)
+            ]
+            await clients[0].apply(service(SERVICE, self._port), wait_s=30)
+            for mode, edge in relays.items():
+                arguments = ("worker", mode, str(edge), str(self._port), str(CLIENTS))
+                stack.enter_context(program(RELAY, arguments))
+            direct = DirectHttp(self._port)
+            await direct.open(CLIENTS)
+            stack.callback(direct.close)
+            begun = time.perf_counter()
+            figures = await self._latencies(direct, clients[0])
+            figures |= await self._rates(stack, clients, relays)
+            self.seconds = time.perf_counter() - begun
+        return figures
+
+    async def _latencies(self, direct: DirectHttp, client: Client) -> Figures:
+        async def call_direct() -> None:
+            await direct.request()
+
+        carried = unary_call([client])
+        direct_ms, carried_ms = LatencyHistogram(), LatencyHistogram()
+        for call in (call_direct, carried):
+            await open_loop(
+                call, arrivals(PACE, min(0.5, self._duration), self._seed), LatencyHistogram()
+            )
+        for number in range(max(1, round(self._duration / ROUND_S))):
+            seconds = min(ROUND_S, self._duration)
+            times = arrivals(PACE, seconds, self._seed + number)
+            await open_loop(call_direct, times, direct_ms)
+            await open_loop(carried, times, carried_ms)
+        direct_p50, direct_p99 = direct_ms.percentiles(50, 99)
+        carried_p50, carried_p99 = carried_ms.percentiles(50, 99)
+        return {
+            "direct_p50_ms": direct_p50,
+            "direct_p99_ms": direct_p99,
+            "carried_p50_ms": carried_p50,
+            "carried_p99_ms": carried_p99,
+            "added_p50_ms": carried_p50 - direct_p50,
+        }
+
+    async def _rates(
+        self, stack: contextlib.AsyncExitStack, clients: list[Client], relays: dict[str, int]
+    ) -> Figures:
+        calls = await stack.enter_async_context(clients[0].calls())
+
+        async def multiplexed() -> None:
+            reply = await calls.call(clients[0].request(SERVICE))
+            if reply.code is not Code.OK:
+                raise BenchFailed(f"a call on the stream ended {reply.code.value}: {reply.error}")
+
+        rates = {"unary_rps": Rate(unary_call(clients)), "stream_rps": Rate(multiplexed)}
+        for mode, suffix in (("single", ""), ("batched", "_batched")):
+            bare = [
+                await stack.enter_async_context(BareClient(relays[mode], batched=bool(suffix)))
+                for _ in range(self._connections)
+            ]
+            rates[f"bare_unary{suffix}_rps"] = Rate(bare_unary_call(bare))
+            rates[f"bare_stream{suffix}_rps"] = Rate(bare_stream_call(bare[0]))
+        rounds = max(1, round(self._duration / ROUND_S))
+        for rate in rates.values():
+            await Rate(rate.call).run(CLIENTS, min(0.3, self._duration))
+        for _ in range(rounds):
+            for rate in rates.values():
+                await rate.run(CLIENTS, self._duration / rounds)
+        figures: Figures = {name: rate.per_s for name, rate in rates.items()}
+        for way in ("unary", "stream"):
+            bare_per_s = rates[f"bare_{way}_rps"].per_s
+            figures[f"{way}_of_bare"] = rates[f"{way}_rps"].per_s / bare_per_s
+        return figures | {"clients": CLIENTS, "connections": self._connections}
+
+
+def service(name: str, port: int = 0) -> ServiceSpec:
+    """The trivial service; nothing that is measured is ever near its deadline."""
+    return ServiceSpec(
+        name,
+        (sys.executable, "-m", "tango.cli.benches.echo_service", str(port) if port else "{port}"),
+        memory_bytes=48 * 2**20,
+        cpu_per_request_millis=5,
+        concurrency=2 * CLIENTS,
+        deadline_s=5.0,
+        timeout_s=10.0,
+        port=port,
+        health=HealthCheck("/", interval_s=1.0, start_timeout_s=20.0),
+        stop_grace_s=1.0,
+    )
+
+
+def unary_call(clients: Sequence[Client]) -> Call:
+    """Client.call, each client in turn; CallFailed ends the benchmark."""
+    turns = itertools.cycle(clients)
+
+    async def call() -> None:
+        await next(turns).call(SERVICE)
+
+    return call
+
+
+def bare_unary_call(clients: Sequence[BareClient]) -> Call:
+    """The same through the bare relay."""
+    turns = itertools.cycle(clients)
+
+    async def call() -> None:
+        await next(turns).call()
+
+    return call
+
+
+def bare_stream_call(client: BareClient) -> Call:
+    """The same on one stream of the bare relay."""
+
+    async def call() -> None:
+        await client.call_many()
+
+    return call
+
+
+def _rows(figures: Figures) -> list[tuple[str, str, str]]:
+    def ms(key: str, wanted: str = "") -> tuple[str, str, str]:
+        return key, f"{figures[key]:.3f} ms", wanted
+
+    def rps(key: str, wanted: str = "") -> tuple[str, str, str]:
+        return key, f"{figures[key]:.0f} /s", wanted
+
+    return [
+        ms("direct_p50_ms"),
+        ms("carried_p50_ms"),
+        ms("carried_p99_ms"),
+        ms("added_p50_ms", f"<= {WANTED['added_p50_ms']} ms"),
+        rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
+        rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
+        rps("bare_unary_rps"),
+        rps("bare_stream_rps"),
+        rps("bare_unary_batched_rps"),
+        rps("bare_stream_batched_rps"),
+    ]

@@ -1,0 +1,114 @@
+"""`tango bench` as a user runs it, briefly: what its reports hold, and that nothing stays."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from cluster_at_work import CGROUPS, tango
+
+from tango.sdk.embedded import EmbeddedCluster
+
+pytestmark = pytest.mark.e2e
+
+OF_EVERY_REPORT = {"seed", "duration_s", "machine"}
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Short, since sockets are in it; nothing that a benchmark made may be left in it."""
+    made = Path(tempfile.mkdtemp(prefix="tb-"))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+def bench(folder: Path, *words: str) -> Any:
+    """Run it with `folder` for temporary files; its report. Checks that it leaves nothing."""
+    report = folder / "report.json"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tango.cli.main", "bench", *words, "--report", str(report)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder)},
+    )
+    states = set()
+    end = time.monotonic() + 60
+    try:
+        while process.poll() is None:
+            assert time.monotonic() < end
+            states.update(folder.glob("tango-bench-*"))
+            time.sleep(0.05)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert "FIGURE" in said
+    assert list(folder.iterdir()) == [report]
+    assert states
+    roots = [EmbeddedCluster(state).cgroup_root for state in states]
+    assert [path for root in roots for path in CGROUPS.glob(f"*/{root}")] == []
+    assert started_in(folder) == []
+    figures = json.loads(report.read_text())
+    assert figures.keys() >= OF_EVERY_REPORT
+    assert figures["seed"] == 5
+    assert figures["duration_s"] > 0
+    assert figures["machine"]
+    return figures
+
+
+def started_in(folder: Path) -> list[psutil.Process]:
+    """What inherited the folder for temporary files and still runs."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("TMPDIR") == str(folder):
+                found.append(process)
+    return found
+
+
+def test_path_measures_carried_direct_and_bare_requests(folder: Path) -> None:
+    figures = bench(folder, "path", "--duration", "0.3", "--seed", "5")
+    assert 0 < figures["direct_p50_ms"] < figures["carried_p50_ms"] <= figures["carried_p99_ms"]
+    added = figures["carried_p50_ms"] - figures["direct_p50_ms"]
+    assert figures["added_p50_ms"] == pytest.approx(added, abs=0.001)
+    for name in ("unary_rps", "stream_rps", "bare_unary_rps", "bare_stream_rps"):
+        assert figures[name] > 20, name
+    assert figures["clients"] == 64
+
+
+def test_resize_sees_each_quota_grow(folder: Path) -> None:
+    figures = bench(folder, "resize", "--samples", "8", "--services", "3", "--seed", "5")
+    assert figures["samples"] == 8
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["max_ms"] < 1000
+
+
+def test_submit_measures_rate_and_lag(folder: Path) -> None:
+    figures = bench(folder, "submit", "--duration", "0.5", "--in-flight", "8", "--seed", "5")
+    assert figures["submits_per_s"] > 10
+    # Eight in flight, each commit takes 50 ms: never more than that, or the delay is not there.
+    assert 0 < figures["slow_submits_per_s"] <= 8 / 0.05
+    assert 0 <= figures["loop_lag_p50_ms"] <= figures["loop_lag_p99_ms"]
+
+
+def test_a_report_that_cannot_be_written_is_told_before_anything_starts(folder: Path) -> None:
+    begun = time.monotonic()
+    done = tango("bench", "resize", "--report", str(folder / "nowhere" / "report.json"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("tango: --report: ")
+    assert time.monotonic() - begun < 5
