@@ -121,8 +121,9 @@ class Nodes:
     def _refusal(self, node: NodeBook | None, hello: WorkerHello, now: float) -> str:
         """Why a stream is not taken on, "" if it is.
 
-        Another key is another machine under the same name; it is let in only once the first has
-        been gone for as long as a node is given up after (a replaced machine).
+        Another key is another machine under the same name: refused for as long as this edge
+        remembers the first, however long that one has been away. A machine that takes over a name
+        brings the old key along, or the edge is restarted.
         """
         try:
             check_name(hello.node, "node")
@@ -131,10 +132,10 @@ class Nodes:
         if node is None:
             return ""
         if hello.key != node.hello.key:
-            if node.session is not None or now - node.heard_at < self._dead_after_s:
-                return f"node {hello.node} is another machine: its key differs from the known one"
-            self._books.note("warning", "node_replaced", node=node.name)
-            return ""
+            return (
+                f"node {hello.node} is another machine: its key differs from the known one; "
+                "give it another name, or the node.key of the old one"
+            )
         if hello.incarnation < node.hello.incarnation:
             known = node.hello.incarnation
             return f"stale: incarnation {hello.incarnation} of {hello.node} is before {known}"
