@@ -50,7 +50,7 @@ class Nodes:
         books = self._books
         hello = event.hello
         node = books.nodes.get(hello.node)
-        why = self._refusal(node, hello, now)
+        why = self._refusal(node, hello)
         if why:
             books.out.append(CloseWorker(event.session, why))
             books.note("warning", "worker_refused", node=hello.node, reason=why)
@@ -118,7 +118,7 @@ class Nodes:
         heard = [node.heard_at for node in self._books.sessions.values()]
         self.check_at = min(heard) + self._dead_after_s if heard else math.inf
 
-    def _refusal(self, node: NodeBook | None, hello: WorkerHello, now: float) -> str:
+    def _refusal(self, node: NodeBook | None, hello: WorkerHello) -> str:
         """Why a stream is not taken on, "" if it is.
 
         Another key is another machine under the same name: refused for as long as this edge
