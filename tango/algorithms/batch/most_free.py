@@ -9,8 +9,9 @@ Gangs are taken in the order of the snapshot and placed whole or not at all; a l
 may overtake one that does not fit. There is no backtracking within a gang: its tasks go in order,
 largest first, so a gang that only a cleverer packing could place stays queued.
 
-Cost: four heap operations a task. What did not fit once is not tried again in the same plan for a
-gang of the same shape, nor for any first task as large, so a backlog that cannot move is cheap.
+Cost: four heap operations a task. A gang of the same shape as one that did not fit is not tried
+again in the same plan, nor a task beyond the most that is free, so a backlog that cannot move is
+cheap.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class _Rooms:
             for order, offer in enumerate(ordered)
         ]
         heapify(self._heap)
-        self._too_large: list[tuple[int, int]] = []
+        self._cpu_bound = self._most_cpu
+        self._memory_bound = self._most_memory
         self._failed: dict[tuple[tuple[int, int], ...], int] = {}
 
     def place(self, gang: Gang) -> list[Placement] | BatchTask:
@@ -97,7 +99,7 @@ class _Rooms:
             if found is None:
                 self._failed[shape] = position
                 if not taken:
-                    self._too_large.append(shape[0])
+                    self._lower_bounds()
                 self._undo(taken)
                 return task
             placement, room = found
@@ -106,10 +108,8 @@ class _Rooms:
         return placed
 
     def _take(self, task: BatchTask) -> tuple[Placement, _Room] | None:
-        # Between gangs room only ever shrinks: what was too large once stays so in this plan.
-        for cpu, memory in self._too_large:
-            if task.cpu_millis >= cpu and task.memory_bytes >= memory:
-                return None
+        if task.cpu_millis > self._cpu_bound or task.memory_bytes > self._memory_bound:
+            return None
         popped: list[_Entry] = []
         fitting: list[_Entry] = []
         while self._heap and len(fitting) < 2:
@@ -141,6 +141,11 @@ class _Rooms:
             room.tasks -= 1
         self._heap = [self._entry(entry[3]) for entry in self._heap]
         heapify(self._heap)
+
+    def _lower_bounds(self) -> None:
+        """Between gangs room only ever shrinks: the most that is free now is a bound from here."""
+        self._cpu_bound = max((entry[3].cpu_millis for entry in self._heap), default=0)
+        self._memory_bound = max((entry[3].memory_bytes for entry in self._heap), default=0)
 
     def _entry(self, room: _Room) -> _Entry:
         """Freest first; among equals the one with fewer BE tasks, then by edge and node name."""

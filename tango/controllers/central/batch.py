@@ -29,9 +29,9 @@ from tango.model.commands import Solve
 from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
 from tango.model.units import format_cpu, format_memory
 
-MAX_WINDOW = 256
+MAX_WINDOW = 128
 GAP_S = 0.005
-BARREN_GAP_S = 0.1
+BARREN_GAP_S = 0.05
 FAILED_GAP_S = 1.0
 SOLVE_TIMEOUT_S = 30.0
 _DUE_S = 1e-3
@@ -57,7 +57,7 @@ class Batch:
         self.outstanding: Window | None = None
         self._jobs = jobs
         self._sites = sites
-        self._random = random.Random(seed)  # noqa: S311 - a seed for policies, no secret
+        self._random = random.Random(seed)
         self._timers: list[tuple[float, int, Job]] = []
         self._timer_ids = 0
         self._solves = 0
@@ -81,7 +81,7 @@ class Batch:
             return
         job.waits_for = tasks
         # The stored time is a wall time, and walls move: never wait longer than the rules say.
-        delay = min(due_at - wall, max(record.spec.backoff_max_s, BARREN_GAP_S * 100))
+        delay = min(due_at - wall, max(record.spec.backoff_max_s, 10.0))
         if delay > _DUE_S:
             self._timer_ids += 1
             job.timer = self._timer_ids

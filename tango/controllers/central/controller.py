@@ -198,9 +198,10 @@ class CentralController:
     def _persisted(self, event: Persisted) -> None:
         for job, effects in self._core.ledger.persisted(event.persist_id):
             self._core.batch.reconsider(job, self._core.now, self._core.wall)
+            seen = self._view(job)
             for effect in effects:
-                self._release(job, effect)
-            self._core.out.append(JobChanged(self._view(job)))
+                self._release(job, effect, seen)
+            self._core.out.append(JobChanged(seen))
 
     def _persist_failed(self, event: PersistFailed) -> None:
         self._core.note("error", "store_failed", error=event.error)
@@ -210,11 +211,11 @@ class CentralController:
             for answer in answers:
                 self._fail(answer.op_id, error)
 
-    def _release(self, job: Job, effect: Effect) -> None:
+    def _release(self, job: Job, effect: Effect, seen: JobRecord) -> None:
         core = self._core
         match effect:
             case AnswerJob(op_id):
-                core.out.append(Answer(op_id, self._view(job)))
+                core.out.append(Answer(op_id, seen))
             case Acknowledge(edge, attempt_id):
                 core.ack(edge, attempt_id)
             case SendStart(attempt_id):

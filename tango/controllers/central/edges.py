@@ -53,6 +53,9 @@ class Held:
     untold_memory_bytes: int = 0
 
 
+_NOTHING = Held()
+
+
 class Site:
     """One edge. session is None while it is away; the rest is what it said last."""
 
@@ -84,7 +87,7 @@ class Site:
         view = self.nodes.get(node)
         if view is None or not view.ready or self.session is None:
             return None
-        held = self.held.get(node) or Held()
+        held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
         be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu

@@ -42,7 +42,8 @@ def check_record(record: JobRecord) -> None:
     if record.state is JobState.FAILED:
         assert JobState.FAILED in states, f"{name} failed without a failed task"
     else:
-        assert record.state is state_of(record), f"{name} is {record.state}, tasks are {states}"
+        expected = state_of(record.tasks, record.cancel_requested)
+        assert record.state is expected, f"{name} is {record.state}, tasks are {states}"
     if record.cancel_requested and not record.state.ended:
         assert ACTIVE & set(states), f"{name} waits for a stop of nothing"
         assert JobState.PENDING not in states, f"{name} is cancelled but has a task that waits"

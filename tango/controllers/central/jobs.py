@@ -28,7 +28,7 @@ edge's times are cut to lie between the job's submission and that clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tango.model.job import (
@@ -46,6 +46,7 @@ ACTIVE = frozenset({JobState.SCHEDULED, JobState.RUNNING})
 LOST = "lost with its node or supervisor"
 NEVER_STARTED = "stopped before it started"
 CANCELLING = "cancelling"
+_LEADING = (JobState.FAILED, JobState.RUNNING, JobState.SCHEDULED, JobState.PENDING)
 _NO_TASKS: frozenset[int] = frozenset()
 
 
@@ -183,15 +184,13 @@ def backoff_s(spec: JobSpec, retry: int) -> float:
     return float(min(spec.backoff_s * 2.0 ** min(retry, 60), spec.backoff_max_s))
 
 
-def state_of(record: JobRecord) -> JobState:
+def state_of(tasks: Sequence[TaskRecord], cancel_requested: bool) -> JobState:
     """What the tasks say of a job that has not ended."""
-    states = {task.state for task in record.tasks}
-    if JobState.FAILED in states:
-        return JobState.FAILED
-    for state in (JobState.RUNNING, JobState.SCHEDULED, JobState.PENDING):
+    states = {task.state for task in tasks}
+    for state in _LEADING:
         if state in states:
             return state
-    return JobState.CANCELLED if record.cancel_requested else JobState.SUCCEEDED
+    return JobState.CANCELLED if cancel_requested else JobState.SUCCEEDED
 
 
 def _settled(
@@ -213,23 +212,24 @@ def _settled(
                 tasks[index] = replace(
                     task, state=JobState.CANCELLED, reason=why, ended_at=wall, retry_at=0.0
                 )
-    after = replace(record, tasks=tuple(tasks), version=record.version + 1)
     if record.state.ended:
-        return after
-    state = state_of(after)
+        return replace(record, tasks=tuple(tasks), version=record.version + 1)
+    state = state_of(tasks, record.cancel_requested)
     started_at = record.started_at
     if not started_at:
         started_at = min((task.started_at for task in tasks if task.started_at), default=0.0)
     return replace(
-        after,
+        record,
         state=state,
-        reason=_reason(after, state),
+        tasks=tuple(tasks),
         started_at=started_at,
         ended_at=wall if state.ended else 0.0,
+        reason=_reason(record, tasks, state),
+        version=record.version + 1,
     )
 
 
-def _reason(record: JobRecord, state: JobState) -> str:
+def _reason(record: JobRecord, tasks: Sequence[TaskRecord], state: JobState) -> str:
     """One line for a job that did not just run or succeed."""
     if state is JobState.SUCCEEDED:
         return ""
@@ -238,9 +238,10 @@ def _reason(record: JobRecord, state: JobState) -> str:
     if record.cancel_requested:
         return CANCELLING
     for wanted in (JobState.FAILED, JobState.PENDING):
-        for task, spec in zip(record.tasks, record.spec.tasks, strict=True):
+        for index, task in enumerate(tasks):
             if task.state is wanted and task.reason:
-                place = f"task {spec.name}: " if len(record.tasks) > 1 else ""
+                name = record.spec.tasks[index].name
+                place = f"task {name}: " if len(tasks) > 1 else ""
                 retry = f"; retry {task.failures} of {record.spec.retries}" if task.failures else ""
                 return place + task.reason + (retry if wanted is JobState.PENDING else "")
     return ""
