@@ -70,6 +70,21 @@ class ClusterAtWork(EmbeddedCluster):
         member.signal(signal.SIGKILL)
         wait_for(lambda: not member.alive(), f"{name} to die")
 
+    def dead(self) -> list[str]:
+        """Names of daemons that do not run."""
+        return [member.name for member in self._members() if not member.alive()]
+
+    def kill_supervisor(self, node: str) -> None:
+        """kill -9 of a node's supervisor; what it started runs on."""
+        state = str(self.state_dir / f"node-{node}" / "supervisor")
+        (process,) = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if process.info["cmdline"] and process.info["cmdline"][-2:] == ["--state", state]
+        ]
+        process.kill()
+        wait_for(lambda: not psutil.pid_exists(process.pid), "the supervisor to die")
+
     def start_again(self, name: str) -> None:
         """Start a killed daemon with its configuration, as an operator or systemd would."""
         members = self._members()
