@@ -246,11 +246,11 @@ class DemoRun:
         )
         self._runner = runner
         feeding = asyncio.create_task(jobs.feed(), name="demo jobs")
-        before = machine_cpu()
+        before = machine_cpu(self._cluster.daemons_cpu_s())
         try:
             with self._progress:
                 await runner.run()
-            return machine_cpu().since(before)
+            return machine_cpu(self._cluster.daemons_cpu_s()).since(before)
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)

@@ -45,14 +45,15 @@ class JobStream:
         return (await self._client.jobs(limit=1))[1]
 
     async def drain(self, patience_s: float = DRAIN_S) -> JobCounts:
-        """Let what runs and waits come to its end; cancel what has not after a while.
+        """Let what runs and waits come to its end; cancel what has not after a while, three times
+        as long where nothing has succeeded yet (a busy machine).
 
         Raises TangoError where the central master does not answer.
         """
         loop = asyncio.get_running_loop()
-        end_s = loop.time() + patience_s
+        begun_s = loop.time()
         counts = await self.counts()
-        while _open(counts) and loop.time() < end_s:
+        while _open(counts) and loop.time() - begun_s < patience_s * (1 if counts.succeeded else 3):
             await asyncio.sleep(0.1)
             counts = await self.counts()
         if not _open(counts):

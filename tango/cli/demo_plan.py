@@ -31,7 +31,7 @@ MOST_LIGHT_PER_S, MOST_HEAVY_PER_S = 150.0, 60.0
 TASKS_PER_NODE = 5
 JOBS_QUEUED = 4
 # CPU seconds that a job takes, and per MiB of its kinds of work (measured at 2 to 3 GHz).
-JOB_CPU_S = (0.3, 1.0)
+JOB_CPU_S = (0.2, 0.8)
 ZLIB_CPU_S_PER_MIB, SHA256_CPU_S_PER_MIB = 0.055, 0.003
 _MIB = 2**20
 
@@ -127,7 +127,10 @@ def demo_loads(
     light_arrivals = arrivals(day, random.Random(rng.random()))
     heavy_arrivals: Iterable[Arrival]
     if trace is None:
-        bursts = PatternSpec("bursty", heavy_per_s, duration_s)
+        # Short states, so that a short demo too has several of them, and about the mean rate.
+        bursts = PatternSpec(
+            "bursty", heavy_per_s, duration_s, burst_on_s=0.7, burst_off_s=2.1, burst_factor=3.0
+        )
         heavy_arrivals = arrivals(bursts, random.Random(rng.random()))
     else:
         heavy_arrivals = read_azure_llm(trace.path, speed_up=trace.speed_up, duration_s=duration_s)
@@ -161,7 +164,7 @@ def load_words(plan: DemoPlan, trace: DemoTrace | None) -> list[str]:
 
 
 def demo_job(number: int, cpu_millis: int, rng: random.Random) -> JobSpec:
-    """The next batch job: compresses or hashes Python's own library for up to a second of CPU."""
+    """The next batch job: compresses or hashes Python's own library, under a second of CPU."""
     cpu_s = rng.uniform(*JOB_CPU_S)
     compresses = rng.random() < 0.5
     per_mib = ZLIB_CPU_S_PER_MIB if compresses else SHA256_CPU_S_PER_MIB

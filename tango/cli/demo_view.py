@@ -13,12 +13,16 @@ from tango.cli.report_view import (
     nodes_table,
     plain_table,
     reasons_lines,
+    seconds,
     services_table,
     share,
 )
 from tango.model.cluster import Enforcement
 from tango.sdk.load_record import RunRecord
 from tango.workload.report import Report
+
+# Share of the machine taken by others from which on the figures need a word of warning.
+BUSY_SHARE = 0.15
 
 
 def demo_view(report: Report, record: RunRecord, machine: MachineCpu) -> RenderableType:
@@ -41,7 +45,7 @@ def demo_view(report: Report, record: RunRecord, machine: MachineCpu) -> Rendera
         Text(),
         jobs_line(report.jobs),
         Text(),
-        Text(seen(report, record)),
+        Text(seen(report, record, machine)),
     ]  # fmt: skip
     return Group(*parts)
 
@@ -57,41 +61,58 @@ def _share_note(report: Report) -> list[RenderableType]:
 
 
 def _machine_table(report: Report, machine: MachineCpu) -> RenderableType:
-    lc_s = sum(node.lc_cpu_seconds for node in report.nodes.values())
-    be_s = sum(node.be_cpu_seconds for node in report.nodes.values())
-    others_s = max(0.0, machine.busy_s - lc_s - be_s)
+    lc_s, be_s = _payload(report)
     made = plain_table("THE MACHINE", "CPU TIME", "SHARE")
     for words, cpu_s in (
         ("services", lc_s),
         ("batch jobs", be_s),
-        ("Tango's daemons, this client, other programs", others_s),
+        ("Tango's daemons", machine.daemons_s),
+        ("this client", machine.client_s),
+        ("other programs", _others_s(report, machine)),
         ("idle", machine.idle_s),
     ):
-        made.add_row(words, f"{cpu_s:.1f} s", share(cpu_s, machine.all_s))
+        made.add_row(words, seconds(cpu_s), share(cpu_s, machine.all_s))
     return made
 
 
-def seen(report: Report, record: RunRecord) -> str:
+def _payload(report: Report) -> tuple[float, float]:
+    nodes = report.nodes.values()
+    return sum(node.lc_cpu_seconds for node in nodes), sum(node.be_cpu_seconds for node in nodes)
+
+
+def _others_s(report: Report, machine: MachineCpu) -> float:
+    known_s = sum(_payload(report)) + machine.daemons_s + machine.client_s
+    return max(0.0, machine.busy_s - known_s)
+
+
+def seen(report: Report, record: RunRecord, machine: MachineCpu) -> str:
     """What a newcomer should take from the figures."""
     counts = report.requests
-    lc_s = sum(node.lc_cpu_seconds for node in report.nodes.values())
-    be_s = sum(node.be_cpu_seconds for node in report.nodes.values())
-    words = (
+    lc_s, be_s = _payload(report)
+    answered = (
         f"What was seen: {share(counts.completed, counts.sent)} of {counts.sent:,} requests were "
-        f"answered within their deadlines while batch jobs kept the same nodes busy: of the CPU "
+        "answered within their deadlines, while batch jobs kept the same nodes busy: of the CPU "
         f"that the nodes used, services took {share(lc_s, lc_s + be_s)} and batch jobs "
         f"{share(be_s, lc_s + be_s)}."
     )
-    enforcements = {node.enforcement for node in record.snapshot.nodes}
-    if enforcements == {Enforcement.CGROUP}:
-        return (
-            f"{words}\nThe kernel lets batch jobs run only where services leave CPU: "
+    sentences = [answered]
+    if {node.enforcement for node in record.snapshot.nodes} == {Enforcement.CGROUP}:
+        sentences.append(
+            "The kernel runs batch jobs only on CPU that services leave at that moment: "
             f"{report.jobs.succeeded:,} jobs finished that way, without a core of their own."
         )
-    return (
-        f"{words}\nControl groups cannot be used here, so nothing but luck kept batch jobs from "
-        "slowing the services: give Tango rights to a cgroup to see the difference."
-    )
+    else:
+        sentences.append(
+            "Control groups cannot be used here, so nothing but luck kept batch jobs from slowing "
+            "the services: give Tango rights to a cgroup to see the difference."
+        )
+    others_s = _others_s(report, machine)
+    if others_s > BUSY_SHARE * machine.all_s:
+        sentences.append(
+            f"Other programs took {share(others_s, machine.all_s)} of this machine meanwhile: on a "
+            "quiet one these figures are better."
+        )
+    return "\n".join(sentences)
 
 
 def shortcomings(report: Report, fed: str) -> list[str]:

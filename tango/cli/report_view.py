@@ -16,7 +16,7 @@ from tango.workload.latency import LatencySummary
 from tango.workload.report import JobCounts, NodeReport, Report
 
 SHOWN_REASONS = 3
-PIPE_COLUMNS = 160
+PIPE_COLUMNS = 110
 _MEANING = {
     "completed": ("in time", "answered within the deadline"),
     "late": ("late", "answered, but after the deadline"),
@@ -67,6 +67,11 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
+def seconds(value: float) -> str:
+    """Two digits behind the point where they matter."""
+    return f"{value:.2f} s" if value < 10 else f"{value:,.1f} s"
+
+
 def plain_table(*headings: str) -> Table:
     """The first column to the left, figures to the right, no lines."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -90,29 +95,29 @@ def outcomes_table(name: str, report: Report) -> RenderableType:
 
 
 def latency_line(latency: LatencySummary) -> Text:
-    """Percentiles in words."""
+    """Percentiles, and what they are."""
     if latency.p50 is None:
         return Text("LATENCY   no request was answered")
     return Text(
-        f"LATENCY   half of the answers within {milliseconds(latency.p50)} (p50), "
-        f"95 % within {milliseconds(latency.p95)} (p95), "
-        f"99 % within {milliseconds(latency.p99)} (p99), "
-        f"the slowest {milliseconds(latency.max)}; "
-        "each from the moment its request was due"
+        f"LATENCY   p50 {milliseconds(latency.p50)}   p95 {milliseconds(latency.p95)}   "
+        f"p99 {milliseconds(latency.p99)}   slowest {milliseconds(latency.max)}\n"
+        "          from when a request was due until its answer; half of the answers came within "
+        "p50,\n          95 % within p95, 99 % within p99"
     )
 
 
 def services_table(report: Report, deadlines_ms: Mapping[str, float]) -> Table:
-    """All services of a run, a row each."""
+    """All services of a run, a row each, in the order of deadlines_ms."""
     made = plain_table(
         "SERVICE", "DEADLINE", "SENT", "IN TIME", "LATE", "REJECTED", "FAILED",
         "p50", "p95", "p99",
     )  # fmt: skip
-    for name, service in sorted(report.services.items()):
+    for name, deadline_ms in deadlines_ms.items():
+        service = report.services[name]
         counts, latency = service.requests, service.latency_ms
         made.add_row(
             name,
-            f"{deadlines_ms[name]:g} ms",
+            f"{deadline_ms:g} ms",
             f"{counts.sent:,}",
             f"{counts.completed:,} ({share(counts.completed, counts.sent)})",
             f"{counts.late:,}",
@@ -138,8 +143,8 @@ def nodes_table(nodes: Mapping[str, NodeReport], spans: Mapping[str, tuple[int, 
         made.add_row(
             name,
             f"{millis / 1000:.2f} cores",
-            f"{node.lc_cpu_seconds:.1f} s ({share(node.lc_cpu_seconds, offered_s)})",
-            f"{node.be_cpu_seconds:.1f} s ({share(node.be_cpu_seconds, offered_s)})",
+            f"{seconds(node.lc_cpu_seconds)} ({share(node.lc_cpu_seconds, offered_s)})",
+            f"{seconds(node.be_cpu_seconds)} ({share(node.be_cpu_seconds, offered_s)})",
             share(used_s, offered_s),
             share(max(0.0, offered_s - used_s), offered_s),
         )
@@ -156,7 +161,7 @@ def jobs_line(jobs: JobCounts) -> Text:
     ]
     if rest:
         parts.append(f"{rest:,} not finished")
-    cpu = f"; those that ended used {jobs.cpu_seconds:.1f} s of CPU" if jobs.cpu_seconds else ""
+    cpu = f"; those that ended used {seconds(jobs.cpu_seconds)} of CPU" if jobs.cpu_seconds else ""
     return Text(f"BATCH JOBS   {', '.join(parts)}{cpu}")
 
 

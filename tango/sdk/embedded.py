@@ -212,6 +212,10 @@ class EmbeddedCluster:
                 return f"{member.name} ended: {ended_early(member)}"
         return ""
 
+    def daemons_cpu_s(self) -> float:
+        """CPU seconds that the daemons which live have used; their payload's are not in it."""
+        return sum(member.cpu_s() for member in self._members())
+
     # ---- bookkeeping
 
     def _members(self) -> list[Member]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tango.model.request import Outcome
 from tango.model.views import JobCounts as ClusterJobCounts
@@ -120,20 +121,23 @@ class RunRecord:
 
     def close_second(self, t_s: float) -> TimelineRow:
         """End the second at `t_s` seconds after the start; its row."""
-        now, before = self._jobs_now, self._jobs_before or self._jobs_now
         row = TimelineRow(
             t_s,
             {name: each.close_second() for name, each in self.services.items()},
             self._cpu.rates(),
-            JobSecond(
-                now.pending + now.scheduled,
-                now.running,
-                now.succeeded - before.succeeded,
-                now.failed - before.failed,
-            ),
+            self._job_second(),
         )
         self.rows.append(row)
         return row
+
+    def _job_second(self) -> JobSecond:
+        now, before = self._jobs_now, self._jobs_before or self._jobs_now
+        return JobSecond(
+            now.pending + now.scheduled,
+            now.running,
+            now.succeeded - before.succeeded,
+            now.failed - before.failed,
+        )
 
     # ---- the end
 
@@ -182,8 +186,11 @@ class RunRecord:
         )
 
     def timeline(self, title: str) -> Timeline:
-        """The rows, for the plot."""
-        return Timeline(tuple(self.rows), self.deadlines_ms, title)
+        """The rows, for the plot; the last one tells how jobs stand now."""
+        rows = list(self.rows)
+        if rows:
+            rows[-1] = replace(rows[-1], jobs=self._job_second())
+        return Timeline(tuple(rows), self.deadlines_ms, title)
 
 
 def _all(counts: ClusterJobCounts) -> int:

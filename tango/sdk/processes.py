@@ -43,6 +43,12 @@ class Member:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def cpu_s(self) -> float:
+        """CPU seconds that it has used; 0 once it is gone."""
+        fields = _stat(self.pid) if self.alive() else []
+        # utime and stime, see proc_pid_stat(5).
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
+
     def to_dict(self) -> dict[str, object]:
         """For processes.json."""
         return asdict(self)
@@ -98,9 +104,13 @@ def supervisor_shutdown(node_dir: Path, grace_s: float) -> None:
 
 
 def _start_time(pid: int) -> int:
+    fields = _stat(pid)
+    return 0 if not fields or fields[0] == "Z" else int(fields[19])
+
+
+def _stat(pid: int) -> list[str]:
+    """Fields of /proc/PID/stat from the state on, which is the third; [] where there is none."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0
-    fields = stat.rpartition(")")[2].split()
-    return 0 if fields[0] == "Z" else int(fields[19])
+        return []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from tango.cli.demo_machine import machine_cpu
+from tango.cli.demo_machine import MachineCpu, machine_cpu
 from tango.cli.demo_plan import default_policies, demo_job, demo_loads, demo_plan, demo_trace
 from tango.cli.demo_view import demo_view, shortcomings
 from tango.cli.panels import Panels
@@ -127,11 +127,14 @@ def test_the_verdict_names_what_the_demo_did_not_show() -> None:
 
 def test_the_last_page_says_what_was_seen() -> None:
     record = a_record()
-    now = machine_cpu()
+    now = machine_cpu(7.0)
     page = text_of(demo_view(a_report(record), record, now.since(now)))
+    assert "quiet" not in page
+    busy = text_of(demo_view(a_report(record), record, MachineCpu(100.0, 5.0, 3.0, 5.0)))
+    assert "Other programs took 47.6 % of this machine" in " ".join(busy.split())
     assert "heavy" in page
     assert "150 ms" in page
-    assert "50.0 % of 4 requests" in page
+    assert "50.0 % of 4 requests" in " ".join(page.split())
     assert "12 succeeded" in page
     assert "108 %" not in page  # (12 + 30) s of 39 s is 107.7 %
     assert "107.7 %" in page
