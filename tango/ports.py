@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tango.model.cgroup import CgroupFeatures, GroupTarget, GroupUsage, Mismatch
 from tango.model.commands import Delete, Put, Stored
+from tango.model.errors import TangoError
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -135,7 +136,7 @@ class StartFailed(Exception):
         self.lasting = lasting
 
 
-class RuntimeLost(Exception):
+class RuntimeLost(TangoError):
     """The runtime (the supervisor) is gone; what it ran may still run."""
 
 
@@ -155,7 +156,7 @@ class Store(Protocol):
         ...
 
 
-class StoreFailed(Exception):
+class StoreFailed(TangoError):
     """The store could not do it (disk full, corrupt, newer schema); the text says which."""
 
 

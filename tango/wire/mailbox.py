@@ -193,9 +193,10 @@ class Mailbox:
             message = ReportUsage(replace(message.report, groups=old.report.groups))
         waiting.items[0] = message
 
-    async def get(self) -> object | None:
+    async def get(self, *, after: float = 0.0) -> object | None:
         """The next message, waiting for one; None once the mailbox is closed and empty.
 
+        after: not before the loop's clock shows this, so that more can join the batch.
         One task at a time; RuntimeError for a second one.
         """
         while not self._entries:
@@ -208,6 +209,9 @@ class Mailbox:
                 await self._waiter
             finally:
                 self._waiter = None
+        early = after - asyncio.get_running_loop().time()
+        if early > 0:
+            await asyncio.sleep(early)
         entry = self._entries.popleft()
         if entry is self._last:
             self._last = None
