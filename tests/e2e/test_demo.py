@@ -12,10 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-
-from tango.sdk.embedded import EmbeddedCluster
+from cluster_at_work import ClusterAtWork
 
 pytestmark = pytest.mark.e2e
 
@@ -25,23 +23,6 @@ def demo(folder: Path, *more: str) -> list[str]:
         sys.executable, "-m", "tango.cli.main", "demo", "--state", str(folder / "state"),
         "--report", str(folder / "demo.json"), *more,
     ]  # fmt: skip
-
-
-def left_behind(folder: Path) -> list[str]:
-    """Processes, control groups and sockets of a demo that has ended."""
-    state = folder / "state"
-    found = [
-        f"process {process.pid}: {process.info['cmdline']}"
-        for process in psutil.process_iter(["cmdline", "cwd"])
-        if process.pid != os.getpid()
-        and str(state) in " ".join([*(process.info["cmdline"] or ()), process.info["cwd"] or ""])
-    ]
-    root = EmbeddedCluster(state).cgroup_root
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(f"*/{root}")]
-    found += [str(path) for path in Path("/sys/fs/cgroup").glob(root)]
-    found += [str(path) for path in state.rglob("*") if path.is_socket()]
-    found += [str(path) for name in ("token", "cluster.json") if (path := state / name).exists()]
-    return found
 
 
 def test_the_demo_shows_what_it_promises_and_cleans_up(tmp_path: Path) -> None:
@@ -55,7 +36,7 @@ def test_the_demo_shows_what_it_promises_and_cleans_up(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert left_behind(tmp_path) == []
+    assert ClusterAtWork(tmp_path / "state").left_behind() == []
     report = json.loads((tmp_path / "demo.json").read_text())
     requests = report["requests"]
     parts = sum(requests[name] for name in ("completed", "late", "rejected", "failed"))
@@ -95,7 +76,7 @@ def test_an_interrupted_demo_reports_and_cleans_up(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
     assert process.returncode == 130, said + rest
-    assert left_behind(tmp_path) == []
+    assert ClusterAtWork(tmp_path / "state").left_behind() == []
     requests = json.loads((tmp_path / "demo.json").read_text())["requests"]
     ended = [requests[name] for name in ("completed", "late", "rejected", "failed")]
     assert sum(ended) == requests["sent"] > 0
