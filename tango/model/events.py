@@ -238,9 +238,14 @@ class UpstreamDown:
 
 @dataclass(frozen=True, slots=True)
 class ProcessesListed:
-    """What the runtime already runs or remembers, told once before anything else."""
+    """What the runtime already runs or remembers, told once before anything else.
+
+    groups: all that exist in the kernel below the node's own; those that no record accounts for
+    were made by a worker that died before it could use them, and are removed.
+    """
 
     records: tuple[ProcessRecord, ...]
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

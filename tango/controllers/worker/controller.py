@@ -1,0 +1,281 @@
+"""The worker's controller: takes events, keeps the books of one node, returns commands; no I/O."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+from tango import __version__
+from tango.controllers.worker.attempts import Attempts
+from tango.controllers.worker.counters import Counters
+from tango.controllers.worker.groups import GroupTree
+from tango.controllers.worker.outbox import Outbox
+from tango.controllers.worker.records import AttemptRecord, ReplicaRecord, read_record
+from tango.controllers.worker.replica import ReplicaBooks
+from tango.controllers.worker.replica_life import ReplicaLife
+from tango.controllers.worker.replica_targets import ReplicaTargets
+from tango.controllers.worker.requests import Requests
+from tango.controllers.worker.timers import Timers
+from tango.controllers.worker.usage import Usage
+from tango.model.cgroup import CgroupFeatures
+from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
+from tango.model.commands import ForgetProcess, WorkerCommand
+from tango.model.events import (
+    GroupApplied,
+    HealthChecked,
+    ProcessEnded,
+    ProcessesListed,
+    ProcessStarted,
+    ProcessStartFailed,
+    RequestFinished,
+    Tick,
+    UpstreamDown,
+    UpstreamSaid,
+    UpstreamUp,
+    UsageSampled,
+    WorkerEvent,
+)
+from tango.model.job import AttemptStatus
+from tango.model.messages import (
+    AckEnds,
+    CancelDispatches,
+    Dispatches,
+    NodeTargets,
+    StartAttempt,
+    StopAttempt,
+    WorkerHello,
+    WorkerState,
+)
+from tango.model.process import ProcessRecord
+from tango.model.service import ReplicaStatus
+from tango.model.settings import WorkerSettings
+
+_REPLICA_TIMERS = frozenset({"backoff", "drain", "halt", "health", "start"})
+_ATTEMPT_TIMERS = frozenset({"counters", "deadline", "repeat", "stop"})
+
+
+class WorkerController:
+    """One node: its replicas, attempts, requests in flight, quotas and usage.
+
+    The shell hands in ProcessesListed first, then each event in order, carries the commands out in
+    order, and sends Tick when `wake_at` has come. `now` never goes back. Same events and seed, same
+    commands. Logs are the shell's: OpenLog and CloseLog are not for the controller.
+
+    incarnation: higher at each start of the worker; it makes process keys unique for ever.
+    key: of the node's state directory. features: None where there are no cgroups; then there are no
+    group commands, no quotas, no memory limits, and both sides of the usage report stay 0.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        *,
+        incarnation: int,
+        key: str,
+        capacity: NodeCapacity,
+        enforcement: Enforcement,
+        features: CgroupFeatures | None,
+        seed: int = 0,
+    ) -> None:
+        self._hello = WorkerHello(
+            node=settings.node,
+            key=key,
+            incarnation=incarnation,
+            capacity=capacity,
+            enforcement=enforcement,
+            version=__version__,
+            labels=settings.labels,
+        )
+        out = self._out = Outbox()
+        timers = self._timers = Timers()
+        counters = Counters(out, enabled=features is not None)
+        groups = self._groups = GroupTree(settings, capacity, features, counters, out)
+        books = self._books = ReplicaBooks(out)
+        self._life = ReplicaLife(
+            books,
+            groups,
+            counters,
+            timers,
+            out,
+            incarnation=incarnation,
+            rng=random.Random(seed),
+        )
+        self._targets = ReplicaTargets(books, self._life, groups, timers, out)
+        self._attempts = Attempts(settings.node, groups, counters, timers, out)
+        self._requests = Requests(settings.node, books, self._life, groups, out)
+        self._usage = Usage(
+            settings,
+            groups,
+            counters,
+            timers,
+            out,
+            in_flight=self._requests.__len__,
+            be_tasks=lambda: self._attempts.running,
+        )
+        self._listed = False
+        self._dialled: int | None = None
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            RequestFinished: self._requests.finished,
+            UpstreamSaid: self._said,
+            Tick: self._tick,
+            GroupApplied: groups.applied,
+            UsageSampled: self._sampled,
+            HealthChecked: self._life.health.answered,
+            ProcessesListed: self._list,
+            ProcessStarted: self._started,
+            ProcessStartFailed: self._start_failed,
+            ProcessEnded: self._ended,
+            UpstreamUp: self._up,
+            UpstreamDown: self._down,
+        }
+        self._messages: dict[type, Callable[[Any, float], None]] = {
+            Dispatches: self._requests.dispatch,
+            CancelDispatches: self._requests.cancel,
+            NodeTargets: self._targets.aim,
+            StartAttempt: self._attempts.start,
+            StopAttempt: self._attempts.stop,
+            AckEnds: self._attempts.acknowledge,
+        }
+
+    def handle(self, event: WorkerEvent, now: float) -> list[WorkerCommand]:
+        """Take one event; returns what is to be done, in order."""
+        self._handlers[type(event)](event, now)
+        return self._out.take()
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a Tick is wanted, on the clock of `now`."""
+        timer_at = self._timers.next_at
+        quota_at = self._groups.wake_at
+        if timer_at is None or quota_at is None:
+            return quota_at if timer_at is None else timer_at
+        return min(timer_at, quota_at)
+
+    # ---- what there is
+
+    def replicas(self) -> tuple[ReplicaStatus, ...]:
+        """Every replica, by id."""
+        return self._books.statuses()
+
+    def attempts(self) -> tuple[AttemptStatus, ...]:
+        """Every attempt whose end is not acknowledged, by id."""
+        return self._attempts.statuses()
+
+    def in_flight(self) -> tuple[str, ...]:
+        """Ids of the requests in flight, oldest first."""
+        return self._requests.ids()
+
+    @property
+    def latest_report(self) -> NodeReport | None:
+        """The last report, sent or not; None before the first sample."""
+        return self._usage.latest
+
+    def process_key(self, target: str) -> str:
+        """The process whose log is meant: a replica's latest, an attempt's own, or a key itself."""
+        replica = self._books.by_id.get(target)
+        return replica.last_key if replica is not None else target
+
+    def validate(self) -> None:
+        """Raise AssertionError where the books do not agree with themselves; for tests."""
+        self._books.validate()
+        self._attempts.validate()
+        self._requests.validate()
+        for key in self._books.by_key:
+            assert key not in self._attempts, f"{key}: an attempt's key for a replica"
+        replicas = self._books.by_id.values()
+        if self._groups.enabled:
+            assert all(replica.group for replica in replicas), "a replica without a group"
+        self._groups.validate({replica.group: replica.in_flight for replica in replicas})
+
+    # ---- the session to the edge
+
+    def _up(self, event: UpstreamUp, now: float) -> None:
+        del now
+        self._dialled = event.session
+        if self._listed:
+            self._greet()
+
+    def _greet(self) -> None:
+        out = self._out
+        out.session = self._dialled
+        out.send(self._hello)
+        out.send(WorkerState(self.replicas(), self.attempts(), self.in_flight()))
+
+    def _down(self, event: UpstreamDown, now: float) -> None:
+        del now
+        if event.session == self._dialled:
+            self._dialled = self._out.session = None
+
+    def _said(self, event: UpstreamSaid, now: float) -> None:
+        if event.session != self._out.session:
+            return
+        handler = self._messages.get(type(event.message))
+        if handler is not None:
+            handler(event.message, now)
+
+    # ---- processes
+
+    def _list(self, event: ProcessesListed, now: float) -> None:
+        replicas: list[ReplicaRecord] = []
+        attempts: list[AttemptRecord] = []
+        for record in event.records:
+            found = read_record(record)
+            if isinstance(found, ReplicaRecord):
+                replicas.append(found)
+            elif isinstance(found, AttemptRecord):
+                attempts.append(found)
+            else:
+                self._out.note("warning", "unknown_process_left_alone", key=record.key)
+        self._groups.open()
+        needed = [*(one.group for one in replicas), *(one.group for one in attempts)]
+        self._groups.remove_leftovers(event.groups, needed)
+        self._targets.adopt(replicas, now)
+        self._attempts.adopt(attempts, now)
+        self._usage.begin(now)
+        self._listed = True
+        if self._dialled is not None:
+            self._greet()
+
+    def _started(self, event: ProcessStarted, now: float) -> None:
+        if event.key in self._attempts:
+            self._attempts.started(event, now)
+        else:
+            self._life.started(event, now)
+
+    def _start_failed(self, event: ProcessStartFailed, now: float) -> None:
+        if event.key in self._attempts:
+            self._attempts.start_failed(event, now)
+        else:
+            self._life.start_failed(event, now)
+
+    def _ended(self, event: ProcessEnded, now: float) -> None:
+        record: ProcessRecord = event.record
+        if event.key in self._attempts:
+            self._attempts.process_ended(record, now)
+        elif event.key in self._books.by_key:
+            self._life.ended(record, now)
+        elif not self._targets.stray_ended(record):
+            # Told twice, or of no kind that we know: nobody waits for it.
+            self._out.add(ForgetProcess(event.key, keep_log=True))
+
+    # ---- time and counters
+
+    def _tick(self, event: Tick, now: float) -> None:
+        del event
+        while (timer := self._timers.pop_due(now)) is not None:
+            kind, name = timer
+            if kind in _REPLICA_TIMERS:
+                self._life.fire(kind, name, now)
+            elif kind in _ATTEMPT_TIMERS:
+                self._attempts.fire(kind, name, now)
+            else:
+                self._usage.sample(now)
+        self._groups.shrink_due(now)
+
+    def _sampled(self, event: UsageSampled, now: float) -> None:
+        self._attempts.wall_clock(event.wall, now)
+        for used in event.groups:
+            self._life.oom.sampled(used)
+            self._attempts.sampled(used, now)
+        self._usage.sampled(event, now)

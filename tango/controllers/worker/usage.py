@@ -1,0 +1,143 @@
+"""Usage of the node: when counters are read, and the reports that are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tango.algorithms.quota.sides import BE, LC
+from tango.controllers.worker.counters import Counters, side_of
+from tango.controllers.worker.groups import GroupTree
+from tango.controllers.worker.outbox import Outbox
+from tango.controllers.worker.timers import Timers
+from tango.model.cluster import GroupReport, NodeReport, SideUsage
+from tango.model.events import GroupUsed, UsageSampled
+from tango.model.messages import ReportUsage
+from tango.model.settings import WorkerSettings
+
+_SAMPLE = "sides"
+
+
+class Side:
+    """One side's counters between reports. cpu_s comes from the side's own group: the kernel
+    counts hierarchically there, ended children included, and a restart of the worker loses nothing.
+    """
+
+    __slots__ = ("_anchor_at", "_anchor_cpu_s", "_memory_bytes", "cpu_millis", "cpu_s")
+
+    def __init__(self) -> None:
+        self.cpu_s = 0.0
+        self.cpu_millis = 0
+        self._memory_bytes = 0
+        self._anchor_at: float | None = None
+        self._anchor_cpu_s = 0.0
+
+    def read(self, used: GroupUsed, now: float, least_s: float) -> None:
+        """Take new counters; the rate is taken over no less than least_s."""
+        self.cpu_s = used.cpu_s
+        self._memory_bytes = used.memory_bytes
+        if self._anchor_at is None:
+            self._anchor_at, self._anchor_cpu_s = now, used.cpu_s
+            return
+        elapsed_s = now - self._anchor_at
+        if elapsed_s >= least_s:
+            self.cpu_millis = max(0, round((used.cpu_s - self._anchor_cpu_s) / elapsed_s * 1000))
+            self._anchor_at, self._anchor_cpu_s = now, used.cpu_s
+
+    def usage(self, throttled_s: float) -> SideUsage:
+        """As reported; throttled_s is summed over groups, since no side has a quota."""
+        return SideUsage(
+            cpu_s=self.cpu_s,
+            cpu_millis=self.cpu_millis,
+            memory_bytes=self._memory_bytes,
+            throttled_s=throttled_s,
+        )
+
+
+class Usage:
+    """Samples the sides each control interval, and every group each listing interval.
+
+    Without cgroups both sides stay 0; the reports go out all the same, as signs of life.
+    in_flight, be_tasks: how many there are now.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        groups: GroupTree,
+        counters: Counters,
+        timers: Timers,
+        out: Outbox,
+        *,
+        in_flight: Callable[[], int],
+        be_tasks: Callable[[], int],
+    ) -> None:
+        self._node = settings.node
+        self._control_s = max(0.001, settings.control_interval_ms / 1000)
+        self._listing_s = settings.listing_interval_ms / 1000
+        self._groups = groups
+        self._counters = counters
+        self._timers = timers
+        self._out = out
+        self._in_flight = in_flight
+        self._be_tasks = be_tasks
+        self._sides = {LC: Side(), BE: Side()}
+        self._listing_at = 0.0
+        self._listing = False
+        self.latest: NodeReport | None = None
+
+    def begin(self, now: float) -> None:
+        """Sample for the first time, all groups."""
+        self._listing_at = now
+        self.sample(now)
+
+    def sample(self, now: float) -> None:
+        """Ask for counters, and plan the next time."""
+        groups: tuple[str, ...] = ()
+        if now >= self._listing_at:
+            self._listing_at = now + self._listing_s - self._control_s / 2
+            self._listing = True
+            groups = tuple(self._groups.leaves)
+        self._counters.ask(groups)
+        self._timers.set("sample", _SAMPLE, now + self._control_s)
+
+    def sampled(self, event: UsageSampled, now: float) -> None:
+        """Make a report of what was read."""
+        leaves = self._groups.leaves
+        for used in event.groups:
+            side = self._sides.get(used.group)
+            if side is not None:
+                side.read(used, now, self._control_s / 2)
+            elif used.group in leaves:
+                self._counters.keep(used)
+        throttled = dict(self._counters.gone_throttled_s)
+        reports: list[GroupReport] = []
+        for group in leaves:
+            kept = self._counters.get(group)
+            if kept is None:
+                continue
+            throttled[side_of(group)] += kept.throttled_s
+            if self._listing:
+                reports.append(self._group_report(kept))
+        self._listing = False
+        self.latest = NodeReport(
+            node=self._node,
+            at_s=event.wall,
+            lc=self._sides[LC].usage(throttled[LC]),
+            be=self._sides[BE].usage(throttled[BE]),
+            in_flight=self._in_flight(),
+            be_tasks=self._be_tasks(),
+            mismatches=self._groups.mismatches(),
+            groups=tuple(reports),
+        )
+        self._out.send(ReportUsage(self.latest))
+
+    def _group_report(self, used: GroupUsed) -> GroupReport:
+        return GroupReport(
+            group=used.group,
+            cpu_s=used.cpu_s,
+            memory_bytes=used.memory_bytes,
+            quota_millis=self._groups.quota_millis(used.group),
+            n_throttled=used.n_throttled,
+            throttled_s=used.throttled_s,
+            n_oom_kills=used.n_oom_kills,
+        )

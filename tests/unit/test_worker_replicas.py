@@ -1,0 +1,419 @@
+"""The worker's replicas: start, health, backoff, drain, replacement."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from worker_world import MIB, World, service, target, targets
+
+from tango.model import commands as cmd
+from tango.model import events as ev
+from tango.model.messages import EdgeWelcome, WorkerHello, WorkerState
+from tango.model.process import ProcessRecord
+from tango.model.service import HealthCheck, QuotaMode, ReplicaState
+
+
+@pytest.fixture
+def world() -> World:
+    world = World()
+    world.connect()
+    return world
+
+
+@pytest.fixture
+def manual() -> World:
+    """Nothing is answered by itself."""
+    world = World(auto=False)
+    world.connect()
+    return world
+
+
+def started(world: World, *wanted: object) -> str:
+    """Aim at the targets and answer the one start; returns the process key."""
+    world.aim(*wanted)  # type: ignore[arg-type]
+    (spec,) = world.starts
+    world.begin(spec)
+    return spec.key
+
+
+def test_hello_comes_before_the_full_state(world: World) -> None:
+    hello, state = world.sent[:2]
+    assert isinstance(hello, WorkerHello)
+    assert (hello.node, hello.key, hello.incarnation) == ("n1", "k", 1)
+    assert state == WorkerState((), (), ())
+    world.say(EdgeWelcome("e1", 1))
+
+
+def test_dialling_before_the_listing_waits_for_it() -> None:
+    world = World()
+    controller = type(world.controller)(
+        world.settings,
+        incarnation=9,
+        key="k",
+        capacity=world.controller._hello.capacity,
+        enforcement=world.controller._hello.enforcement,
+        features=None,
+    )
+    assert controller.handle(ev.UpstreamUp(3), 0.0) == []
+    commands = controller.handle(ev.ProcessesListed(()), 0.0)
+    messages = [one.message for one in commands if isinstance(one, cmd.SendUpstream)]
+    assert [type(message) for message in messages] == [WorkerHello, WorkerState]
+
+
+def test_a_target_becomes_a_ready_replica_in_its_own_group(world: World) -> None:
+    world.aim(target(service(memory_bytes=64 * MIB, memory_per_request_bytes=MIB, concurrency=3)))
+    (spec,) = [one.spec for one in world.commands(cmd.StartProcess)]
+    assert spec.group == "lc/hello/hello-0"
+    assert spec.port == 0
+    assert not spec.best_effort
+    assert spec.key == "hello-0.1-1"
+    assert world.groups["lc/hello/hello-0"].memory == 67 * MIB
+    status = world.told("hello-0")
+    assert status.state is ReplicaState.READY
+    assert (status.pid, status.port) == (1001, 21_001)
+
+
+def test_be_side_has_the_lowest_weight_and_nothing_but_services_has_a_quota(world: World) -> None:
+    world.aim(target(service(quota=QuotaMode.FOLLOW)))
+    world.start_attempt("j.0.1")
+    be = world.groups["be"]
+    assert (be.weight, be.idle) == (1, True)
+    limited = {name for name, group in world.groups.items() if group.quota >= 0}
+    assert limited == {"lc/hello", "lc/hello/hello-0"}
+
+
+def test_states_of_a_start_are_told(manual: World) -> None:
+    started(manual, target(service()))
+    assert manual.told("hello-0").state is ReplicaState.STARTING
+    assert manual.told("hello-0").pid == 1001
+    (check,) = manual.checks
+    assert (check.port, check.path) == (21_001, "/healthz")
+    manual.answer(check, "connection refused")
+    manual.advance(0.1)
+    (check,) = manual.checks
+    manual.answer(check)
+    assert manual.told("hello-0").state is ReplicaState.READY
+    assert manual.told("hello-0").reason == ""
+
+
+def test_a_ready_replica_is_checked_each_interval(manual: World) -> None:
+    started(manual, target(service(health=HealthCheck(interval_s=2.0))))
+    manual.answer(manual.checks[0])
+    manual.advance(1.9)
+    assert not manual.checks
+    manual.advance(0.1)
+    assert len(manual.checks) == 1
+
+
+def test_never_healthy_is_said_with_the_last_error(manual: World) -> None:
+    key = started(manual, target(service(health=HealthCheck(start_timeout_s=3))))
+    for _ in range(40):
+        if manual.checks:
+            manual.answer(manual.checks[0], "connection refused")
+        manual.advance(0.1)
+    assert manual.told("hello-0").state is ReplicaState.UNHEALTHY
+    assert key in manual.stops
+    manual.end(key, signal=15)
+    status = manual.told("hello-0")
+    assert status.state is ReplicaState.BACKOFF
+    assert status.reason == "did not become healthy within 3 s: connection refused"
+    assert status.pid == 0
+
+
+def test_failed_checks_in_a_row_restart_a_ready_replica(manual: World) -> None:
+    key = started(manual, target(service()))
+    manual.answer(manual.checks[0])
+    for error in ("slow", "", "500", "500", "503"):
+        manual.advance(1.0)
+        assert manual.told("hello-0").state is ReplicaState.READY
+        manual.answer(manual.checks[0], error)
+    assert manual.told("hello-0").reason == "health check failed 3 times in a row: 503"
+    manual.end(key, signal=15)
+    manual.advance(0.6)
+    assert manual.told("hello-0").restarts == 1
+    assert manual.starts[0].key != key
+
+
+def test_a_check_without_answer_counts_as_failed(manual: World) -> None:
+    started(manual, target(service(health=HealthCheck(failures=1))))
+    manual.answer(manual.checks[0])
+    manual.advance(1.0 + 1.0 + 5.0)
+    assert manual.told("hello-0").state is ReplicaState.UNHEALTHY
+    manual.answer(manual.checks[0], "late")
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal", "reason"),
+    [
+        (1, 0, "exited with code 1"),
+        (0, 0, "exited with code 0"),
+        (None, 11, "killed by signal 11"),
+        (None, 0, "ended unseen: its exit code is lost"),
+    ],
+)
+def test_an_exit_backs_off_and_says_how_it_ended(
+    world: World, exit_code: int | None, signal: int, reason: str
+) -> None:
+    world.aim(target(service()))
+    world.end("hello-0.1-1", exit_code, signal)
+    status = world.told("hello-0")
+    assert (status.state, status.reason) == (ReplicaState.BACKOFF, reason)
+    assert "hello-0.1-1" not in world.records
+    world.advance(0.56)
+    assert world.told("hello-0").state is ReplicaState.READY
+    assert world.told("hello-0").restarts == 1
+    assert world.running() == ["hello-0.1-2"]
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "signal", "reason"),
+    [
+        (None, 9, "killed by signal 9 (out of memory)"),
+        (1, 0, "exited with code 1 after the kernel killed a process of it (out of memory)"),
+    ],
+)
+def test_an_oom_kill_is_told_from_the_group(
+    world: World, exit_code: int | None, signal: int, reason: str
+) -> None:
+    world.aim(target(service()))
+    world.groups["lc/hello/hello-0"].oom_kills = 1
+    world.end("hello-0.1-1", exit_code, signal)
+    assert world.told("hello-0").reason == reason
+    world.advance(1.0)
+    # The same count, the next time, means another cause.
+    world.end("hello-0.1-2", None, 9)
+    assert world.told("hello-0").reason == "killed by signal 9"
+
+
+def test_backoff_doubles_to_its_bound_and_resets_after_a_minute_of_ready(world: World) -> None:
+    world.aim(target(service()))
+    delays = []
+    for _ in range(8):
+        world.end(world.running()[0], 1)
+        before = world.now
+        while not world.running():
+            wake_at = world.controller.wake_at
+            assert wake_at is not None
+            world.advance(wake_at - world.now)
+        delays.append(world.now - before)
+    for delay, least in zip(delays, (0.5, 1, 2, 4, 8, 16, 30, 30), strict=True):
+        assert least <= delay <= least * 1.1
+    world.advance(60)
+    world.end(world.running()[0], 1)
+    world.advance(0.56)
+    assert world.running()
+
+
+def test_a_lasting_start_error_is_retried_seldom_and_says_so(manual: World) -> None:
+    manual.aim(target(service()))
+    manual.refuse(manual.starts[0], "executable 'foo' not found", lasting=True)
+    status = manual.told("hello-0")
+    assert status.state is ReplicaState.BACKOFF
+    assert status.reason == "executable 'foo' not found; tried again every 60 s"
+    manual.advance(59.9)
+    assert not manual.starts
+    manual.advance(0.2)
+    assert manual.starts
+
+
+def test_a_passing_start_error_is_retried_soon(manual: World) -> None:
+    manual.aim(target(service()))
+    manual.refuse(manual.starts[0], "cgroup busy", lasting=False)
+    assert manual.told("hello-0").reason == "cgroup busy"
+    manual.advance(0.56)
+    assert manual.starts
+
+
+def test_an_end_that_overtakes_its_start_is_an_end(manual: World) -> None:
+    manual.aim(target(service()))
+    (spec,) = manual.starts
+    record = ProcessRecord(spec.key, 1, manual.wall)
+    manual.post(ev.ProcessEnded(spec.key, replace(record, ended_at=manual.wall, exit_code=3)))
+    manual.post(ev.ProcessStarted(spec.key, record, 21_001))
+    assert manual.told("hello-0").reason == "exited with code 3"
+    assert manual.told("hello-0").state is ReplicaState.BACKOFF
+    assert not manual.checks
+
+
+def test_a_start_answered_with_an_ended_record_is_an_end(manual: World) -> None:
+    manual.aim(target(service()))
+    (spec,) = manual.starts
+    record = ProcessRecord(spec.key, 1, manual.wall, ended_at=manual.wall, exit_code=4)
+    manual.post(ev.ProcessStarted(spec.key, record, 21_001))
+    manual.post(ev.ProcessEnded(spec.key, record))
+    assert manual.told("hello-0").reason == "exited with code 4"
+
+
+def test_a_replica_that_is_not_wanted_is_stopped_and_its_groups_go(manual: World) -> None:
+    key = started(manual, target(service(stop_grace_s=7)))
+    manual.answer(manual.checks[0])
+    manual.aim()
+    assert manual.told("hello-0").state is ReplicaState.STOPPING
+    assert manual.stops == {key: 7}
+    manual.end(key, signal=15)
+    assert manual.controller.replicas() == ()
+    assert sorted(manual.groups) == ["", "be", "lc"]
+    assert manual.told("hello-0").pid == 0
+    assert manual.records == {}
+
+
+def test_draining_waits_for_requests_in_flight_and_takes_no_new_ones(manual: World) -> None:
+    key = started(manual, target(service(concurrency=2)))
+    manual.answer(manual.checks[0])
+    manual.dispatch("a")
+    manual.aim()
+    assert not manual.stops
+    manual.dispatch("b")
+    assert [done.ran for done in manual.dones()] == [False]
+    manual.finish("a")
+    assert key in manual.stops
+
+
+def test_draining_ends_with_the_grace(manual: World) -> None:
+    key = started(manual, target(service(stop_grace_s=2)))
+    manual.answer(manual.checks[0])
+    manual.dispatch("a")
+    manual.aim()
+    manual.advance(1.9)
+    assert not manual.stops
+    manual.advance(0.2)
+    assert key in manual.stops
+    manual.end(key, signal=15)
+    # The group stays until the last answer is in.
+    assert "lc/hello/hello-0" in manual.groups
+    manual.finish("a")
+    assert "lc/hello/hello-0" not in manual.groups
+
+
+def test_a_stop_that_brings_no_end_is_repeated(manual: World) -> None:
+    key = started(manual, target(service(stop_grace_s=2)))
+    manual.aim()
+    manual.stops.clear()
+    manual.advance(12.1)
+    assert manual.stops == {key: 0.0}
+
+
+def test_wanted_again_while_draining_goes_on(manual: World) -> None:
+    key = started(manual, target(service()))
+    manual.answer(manual.checks[0])
+    manual.dispatch("a")
+    manual.aim()
+    manual.aim(target(service()))
+    assert manual.told("hello-0").state is ReplicaState.READY
+    manual.finish("a")
+    manual.advance(10)
+    assert not manual.stops
+    assert manual.running() == [key]
+
+
+def test_wanted_again_while_stopping_starts_anew_after_the_end(manual: World) -> None:
+    key = started(manual, target(service()))
+    manual.aim()
+    manual.aim(target(service()))
+    assert not manual.starts
+    manual.end(key, signal=15)
+    assert len(manual.starts) == 1
+    assert manual.told("hello-0").restarts == 1
+
+
+def test_stopped_before_its_start_is_answered(manual: World) -> None:
+    manual.aim(target(service()))
+    (spec,) = manual.starts
+    manual.aim()
+    assert not manual.stops
+    manual.begin(spec)
+    assert spec.key in manual.stops
+    manual.end(spec.key, signal=15)
+    assert manual.controller.replicas() == ()
+
+
+def test_a_new_generation_replaces_the_process_in_the_same_group(manual: World) -> None:
+    key = started(manual, target(service(memory_bytes=64 * MIB)))
+    manual.answer(manual.checks[0])
+    manual.aim(target(service(memory_bytes=96 * MIB, quota=QuotaMode.FOLLOW), generation=2))
+    assert manual.told("hello-0").reason == "replaced by generation 2"
+    manual.end(key, signal=15)
+    (spec,) = manual.starts
+    assert dict(spec.meta)["generation"] == "2"
+    assert manual.groups["lc/hello/hello-0"].memory == 96 * MIB
+    assert manual.groups["lc/hello/hello-0"].quota == 50
+    manual.begin(spec)
+    assert manual.told("hello-0").generation == 2
+    assert manual.told("hello-0").restarts == 0
+
+
+def test_a_new_generation_ends_a_backoff(manual: World) -> None:
+    key = started(manual, target(service()))
+    manual.end(key, 1)
+    manual.aim(target(service(), generation=2))
+    assert len(manual.starts) == 1
+
+
+def test_the_same_targets_again_change_nothing(world: World) -> None:
+    world.aim(target(service()), target(service(), 1))
+    world.log.clear()
+    world.aim(target(service()), target(service(), 1))
+    assert world.log == []
+
+
+def test_targets_with_impossible_ids_are_refused_and_the_others_stand(world: World) -> None:
+    world.aim(target(service()), target(service("../up")), target(service("a/b")))
+    assert [one.replica_id for one in world.controller.replicas()] == ["hello-0"]
+    refused = [note for note in world.commands(cmd.Note) if note.event == "replica_target_refused"]
+    assert len(refused) == 2
+
+
+def test_one_core_and_less_with_quota_warns_of_the_stretch(world: World) -> None:
+    world.aim(target(service(quota=QuotaMode.FOLLOW, cpu_per_request_millis=200)))
+    (note,) = [one for one in world.commands(cmd.Note) if one.event == "quota_stretches_requests"]
+    text = dict(note.fields)["text"]
+    assert text == "cpu_per_request 200m with quota: follow stretches each request 5.0 times"
+
+
+def test_targets_stand_while_the_edge_is_away(world: World) -> None:
+    world.aim(target(service()))
+    world.disconnect()
+    world.end("hello-0.1-1", 1)
+    world.advance(1.0)
+    assert world.running() == ["hello-0.1-2"]
+    world.connect()
+    assert world.told("hello-0").restarts == 1
+
+
+def test_messages_of_an_earlier_session_are_dropped(world: World) -> None:
+    old = world.session
+    assert old is not None
+    world.connect()
+    world.post(ev.UpstreamSaid(old, targets(target(service()))))
+    assert world.controller.replicas() == ()
+    world.post(ev.UpstreamDown(old, "superseded"))
+    world.aim(target(service()))
+    assert world.told("hello-0").state is ReplicaState.READY
+
+
+def test_without_cgroups_there_are_no_group_commands() -> None:
+    world = World(cgroups=False)
+    world.connect()
+    world.aim(target(service(quota=QuotaMode.FOLLOW)))
+    world.dispatch("a")
+    world.finish("a")
+    world.start_attempt("j.0.1")
+    world.end("j.0.1", 1)
+    world.acknowledge("j.0.1")
+    world.aim()
+    world.advance(3)
+    for kind in (cmd.CreateGroup, cmd.ApplyGroup, cmd.RemoveGroup):
+        assert world.commands(kind) == []
+    assert {one.groups for one in world.commands(cmd.SampleUsage)} == {()}
+    assert world.controller.latest_report is not None
+    assert world.controller.latest_report.lc.cpu_s == 0
+
+
+def test_the_log_of_a_replica_is_its_latest_process(world: World) -> None:
+    world.aim(target(service()))
+    world.end("hello-0.1-1", 1)
+    assert world.controller.process_key("hello-0") == "hello-0.1-1"
+    world.advance(1)
+    assert world.controller.process_key("hello-0") == "hello-0.1-2"
+    assert world.controller.process_key("j.0.1") == "j.0.1"
