@@ -33,11 +33,11 @@ def generate(root: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*_pb2*"):
         stale.unlink()
-    bin_dir = Path(sys.executable).parent
+    places = (Path(sys.executable).parent, *map(Path, sys.path))
     plugins = []
     for name in ("mypy", "mypy_grpc"):
         plugin = next(
-            (p for d in (bin_dir, *map(Path, sys.path)) if (p := d / f"protoc-gen-{name}").exists()),
+            (p for d in places if (p := d / f"protoc-gen-{name}").exists()),
             None,
         )
         if plugin is not None:

@@ -11,12 +11,12 @@ from tango.model.plan import BatchPolicy, TrafficPolicy
 
 def traffic_policy(name: str) -> TrafficPolicy:
     """The LC policy registered under `tango.traffic`. Raises InvalidField with those there are."""
-    return cast(TrafficPolicy, _load("tango.traffic", name, "edge.traffic_policy"))
+    return cast("TrafficPolicy", _load("tango.traffic", name, "edge.traffic_policy"))
 
 
 def batch_policy(name: str) -> BatchPolicy:
     """The BE policy registered under `tango.batch`. Raises InvalidField with those there are."""
-    return cast(BatchPolicy, _load("tango.batch", name, "central.batch_policy"))
+    return cast("BatchPolicy", _load("tango.batch", name, "central.batch_policy"))
 
 
 def policy_names(group: str) -> tuple[str, ...]:
