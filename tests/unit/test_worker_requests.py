@@ -102,9 +102,9 @@ def test_quotas_grow_before_the_forward_parent_first(world: World) -> None:
 
 def test_a_batch_writes_each_quota_once(world: World) -> None:
     world.aim(target(FOLLOW, 0), target(FOLLOW, 1))
-    world.quota_writes.clear()
+    world.groups.quota_writes.clear()
     world.dispatch("a", "b", "c", "d")
-    assert [(group, quota) for _, group, quota in world.quota_writes] == [
+    assert [(group, quota) for _, group, quota in world.groups.quota_writes] == [
         ("lc/hello", 600),
         ("lc/hello/hello-0", 300),
         ("lc/hello/hello-1", 300),
@@ -118,16 +118,16 @@ def test_a_quota_shrinks_after_its_window_child_first_and_to_exactly_the_base(
     world.dispatch("a", "b")
     for name in ("a", "b"):
         world.finish(name)
-    world.quota_writes.clear()
+    world.groups.quota_writes.clear()
     world.advance(0.4)
-    assert world.quota_writes == []
+    assert world.groups.quota_writes == []
     world.advance(1.0)
-    assert [(group, quota) for _, group, quota in world.quota_writes] == [
+    assert [(group, quota) for _, group, quota in world.groups.quota_writes] == [
         ("lc/hello/hello-0", 100),
         ("lc/hello", 100),
     ]
     world.advance(10)
-    assert len(world.quota_writes) == 2
+    assert len(world.groups.quota_writes) == 2
 
 
 def test_without_follow_no_request_writes_a_group(world: World) -> None:

@@ -9,12 +9,14 @@ knows dies with it.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from worker_groups import Groups
 
 from tango.controllers.worker import WorkerController
 from tango.model import commands as cmd
 from tango.model import events as ev
-from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget
+from tango.model.cgroup import CgroupFeatures, GroupTarget
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.job import AttemptStatus, TaskSpec
 from tango.model.messages import (
@@ -72,19 +74,6 @@ def task(**fields: object) -> TaskSpec:
     return replace(TaskSpec(name="t", argv=("work",)), **fields)  # type: ignore[arg-type]
 
 
-@dataclass
-class Group:
-    """A group as the kernel has it."""
-
-    quota: int = UNLIMITED
-    period_us: int = 100_000
-    memory: int = UNLIMITED
-    weight: int = 100
-    idle: bool = False
-    cpu_s: float = 0.0
-    oom_kills: int = 0
-
-
 class World:
     """auto: starts, stops and health checks are answered at once, and successfully."""
 
@@ -99,7 +88,7 @@ class World:
         self.features = FEATURES if cgroups else None
         self.settings = settings
         self.now = 100.0
-        self.groups: dict[str, Group] = {}
+        self.groups = Groups()
         self.records: dict[str, ProcessRecord] = {}
         self.specs: dict[str, ProcessSpec] = {}
         self.begun: Counter[str] = Counter()
@@ -118,7 +107,6 @@ class World:
         self.sent: list[FromWorker] = []
         # Of the present session.
         self.answers: Counter[str] = Counter()
-        self.quota_writes: list[tuple[float, str, int]] = []
         self._events: deque[ev.WorkerEvent] = deque()
         self._busy = False
         self.boot()
@@ -314,13 +302,13 @@ class World:
                     self.sent.append(message)
                     self._hear(message)
             case cmd.CreateGroup(group, goal):
-                self._need_parent(group)
-                self.groups.setdefault(group, Group())
+                self.groups.make(group)
                 self._set(group, goal)
             case cmd.ApplyGroup(group, goal):
                 self._set(group, goal)
             case cmd.RemoveGroup(group):
-                self._remove(group)
+                in_use = [self.specs[key].group for key in self.running()]
+                self.groups.drop(group, in_use)
             case cmd.StartProcess(spec):
                 assert not self.features or spec.group in self.groups, f"{spec.key}: no group"
                 assert self.features or not spec.group
@@ -347,7 +335,7 @@ class World:
             case cmd.AbortForward(request_id):
                 self.aborted.append(request_id)
             case cmd.SampleUsage(groups):
-                used = tuple(self._used(group) for group in groups if group in self.groups)
+                used = tuple(self.groups.used(group) for group in groups if group in self.groups)
                 self._events.append(ev.UsageSampled(used, self.wall))
             case cmd.Note():
                 pass
@@ -371,45 +359,7 @@ class World:
         group = f"lc/{command.request.service}/{command.replica_id}"
         assert not self.features or group in self.groups
 
-    def _used(self, name: str) -> ev.GroupUsed:
-        group = self.groups[name]
-        return ev.GroupUsed(name, group.cpu_s, 7 * MIB, 0, 0.0, group.oom_kills)
-
     def _set(self, name: str, goal: GroupTarget) -> None:
         assert self.features, f"{name}: written without cgroups"
-        assert name in self.groups, f"{name}: set before it was made"
-        group = self.groups[name]
-        if goal.memory_max_bytes is not None:
-            group.memory = goal.memory_max_bytes
-        group.weight = goal.weight if goal.weight is not None else group.weight
-        group.idle = goal.idle if goal.idle is not None else group.idle
-        if goal.quota_millis is not None:
-            period_us = goal.period_us or group.period_us
-            if (goal.quota_millis, period_us) != (group.quota, group.period_us):
-                group.quota, group.period_us = goal.quota_millis, period_us
-                self.quota_writes.append((self.now, name, goal.quota_millis))
-            self._check_quotas(name)
+        self.groups.set(name, goal, self.now)
         self._events.append(ev.GroupApplied(name, ()))
-
-    def _check_quotas(self, name: str) -> None:
-        """What v1 refuses, after each single write."""
-        group = self.groups[name]
-        if group.quota != UNLIMITED:
-            assert group.quota * group.period_us >= 1_000_000, f"{name}: below the smallest quota"
-        parent = self.groups.get(name.rpartition("/")[0]) if name else None
-        if parent is not None and parent.quota != UNLIMITED:
-            assert group.quota <= parent.quota, f"{name}: above its parent"
-        if name and group.quota != UNLIMITED:
-            for below, child in self.groups.items():
-                if below.rpartition("/")[0] == name:
-                    assert child.quota <= group.quota, f"{name}: below its child {below}"
-
-    def _need_parent(self, name: str) -> None:
-        if name:
-            assert name.rpartition("/")[0] in self.groups, f"{name}: made before its parent"
-
-    def _remove(self, name: str) -> None:
-        for key in self.running():
-            assert not (self.specs[key].group + "/").startswith(name + "/"), f"{name}: not empty"
-        assert not any(below.startswith(name + "/") for below in self.groups), f"{name}: has groups"
-        del self.groups[name]
