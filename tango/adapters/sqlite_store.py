@@ -192,11 +192,10 @@ class SqliteStore:
 
     def _write(self, connection: sqlite3.Connection, group: Sequence[_Commit]) -> list[Result]:
         """Write a group; how each commit of it went, in order."""
-        commits = [_statements(commit.writes) for commit in group]
         try:
-            outcome = _transaction(connection, commits)
+            outcome = _transaction(connection, group)
         except sqlite3.Error:
-            outcome = [self._write_alone(connection, commit) for commit in commits]
+            outcome = [self._write_alone(connection, commit) for commit in group]
         if self._delay_s:
             time.sleep(self._delay_s)
         return [
@@ -204,7 +203,7 @@ class SqliteStore:
             for commit, error in zip(group, outcome, strict=True)
         ]
 
-    def _write_alone(self, connection: sqlite3.Connection, commit: _Prepared) -> str:
+    def _write_alone(self, connection: sqlite3.Connection, commit: _Commit) -> str:
         try:
             [error] = _transaction(connection, [commit])
         except sqlite3.Error as failure:
@@ -219,23 +218,7 @@ class SqliteStore:
             return StoreFailed(f"{self._path}: the {kind} records cannot be read: {error}")
 
 
-_Prepared = list[tuple[str, tuple[str, ...]]] | str
-"""The SQL of a commit, or why it has none."""
-
-
-def _statements(writes: Sequence[Put | Delete]) -> _Prepared:
-    try:
-        return [
-            (_PUT, (write.kind, write.key, encode(write.value)))
-            if isinstance(write, Put)
-            else (_DELETE, (write.kind, write.key))
-            for write in writes
-        ]
-    except RecordError as error:
-        return str(error)
-
-
-def _transaction(connection: sqlite3.Connection, commits: Sequence[_Prepared]) -> list[str]:
+def _transaction(connection: sqlite3.Connection, commits: Sequence[_Commit]) -> list[str]:
     """All commits in one transaction; an error text for each that was left out, else empty.
 
     Raises sqlite3.Error where nothing of it was kept.
@@ -244,14 +227,11 @@ def _transaction(connection: sqlite3.Connection, commits: Sequence[_Prepared]) -
     try:
         connection.execute("BEGIN IMMEDIATE")
         for commit in commits:
-            if isinstance(commit, str):
-                outcome.append(commit)
-                continue
             connection.execute("SAVEPOINT one")
             try:
-                for statement, values in commit:
-                    connection.execute(statement, values)
-            except (sqlite3.Error, UnicodeEncodeError) as error:
+                for write in commit.writes:
+                    _apply(connection, write)
+            except (sqlite3.Error, RecordError, UnicodeEncodeError) as error:
                 if not connection.in_transaction:
                     raise  # SQLite has rolled back everything
                 connection.execute("ROLLBACK TO one")
@@ -264,3 +244,12 @@ def _transaction(connection: sqlite3.Connection, commits: Sequence[_Prepared]) -
         rollback(connection)
         raise
     return outcome
+
+
+def _apply(connection: sqlite3.Connection, write: Put | Delete) -> None:
+    # Encoded here, between statements that let go of the interpreter lock, so that a large group
+    # does not keep the event loop waiting for it.
+    if isinstance(write, Put):
+        connection.execute(_PUT, (write.kind, write.key, encode(write.value)))
+    else:
+        connection.execute(_DELETE, (write.kind, write.key))

@@ -142,33 +142,48 @@ async def test_close_finishes_what_was_begun_and_refuses_what_comes_later(store:
     await store.close()
 
 
+async def lag_p99(end: asyncio.Event) -> float:
+    """Seconds that the event loop is late by, sampled every 2 ms until `end`."""
+    lags = []
+    while not end.is_set():
+        before = time.perf_counter()
+        await asyncio.sleep(0.002)
+        lags.append(time.perf_counter() - before - 0.002)
+    return sorted(lags)[int(len(lags) * 0.99)]
+
+
+async def idle_lag_p99() -> float:
+    """The same of a loop that does nothing: what the machine itself adds just now."""
+    end = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.3, end.set)
+    return await lag_p99(end)
+
+
+@pytest.mark.parametrize("open_store", ["memory-slow", "sqlite-slow"], indirect=True)
 async def test_a_slow_disk_takes_whole_groups_and_never_blocks_the_loop(open_store: Open) -> None:
     """64 commits in flight on a disk with an fsync of 50 ms: at least 200/s, lag p99 <= 10 ms."""
     store = await open_store()
-    lags: list[float] = []
+    end = asyncio.Event()
     n_done = 0
-    end = time.perf_counter() + 1.0
 
     async def writer(name: int) -> None:
         nonlocal n_done
-        while time.perf_counter() < end:
+        while not end.is_set():
             await store.commit([Put("job", str(name), job(str(n_done)))])
             n_done += 1
 
-    async def watch() -> None:
-        while time.perf_counter() < end:
-            before = time.perf_counter()
-            await asyncio.sleep(0.002)
-            lags.append(time.perf_counter() - before - 0.002)
-
+    idle = await idle_lag_p99()
     begin = time.perf_counter()
     async with asyncio.TaskGroup() as group:
-        group.create_task(watch())
+        watching = group.create_task(lag_p99(end))
         for name in range(64):
             group.create_task(writer(name))
+        await asyncio.sleep(1.0)
+        end.set()
     per_s = n_done / (time.perf_counter() - begin)
-    lag_p99 = sorted(lags)[int(len(lags) * 0.99)]
-    print(f"{per_s:.0f} commits/s, loop lag p99 {lag_p99 * 1000:.1f} ms")
+    idle = max(idle, await idle_lag_p99())
+    lag = watching.result()
+    print(f"{per_s:.0f} commits/s, lag p99 {lag * 1e3:.1f} ms, idle {idle * 1e3:.1f} ms")
     assert per_s >= 200
-    assert lag_p99 <= 0.010
+    assert lag <= 0.010 + idle
     assert len(await store.load("job")) == 64

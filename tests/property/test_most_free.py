@@ -42,7 +42,7 @@ def place(snapshot: BatchSnapshot) -> BatchPlan:
 
 
 @given(snapshots())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_no_offer_is_exceeded(snapshot: BatchSnapshot) -> None:
     tasks = {(t.job_id, t.task_index): t for gang in snapshot.gangs for t in gang.tasks}
     cpu: Counter[tuple[str, str]] = Counter()
@@ -58,7 +58,7 @@ def test_no_offer_is_exceeded(snapshot: BatchSnapshot) -> None:
 
 
 @given(snapshots())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_gang_is_placed_whole_or_unplaced_with_a_reason(snapshot: BatchSnapshot) -> None:
     plan = place(snapshot)
     placed = Counter((placement.job_id, placement.task_index) for placement in plan.placements)
@@ -72,7 +72,7 @@ def test_every_gang_is_placed_whole_or_unplaced_with_a_reason(snapshot: BatchSna
 
 
 @given(snapshots(), st.randoms(use_true_random=False))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_plan_depends_on_gangs_and_offers_only(snapshot: BatchSnapshot, random: object) -> None:
     offers = list(snapshot.offers)
     random.shuffle(offers)  # type: ignore[attr-defined]
@@ -81,7 +81,7 @@ def test_the_plan_depends_on_gangs_and_offers_only(snapshot: BatchSnapshot, rand
 
 
 @given(snapshots())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_gang_of_one_stays_only_where_nothing_has_room(snapshot: BatchSnapshot) -> None:
     plan = place(snapshot)
     left = {(o.edge, o.node): [o.cpu_millis, o.memory_bytes] for o in snapshot.offers}
@@ -99,7 +99,7 @@ def test_a_gang_of_one_stays_only_where_nothing_has_room(snapshot: BatchSnapshot
 
 
 @given(snapshots())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_scores_follow_the_formula(snapshot: BatchSnapshot) -> None:
     if not snapshot.gangs or not snapshot.offers or len(snapshot.gangs[0].tasks) > 1:
         return

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from central_bench import MIB, Bench, spec
 
-from tango.controllers.central.jobs import ACTIVE
+from tango.controllers.central.jobs import ACTIVE, LOST
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
 from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
@@ -255,12 +255,20 @@ class World:
 
     # ---- nodes
 
-    def step(self, edge: Edge, node: Node, pick: int, exit_code: int) -> None:
+    def live(self) -> list[tuple[Edge, Node, AttemptStatus]]:
+        return [
+            (edge, node, status)
+            for edge, node in self.places()
+            for status in node.attempts.values()
+            if status.state is not AttemptState.ENDED
+        ]
+
+    def step(self, pick: int, exit_code: int) -> None:
         """One live attempt goes on: STARTING, RUNNING, ENDED."""
-        live = [s for s in node.attempts.values() if s.state is not AttemptState.ENDED]
+        live = self.live()
         if not live:
             return
-        status = live[pick % len(live)]
+        edge, node, status = live[pick % len(live)]
         if status.state is AttemptState.STARTING:
             edge.set(node, replace(status, state=AttemptState.RUNNING, started_at=self.bench.wall))
         else:
@@ -303,6 +311,10 @@ class World:
                 self.acknowledged.add(answer.result.job_id)
         missing = self.acknowledged - bench.disk.keys()
         assert not missing, f"acknowledged but not on disk: {missing}"
+        erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
+        for job in bench.disk.values():
+            for task in job.tasks:
+                assert LOST not in task.reason or task.attempt_id in erased, "not lost at all"
         for site in bench.central._core.sites.by_name.values():
             for held in site.held.values():
                 assert held.cpu_millis <= CPU, "assigned more than the node has"
@@ -337,10 +349,9 @@ class World:
             for edge in self.edges:
                 while self.deliver(edge, up=True) or self.deliver(edge, up=False):
                     pass
-                for node in edge.nodes.values():
-                    for pick in range(len(node.attempts)):
-                        self.step(edge, node, pick, 0)
                 edge.say(NodesChanged(edge.views()))
+            for pick in range(len(self.live())):
+                self.step(pick, 0)
             self.bench.advance(1.0)
             self.observe()
             idle = not any(edge.outbox or edge.inbox for edge in self.edges)

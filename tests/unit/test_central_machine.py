@@ -25,8 +25,10 @@ class CentralMachine(RuleBasedStateMachine):
             edge.link(node)
         for edge in self.world.edges:
             self.world.connect(edge)
+        for n_tasks, cpu in ((1, 400), (2, 400), (3, 100)):
+            self.world.submit(n_tasks, cpu, retries=1, priority=0)
 
-    @precondition(lambda self: self.world.jobs < 8)
+    @precondition(lambda self: self.world.jobs < 10)
     @rule(
         n_tasks=st.integers(1, 3),
         cpu=st.sampled_from((100, 400, 900)),
@@ -64,16 +66,11 @@ class CentralMachine(RuleBasedStateMachine):
         """What is not held goes on by itself after every rule."""
         (self.world.held.add if held else self.world.held.discard)(what)
 
-    @rule(
-        place=PLACES,
-        pick=PICKS,
-        exit_code=st.sampled_from((0, 0, 1)),
-        n_steps=st.integers(1, 3),
-    )
-    def step(self, place: int, pick: int, exit_code: int, n_steps: int) -> None:
-        edge, node = self.world.places()[place]
-        for _ in range(n_steps):
-            self.world.step(edge, node, pick, exit_code)
+    @precondition(lambda self: self.world.live())
+    @rule(picks=st.lists(PICKS, min_size=1, max_size=5), exit_code=st.sampled_from((0, 0, 1)))
+    def step(self, picks: list[int], exit_code: int) -> None:
+        for pick in picks:
+            self.world.step(pick, exit_code)
 
     @rule(
         what=st.sampled_from(
@@ -119,8 +116,8 @@ class CentralMachine(RuleBasedStateMachine):
 
 
 CentralMachine.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=60,
+    max_examples=20,
+    stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
