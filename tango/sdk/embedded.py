@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -31,6 +32,8 @@ from tango.sdk.sync_client import SyncClient
 
 PIDS = "processes.json"
 START_TIMEOUT_S = 30.0
+FIRST_PORT = 10_000
+EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class EmbeddedCluster:
@@ -270,12 +273,23 @@ def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
 
 
 def _free_ports(count: int) -> Iterator[int]:
-    with contextlib.ExitStack() as stack:
-        ports = []
-        for _ in range(count):
-            sock = stack.enter_context(socket.socket())
-            sock.bind(("127.0.0.1", 0))
-            ports.append(sock.getsockname()[1])
+    """Ports that nobody has now, below those that the kernel gives to outgoing connections.
+
+    Else one of these might take a port before its daemon binds it, or while it is restarted. Where
+    the kernel's range begins too low for that, its own choice has to do.
+    """
+    lowest_ephemeral = int(EPHEMERAL_PORTS.read_text().split()[0])
+    candidates = list(range(FIRST_PORT, lowest_ephemeral))
+    random.SystemRandom().shuffle(candidates)
+    ports: list[int] = []
+    with contextlib.ExitStack() as held:
+        for port in [*candidates, *[0] * count]:
+            if len(ports) == count:
+                break
+            sock = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                sock.bind(("127.0.0.1", port))
+                ports.append(sock.getsockname()[1])
     return iter(ports)
 
 
