@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
@@ -16,7 +17,10 @@ from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1 import types_pb2 as types
+from tango.wire.batches import batches
 from tango.wire.convert_calls import call_reply_from_pb, call_request_to_pb
+from tango.wire.errors import model_error
+from tango.wire.options import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     # Only the type stubs have it: at run time one class serves both kinds of channel.
@@ -28,6 +32,10 @@ Metadata = Sequence[tuple[str, str]]
 # The edge ends a call at its own timeout; this much later the client stops waiting for the edge.
 TIMEOUT_MARGIN_S = 5.0
 NO_TIMEOUT_S = 3600.0
+# What fits into one message of a stream beside a batch, headers and all.
+MAX_STREAMED_BYTES = MAX_MESSAGE_BYTES - 2**20
+# gRPC's words for a request that was too large to leave, or to be let in.
+_NEVER_ARRIVED = re.compile(r"CLIENT: Sent message larger|SERVER: Received message larger")
 CODES = {
     grpc.StatusCode.NOT_FOUND: Code.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
@@ -52,7 +60,7 @@ class RequestIds:
 
 def client_timeout(request: CallRequest) -> float:
     """How long the client waits for the edge before it gives up by itself."""
-    return request.timeout_s + TIMEOUT_MARGIN_S if request.timeout_s else NO_TIMEOUT_S
+    return request.timeout_s + TIMEOUT_MARGIN_S if request.timeout_s > 0 else NO_TIMEOUT_S
 
 
 async def call(stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequest) -> CallReply:
@@ -93,6 +101,9 @@ async def call_streamed(
 def _reply_of(request_id: str, error: grpc.aio.AioRpcError) -> CallReply:
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
         raise error
+    if _NEVER_ARRIVED.search(error.details() or ""):
+        text = str(model_error(error))
+        return CallReply(request_id, Outcome.REJECTED, Code.INVALID, error=text)
     trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
     code = CODES.get(error.code(), Code.INTERNAL)
     # Without our own trailers the connection broke: the request may be anywhere.
@@ -159,6 +170,12 @@ class CallStream:
         if self._broken:
             raise Unavailable(self._broken)
         future: asyncio.Future[CallReply] = asyncio.get_running_loop().create_future()
+        if len(request.body) > MAX_STREAMED_BYTES:
+            # It would break the stream, and with it every other call.
+            error = f"body: {len(request.body)} bytes is too large; at most {MAX_STREAMED_BYTES}"
+            reply = CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=error)
+            future.set_result(reply)
+            return future
         self._waiting[request.request_id] = future
         self._outgoing.append(call_request_to_pb(request))
         self._wake.set()
@@ -177,7 +194,11 @@ class CallStream:
                     continue
                 outgoing, self._outgoing = self._outgoing, []
                 cancelled, self._cancelled = self._cancelled, []
-                await stream.write(pb.CallManyRequest(requests=outgoing, cancel_ids=cancelled))
+                *early, last = batches(outgoing)
+                for batch in early:
+                    await stream.write(pb.CallManyRequest(requests=batch))
+                # With the last: what is cancelled may be among those that are only sent now.
+                await stream.write(pb.CallManyRequest(requests=last, cancel_ids=cancelled))
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
             self._break(_details(error))
 

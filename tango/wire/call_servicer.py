@@ -11,11 +11,13 @@ import grpc
 
 from tango.model.errors import InvalidField
 from tango.model.messages import ReplyPart
-from tango.model.request import CallReply, Code, Outcome
+from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1 import types_pb2 as types
 from tango.wire.backends import EdgeBackend
+from tango.wire.batches import batches
 from tango.wire.convert_calls import call_reply_to_pb, call_request_from_pb, headers_to_pb
+from tango.wire.errors import cut
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -41,9 +43,7 @@ class CallServicer:
     async def call(self, message: pb.CallRequest, context: Context) -> pb.CallResponse:
         """One request, one reply; what is not the replica's answer becomes a gRPC status."""
         lc_request = message.request
-        if not lc_request.request_id:
-            lc_request.request_id = self._backend.new_request_id()
-        request = call_request_from_pb(lc_request)
+        request = await self._request(lc_request, context)
         done: asyncio.Future[CallReply] = asyncio.get_running_loop().create_future()
 
         def on_reply(reply: CallReply) -> None:
@@ -65,9 +65,7 @@ class CallServicer:
     ) -> AsyncGenerator[pb.CallStreamedResponse, None]:
         """Parts as they come, the reply's end last."""
         lc_request = message.request
-        if not lc_request.request_id:
-            lc_request.request_id = self._backend.new_request_id()
-        request = call_request_from_pb(lc_request, stream=True)
+        request = await self._request(lc_request, context, stream=True)
         async with aclosing(self._backend.call_streamed(request)) as items:
             async for item in items:
                 if isinstance(item, ReplyPart):
@@ -82,6 +80,19 @@ class CallServicer:
                     await context.abort(
                         STATUS[item.code], item.error, trailing_metadata=_trailers(item)
                     )
+
+    async def _request(
+        self, message: types.LcRequest, context: Context, *, stream: bool = False
+    ) -> CallRequest:
+        """The request in words of the model; one that no replica may see ends the RPC."""
+        if not message.request_id:
+            message.request_id = self._backend.new_request_id()
+        try:
+            return call_request_from_pb(message, stream=stream)
+        except InvalidField as error:
+            reply = invalid(message.request_id, str(error))
+            status = STATUS[reply.code]
+            await context.abort(status, cut(reply.error), trailing_metadata=_trailers(reply))
 
     async def call_many(self, context: Context) -> None:
         """Read calls and write replies until the caller has finished and all is answered."""
@@ -120,10 +131,11 @@ class _CallStream:
                 message = await self._context.read()
                 if message is grpc.aio.EOF:
                     return
-                for request_id in message.cancel_ids:
-                    self._cancel(request_id)
                 for request in message.requests:
                     self._take(request)
+                # After them: a caller may give up what it has only just asked for.
+                for request_id in message.cancel_ids:
+                    self._cancel(request_id)
         finally:
             self._read_all = True
             self._wake.set()
@@ -134,13 +146,11 @@ class _CallStream:
         try:
             request = call_request_from_pb(message)
         except InvalidField as error:
-            self._answer(
-                CallReply(message.request_id, Outcome.REJECTED, Code.INVALID, error=str(error))
-            )
+            self._answer(invalid(message.request_id, str(error)))
             return
         if request.request_id in self._pending:
             text = f"request id {request.request_id!r} is already on its way; use another"
-            self._answer(CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=text))
+            self._answer(invalid(request.request_id, text))
             return
         self._pending.add(request.request_id)
         if len(self._pending) >= MAX_CALLS_PER_STREAM:
@@ -176,7 +186,13 @@ class _CallStream:
             self._wake.clear()
             if self._ready:
                 ready, self._ready = self._ready, []
-                await self._context.write(pb.CallManyResponse(replies=ready))
+                for batch in batches(ready):
+                    await self._context.write(pb.CallManyResponse(replies=batch))
+
+
+def invalid(request_id: str, error: str) -> CallReply:
+    """Refused for what it is; no replica has seen it."""
+    return CallReply(request_id, Outcome.REJECTED, Code.INVALID, error=error)
 
 
 def _trailers(reply: CallReply) -> tuple[tuple[str, str], ...]:

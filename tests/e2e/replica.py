@@ -7,6 +7,7 @@
 /wait?ms=N     answers after N ms
 /big?bytes=N   a body of N bytes
 /well          200, or 503 after /ill
+/echo          the body that was sent
 /open, /shut   open or shut the gate
 /seen          {"held": n, "gone": n, "gated": n}
 anything else  200, also for the health check
@@ -28,8 +29,8 @@ class Replica:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while (target := await read_request(reader)) is not None:
-                await self.answer(target, reader, writer)
+            while (request := await read_request(reader)) is not None:
+                await self.answer(*request, reader, writer)
                 await writer.drain()
         except (OSError, EOFError):
             pass
@@ -37,7 +38,7 @@ class Replica:
             writer.close()
 
     async def answer(
-        self, target: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, target: str, sent: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         path, _, query = target.partition("?")
         status, body = "200 OK", b"ok"
@@ -60,6 +61,8 @@ class Replica:
             status = self.status
         elif path == "/big":
             body = bytes(int(query.removeprefix("bytes=")))
+        elif path == "/echo":
+            body = sent
         elif path == "/open":
             self.gate.set()
         elif path == "/shut":
@@ -76,7 +79,7 @@ class Replica:
         writer.write(head.encode() + body)
 
 
-async def read_request(reader: asyncio.StreamReader) -> str | None:
+async def read_request(reader: asyncio.StreamReader) -> tuple[str, bytes] | None:
     line = await reader.readline()
     if not line:
         return None
@@ -85,8 +88,7 @@ async def read_request(reader: asyncio.StreamReader) -> str | None:
         name, _, value = header.partition(b":")
         if name.lower() == b"content-length":
             length = int(value)
-    await reader.readexactly(length)
-    return line.split()[1].decode()
+    return line.split()[1].decode(), await reader.readexactly(length)
 
 
 async def main() -> None:

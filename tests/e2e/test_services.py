@@ -93,6 +93,33 @@ async def test_many_calls_on_one_stream(client: Client) -> None:
     await client.delete("many")
 
 
+async def test_large_bodies_share_a_stream(client: Client) -> None:
+    """Together they are far beyond what one message may hold, both ways."""
+    await ready(client, service("large", concurrency=2))
+    body = bytes(range(256)) * (4 * 2**20 // 256)
+    async with client.calls(SITE) as calls, asyncio.timeout(60):
+        requests = [client.request("large", path="/echo", body=body) for _ in range(8)]
+        replies = await asyncio.gather(*(calls.call(request) for request in requests))
+    assert [(reply.outcome, reply.error) for reply in replies] == [(Outcome.COMPLETED, "")] * 8
+    assert all(reply.body == body for reply in replies)
+    await client.delete("large")
+
+
+async def test_a_call_given_up_at_once_never_runs(client: Client) -> None:
+    """Request and cancel travel in one message."""
+    port = port_of(await ready(client, service("hasty")))
+    async with client.calls(SITE) as calls:
+        task = asyncio.create_task(calls.call(client.request("hasty", path="/hold")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await calls.call(client.request("hasty"))).outcome is Outcome.COMPLETED
+        await idle(client, "hasty")
+    assert seen(port)["held"] == seen(port)["gone"]
+    await client.delete("hasty")
+
+
 async def test_a_streamed_reply_arrives_while_the_replica_still_produces(client: Client) -> None:
     view = await ready(client, service("parts"))
     got: list[ReplyPart | CallReply] = []
