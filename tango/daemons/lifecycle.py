@@ -19,7 +19,8 @@ from typing import Any
 
 import uvloop
 
-from tango.model.errors import TangoError
+from tango.adapters.toml_documents import load_toml
+from tango.model.errors import InvalidField, TangoError
 
 GRACE_S = 10.0
 log = logging.getLogger("tango")
@@ -147,8 +148,13 @@ async def serve_until_stopped(group: asyncio.TaskGroup, failed: asyncio.Future[N
             watchdog.cancel()
 
 
-def run(main: Callable[[], Awaitable[None]], name: str, log_level: str) -> int:
-    """Run a daemon to its end; the exit status is 0 after a drain, 1 after a failure."""
+def run(
+    main: Callable[[], Awaitable[None]], name: str, log_level: str, config: Path | None = None
+) -> int:
+    """Run a daemon to its end; the exit status is 0 after a drain, 1 after a failure.
+
+    config: the file that its settings came from; what is wrong with one of them is said with it.
+    """
     set_up_logging(log_level)
     # Long-lived structures are not worth scanning again and again in full collections.
     gc.freeze()
@@ -160,7 +166,8 @@ def run(main: Callable[[], Awaitable[None]], name: str, log_level: str) -> int:
     try:
         uvloop.run(guarded())
     except (TangoError, BaseExceptionGroup) as error:
-        for leaf in _leaves(error):
+        for found in _leaves(error):
+            leaf = found if config is None else _placed(found, config)
             known = isinstance(leaf, TangoError)
             # What an operator can mend is one line; a traceback is for what only we can.
             log.error(
@@ -170,6 +177,13 @@ def run(main: Callable[[], Awaitable[None]], name: str, log_level: str) -> int:
         return 1
     log_event("info", "stopped", daemon=name)
     return 0
+
+
+def _placed(error: BaseException, config: Path) -> BaseException:
+    """With file and line, where only the start could tell that a field is wrong (a port in use)."""
+    if isinstance(error, InvalidField) and not error.where:
+        return error.at(load_toml(config).where(error.field))
+    return error
 
 
 def _leaves(error: BaseException) -> list[BaseException]:

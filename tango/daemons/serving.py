@@ -28,11 +28,15 @@ async def served(
 ) -> AsyncIterator[RpcServer]:
     """gRPC and metrics up; both bound before anything is said to be ready."""
     server = make_server(
-        settings.listen, token, (service,), max_message_bytes=max_message_bytes, field="listen"
+        settings.listen,
+        token,
+        (service,),
+        max_message_bytes=max_message_bytes,
+        field="server.listen",
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
-            metrics = await start_metrics(settings.metrics, token, registry)
+            metrics = await start_metrics(settings.metrics, token, registry, field="server.metrics")
             stack.push_async_callback(metrics.close)
         await server.start()
         log_event("info", "serving", daemon=daemon, address=str(server.address))

@@ -127,7 +127,10 @@ class Client:
         except TimeoutError:
             pass
         waited = loop.time() - begun
-        raise Unavailable(f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s")
+        stays = f"; it stays declared until `tango delete {name}`" if view is not None else ""
+        raise Unavailable(
+            f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s{stays}"
+        )
 
     async def delete(self, name: str, *, sites: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove a service where it is; the sites it was at. Raises NotFound if nowhere."""

@@ -26,12 +26,12 @@ from tango.wire.services import central_service
 def run(config: Path) -> int:
     """Read the configuration, run until a signal; the exit status."""
     settings = load_central(config)
-    return lifecycle.run(lambda: main(settings), "central", settings.server.log_level)
+    return lifecycle.run(lambda: main(settings), "central", settings.server.log_level, config)
 
 
 async def main(settings: CentralSettings) -> None:
     """The daemon's whole life."""
-    token = read_token(settings.server.token_file)
+    token = read_token(settings.server.token_file, "server.token_file")
     policy = batch_policy(settings.batch_policy)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)

@@ -36,13 +36,13 @@ DISTRIBUTION = "tango-edge"
 def run(config: Path) -> int:
     """Read the configuration, run until a signal; the exit status."""
     settings = load_edge(config)
-    return lifecycle.run(lambda: main(settings), "edge", settings.server.log_level)
+    return lifecycle.run(lambda: main(settings), "edge", settings.server.log_level, config)
 
 
 async def main(settings: EdgeSettings) -> None:
     """The daemon's whole life."""
     server_settings = settings.server
-    token = read_token(server_settings.token_file)
+    token = read_token(server_settings.token_file, "server.token_file")
     policy = traffic_policy(settings.traffic_policy)
     state = lifecycle.private_dir(server_settings.state_dir)
     incarnation = lifecycle.next_incarnation(state)

@@ -32,12 +32,12 @@ from tango.wire.services import worker_service
 def run(config: Path) -> int:
     """Read the configuration, run until a signal; the exit status."""
     settings = load_worker(config)
-    return lifecycle.run(lambda: main(settings), "worker", settings.server.log_level)
+    return lifecycle.run(lambda: main(settings), "worker", settings.server.log_level, config)
 
 
 async def main(settings: WorkerSettings) -> None:
     """The daemon's whole life; payload runs on after it."""
-    token = read_token(settings.server.token_file)
+    token = read_token(settings.server.token_file, "server.token_file")
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     # Both start processes of their own, which must not happen once gRPC runs.
