@@ -8,6 +8,7 @@ import pytest
 from edge_world import MIB, EdgeWorld, service
 
 from tango.model import events as ev
+from tango.model.cluster import GroupReport, NodeReport, SideUsage
 from tango.model.commands import SendWorker
 from tango.model.messages import (
     CancelDispatches,
@@ -15,6 +16,7 @@ from tango.model.messages import (
     LogPart,
     NodeTargets,
     ReplicaChanged,
+    ReportUsage,
     WorkerState,
 )
 from tango.model.request import Code, Outcome
@@ -295,6 +297,29 @@ def test_reports_and_labels_are_shown() -> None:
     assert first.report is not None
     assert first.report.node == "n1"
     assert first.capacity.cpu_millis == 1500
+
+
+def test_groups_are_shown_between_the_reports_that_have_them() -> None:
+    world = EdgeWorld()
+    worker = world.worker("n1")
+    world.apply(service())
+    group = GroupReport("lc/hello/hello-g1-0", 1.0, MIB, 0, 0, 0.0, 0)
+    plain = NodeReport(worker.node, world.now, SideUsage(), SideUsage())
+
+    def shown() -> tuple[GroupReport, ...]:
+        (node,) = world.controller.node_views()
+        assert node.report is not None
+        return node.report.groups
+
+    worker.say(ReportUsage(plain))
+    assert shown() == ()
+    worker.say(ReportUsage(replace(plain, groups=(group,))))
+    worker.say(ReportUsage(plain))
+    assert shown() == (group,)
+    # Gone for good: no report will say that there are none.
+    world.delete("hello")
+    worker.say(ReportUsage(plain))
+    assert shown() == ()
 
 
 def test_news_of_a_replica_that_shall_not_run_here_is_dropped() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tango.controllers.edge.attempts import Attempts
@@ -139,8 +140,14 @@ class EdgeController:
         return tuple(service_view(self.books, services[name]) for name in sorted(services))
 
     def node_views(self) -> tuple[NodeView, ...]:
-        """Every node that has dialled in since the start, by name."""
-        return node_views(self.books)
+        """Every node that has dialled in since the start, by name; groups as last reported."""
+        nodes = self.books.nodes
+        return tuple(
+            replace(view, report=replace(view.report, groups=nodes[view.node].groups))
+            if view.report is not None
+            else view
+            for view in node_views(self.books)
+        )
 
     def session_of(self, target: str) -> int | None:
         """The session of the worker that has (the log of) a replica or an attempt.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tango.model.cluster import NodeReport
+from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import WorkerHello
 from tango.model.service import ReplicaStatus
@@ -43,6 +43,7 @@ class NodeBook:
         "be_memory_bytes",
         "be_tasks",
         "cpu_millis",
+        "groups",
         "heard_at",
         "hello",
         "holds",
@@ -74,6 +75,8 @@ class NodeBook:
         self.be_memory_bytes = 0
         self.be_tasks = 0
         self.report: NodeReport | None = None
+        # Of the last report that had any: only every tenth or so does.
+        self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
 
     def lc_memory_left(self) -> int:

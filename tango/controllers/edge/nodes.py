@@ -98,7 +98,9 @@ class Nodes:
         if isinstance(message, RequestsDone):
             self._inflight.done(node, message, now)
         elif isinstance(message, ReportUsage):
-            node.report = message.report
+            node.report = report = message.report
+            if report.groups or not (report.be_tasks or node.statuses):
+                node.groups = report.groups
             self._books.nodes_dirty = True
         elif isinstance(message, ReplicaChanged):
             self._replica_changed(node, message.replica, now)
