@@ -60,7 +60,7 @@ class CentralDaemon:
         self._ids = itertools.count(1)
         self._operations: dict[int, asyncio.Future[object]] = {}
         self._edges: dict[int, EdgeSession] = {}
-        self._names: dict[str, int] = {}
+        self._hellos: dict[int, msg.EdgeHello] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._logs = LogRelay(f"central-{incarnation}")
         self._stopping = asyncio.Event()
@@ -180,7 +180,7 @@ class CentralDaemon:
         record = _task_of(self.job(job_id), task)
         if not record.attempt_id or not record.edge:
             raise NotFound(f"no log of {job_id!r} yet: the task has not been placed")
-        link = self._edges.get(self._names.get(record.edge, 0))
+        link = self._edge_link(record.edge)
         if link is None:
             raise Unavailable(f"site {record.edge!r}, which has the log, is not connected")
         async with aclosing(
@@ -188,6 +188,15 @@ class CentralDaemon:
         ) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    def _edge_link(self, edge: str) -> EdgeSession | None:
+        # An older incarnation may still be on its way out, or be about to be refused.
+        known = [
+            (hello.incarnation, number)
+            for number, hello in self._hellos.items()
+            if hello.edge == edge
+        ]
+        return self._edges[max(known)[1]] if known else None
 
     # ---- edges
 
@@ -202,15 +211,14 @@ class CentralDaemon:
             raise Refused("an edge must say hello and its state first")
         number = next(self._ids)
         self._edges[number] = session
-        self._names[hello.edge] = number
+        self._hellos[number] = hello
         self.shell.post(ev.EdgeUp(number, hello, state, time.time()))
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_edge(number, message))
         finally:
             del self._edges[number]
-            if self._names.get(hello.edge) == number:
-                del self._names[hello.edge]
+            del self._hellos[number]
             log_event("info", "edge disconnected", edge=hello.edge, reason=reason)
             self._logs.fail(session, f"site {hello.edge} was cut off")
             if not self._stopping.is_set():
