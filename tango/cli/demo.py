@@ -169,7 +169,7 @@ class DemoRun:
         self._trace: DemoTrace | None = None
         if trace is not None:
             self._trace = demo_trace(trace, plan.rates_per_s[1], duration_s)
-        self._panels = Panels(ascii_only=progress.console.options.ascii_only)
+        self._panels = Panels(progress.console)
         self._rates = ServiceMeter()
         self._runner: LoadRunner | None = None
 

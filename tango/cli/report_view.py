@@ -16,7 +16,7 @@ from tango.workload.latency import LatencySummary
 from tango.workload.report import JobCounts, NodeReport, Report
 
 SHOWN_REASONS = 3
-PIPE_COLUMNS = 110
+PIPE_COLUMNS = 112
 _MEANING = {
     "completed": ("in time", "answered within the deadline"),
     "late": ("late", "answered, but after the deadline"),
@@ -72,9 +72,9 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 10 else f"{value:,.1f} s"
 
 
-def plain_table(*headings: str) -> Table:
-    """The first column to the left, figures to the right, no lines."""
-    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+def plain_table(*headings: str, gap: int = 2) -> Table:
+    """The first column to the left, figures to the right, `gap` blanks between, no lines."""
+    made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, gap, 0, 0))
     for index, heading in enumerate(headings):
         made.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
     return made

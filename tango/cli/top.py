@@ -52,10 +52,10 @@ async def top(client: Client, interval: float, once: bool) -> int:
         raise InvalidField("--interval", f"{interval:g} is out of range", "use 0.2 to 3600")
     console = Console(highlight=False)
     meters = Meters(client)
-    panels = Panels(ascii_only=console.options.ascii_only)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_COLUMNS)
+    panels = Panels(console)
     if once or not console.is_terminal or console.is_dumb_terminal:
-        if not console.is_terminal:
-            console = Console(highlight=False, width=PIPE_COLUMNS)
         await meters.look()
         await asyncio.sleep(ONCE_APART_S)
         snapshot = await meters.look()

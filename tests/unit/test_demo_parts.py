@@ -23,6 +23,7 @@ from tango.model.views import JobCounts, RequestCounts, ServiceView
 from tango.sdk.embedded_plan import EmbeddedPlan, plan_nodes
 from tango.sdk.load_record import RunRecord
 from tango.sdk.observe import ClusterSnapshot, ServiceRate
+from tango.workload.latency import LatencySummary
 from tango.workload.report import Report
 from tango.workload.timeline import NodeSecond
 
@@ -156,14 +157,30 @@ def test_pictures_fit_and_name_what_is_away() -> None:
     snapshot = ClusterSnapshot(1.0, nodes, (view,), JobCounts(pending=4), away)
     rates = {("site-a", "light"): ServiceRate(12.0, 0.5)}
     cpu = {"a1": NodeSecond(325.0, 650.0, 650)}
-    for ascii_only in (False, True):
-        picture = Panels(ascii_only=ascii_only).draw("now", snapshot, cpu, rates)
-        page = text_of(picture)
-        assert ("#" * 8 + "=" * 16 in page) == ascii_only
-        for words in ("150 %", "12.0/s", "50.0 %", "1/2", "4 waiting", "AWAY  site-c", "not conn"):
+    for encoding, width in (("utf-8", 120), ("ascii", 120), ("utf-8", 80)):
+        console = Console(
+            file=io.TextIOWrapper(io.BytesIO(), encoding), width=width, highlight=False
+        )
+        with console.capture() as capture:
+            latencies = {"light": LatencySummary(123.4, 1000.0, 1234.0, 1300.0)}
+            for measured in (None, latencies):
+                console.print(Panels(console).draw("now", snapshot, cpu, rates, measured))
+        page = capture.get()
+        assert ("#" * 8 + "=" * 16 in page) == page.isascii() == (encoding == "ascii")
+        for words in (
+            "150 %",
+            "1,234 ms",
+            "12.0/s",
+            "50.0 %",
+            "1/2",
+            "4 waiting",
+            "AWAY  site-c",
+            "not conn",
+        ):
             assert words in page
-        assert page.isascii() == ascii_only
-        assert max(map(len, page.splitlines())) <= 120
+        assert ("DEADLINE" in page) == (width == 120)
+        assert "\u2026" not in page  # nothing is cut
+        assert max(map(len, page.splitlines())) <= width
 
 
 def test_progress_is_a_plain_line_now_and_then_where_no_terminal_is() -> None:
