@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tango.algorithms.quota.follow import NO_QUOTA, QuotaFollower
+from tango.algorithms.quota.order import ordered_writes
 from tango.algorithms.quota.rule import FollowRule, follow_rule, implied_stretch
 from tango.model.cgroup import GroupTarget
 
@@ -226,3 +227,29 @@ def test_validate_finds_another_count() -> None:
     made.set_in_flight(GROUP, 1, 1.0)
     with pytest.raises(AssertionError, match="in flight"):
         made.validate({GROUP: 2})
+
+
+# ---- order
+
+
+def limit(millis: int) -> GroupTarget:
+    return GroupTarget(quota_millis=millis, period_us=10_000)
+
+
+def test_children_that_shrink_go_before_those_that_grow_each_by_name() -> None:
+    children = [
+        ("p/d", limit(100), limit(300)),
+        ("p/c", limit(300), limit(100)),
+        ("p/b", None, limit(100)),
+        ("p/a", limit(100), limit(200)),
+        ("p/e", limit(100), limit(100)),
+    ]
+    names = ["p/b", "p/c", "p/a", "p/d"]
+    same = ordered_writes(("p", limit(500), limit(500)), children)
+    assert [group for group, _ in same] == names
+    grown = ordered_writes(("p", limit(500), limit(700)), children)
+    assert [group for group, _ in grown] == ["p", *names]
+    shrunk = ordered_writes(("p", NO_QUOTA, limit(700)), children)
+    assert [group for group, _ in shrunk] == [*names, "p"]
+    lifted = ordered_writes(("p", limit(500), NO_QUOTA), children)
+    assert [group for group, _ in lifted] == ["p", *names]

@@ -161,6 +161,9 @@ class WorkerMachine(RuleBasedStateMachine):
         if not world.starts:
             return
         spec = world.starts[0]
+        if spec.key in world.forgotten or spec.key in world.records:
+            world.begin(spec)
+            return
         world.begin_unheard(spec)
         early = world.records[spec.key]
         world.end(spec.key, *ending)

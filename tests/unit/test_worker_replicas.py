@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from worker_groups import Group
 from worker_world import MIB, World, service, target, targets
 
 from tango.model import commands as cmd
@@ -289,3 +290,16 @@ def test_the_log_of_a_replica_is_its_latest_process(world: World) -> None:
     world.advance(1)
     assert world.controller.process_key("hello-0") == "hello-0.1-2"
     assert world.controller.process_key("j.0.1") == "j.0.1"
+
+
+def test_a_start_answered_twice_changes_nothing(world: World) -> None:
+    world.aim(target(service()))
+    world.log.clear()
+    world.post(ev.ProcessStarted("hello-0.1-1", world.records["hello-0.1-1"], 9))
+    assert world.log == []
+
+
+def test_a_low_quota_that_a_service_group_kept_is_lifted_first(world: World) -> None:
+    world.groups["lc/hello"] = Group(quota=100, period_us=10_000)
+    world.aim(target(service(quota=QuotaMode.FOLLOW, quota_base_millis=500)))
+    assert world.groups["lc/hello"].quota == 500
