@@ -58,7 +58,7 @@ def tango() -> None:
 def main() -> None:
     """The console script: an error of ours is one clear line and exit status 1, no traceback."""
     try:
-        status = tango(standalone_mode=False)
+        status = tango(standalone_mode=False, prog_name="tango")
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -1,0 +1,238 @@
+"""`tango` as people and programs use it: help, tables and JSON that agree, up and down."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from click.testing import CliRunner
+from cluster_at_work import (
+    ClusterAtWork,
+    job,
+    processes_of,
+    service,
+    tango,
+    wait_for,
+)
+
+from tango.cli.main import COMMANDS
+from tango.cli.main import tango as group
+from tango.sdk.sync_client import SyncClient
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help(name: str) -> None:
+    done = CliRunner().invoke(group, [name, "--help"], prog_name="tango")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith(f"Usage: tango {name} ")
+    assert len(done.output.splitlines()[2]) > 20, "and says what it does"
+
+
+def test_the_program_itself() -> None:
+    assert tango("--version").stdout.startswith("tango, version ")
+    overview = tango("--help").stdout
+    assert overview.startswith("Usage: tango [OPTIONS] COMMAND")
+    assert all(f"  {name} " in overview for name in COMMANDS)
+    unknown = tango("aply")
+    assert unknown.returncode == 2
+    assert "Usage: tango " in unknown.stderr
+    assert "No such command 'aply'" in unknown.stderr
+
+
+@pytest.fixture(scope="module")
+def busy(cluster: ClusterAtWork) -> Iterator[ClusterAtWork]:
+    """A cluster with a service, and one job of each end."""
+    with SyncClient(cluster.state_dir) as client:
+        client.apply(service("web", replicas=2), wait_s=30)
+        for _ in range(3):
+            client.call("web")
+        for spec in (job("/bin/true", name="good"), job("/bin/false", name="bad")):
+            client.wait(client.submit(spec).job_id)
+        client.submit(job("/bin/true", name="huge", cpu_millis=100_000))
+        wait_for(lambda: any("NeverFits" in each.reason for each in client.jobs()[0]), "a reason")
+    return cluster
+
+
+def table(cluster: ClusterAtWork, *words: str) -> list[dict[str, str]]:
+    """Rows of a table by heading, cut where the headings begin."""
+    done = cluster.cli(*words)
+    assert done.returncode == 0, done.stderr
+    heading, *lines = done.stdout.splitlines()
+    names = [name.strip() for name in heading.split("  ") if name.strip()]
+    starts = [heading.index(name) for name in names]
+    ends = [*starts[1:], None]
+    rows = [
+        {
+            name: line[start:end].strip()
+            for name, start, end in zip(names, starts, ends, strict=True)
+        }
+        for line in lines
+    ]
+    # A cell that is too long goes on in the next line, where the first cell is empty.
+    return [row for row in rows if row[names[0]]]
+
+
+def test_nodes_and_edges(busy: ClusterAtWork) -> None:
+    nodes: list[dict[str, Any]] = busy.json("get", "nodes")
+    rows = table(busy, "get", "nodes")
+    assert [row["NODE"] for row in rows] == [node["node"] for node in nodes] == ["a1", "b1"]
+    assert [row["SITE"] for row in rows] == [node["edge"] for node in nodes]
+    assert {row["STATUS"] for row in rows} == {"ready"}
+    assert [row["REPLICAS"] for row in rows] == [str(node["replicas"]) for node in nodes]
+    assert [row["ENFORCEMENT"] for row in rows] == [node["enforcement"] for node in nodes]
+    assert all(node["capacity"]["cpu_millis"] >= 100 for node in nodes)
+
+    edges: list[dict[str, Any]] = busy.json("get", "edges")
+    rows = table(busy, "get", "edges")
+    assert [row["SITE"] for row in rows] == [edge["edge"] for edge in edges]
+    assert {row["STATUS"] for row in rows} == {"connected"}
+    assert {row["NODES"] for row in rows} == {"1/1"}
+    assert [row["ADDRESS"] for row in rows] == [edge["address"] for edge in edges]
+
+
+def test_services(busy: ClusterAtWork) -> None:
+    services: list[dict[str, Any]] = busy.json("get", "services")
+    rows = table(busy, "get", "services")
+    assert [row["SITE"] for row in rows] == [view["edge"] for view in services]
+    for row, view in zip(rows, services, strict=True):
+        assert row["SERVICE"] == view["spec"]["name"] == "web"
+        assert row["READY"] == "2/2" == f"{view['ready']}/{view['spec']['replicas']}"
+        assert row["DEADLINE"] == "10000 ms"
+        assert row["SENT"] == row["IN TIME"] == str(view["counts"]["completed"])
+        assert row["REASON"] == view["reason"] == ""
+    assert sum(view["counts"]["sent"] for view in services) == 3
+
+
+def test_jobs(busy: ClusterAtWork) -> None:
+    listed: dict[str, Any] = busy.json("get", "jobs")
+    rows = table(busy, "get", "jobs")
+    jobs = listed["jobs"]
+    assert [row["JOB"] for row in rows] == [each["job_id"] for each in jobs]
+    assert [row["STATE"] for row in rows] == [each["state"] for each in jobs]
+    assert [row["STATE"] for row in rows] == ["succeeded", "failed", "pending"]
+    assert [row["EXIT"] for row in rows] == ["0", "1", "-"]
+    assert rows[1]["REASON"] == jobs[1]["reason"] == "exit code 1"
+    assert rows[2]["REASON"].startswith("NeverFits: ")
+    counts = {name: number for name, number in listed["counts"].items() if name != "cpu_s"}
+    assert sum(counts.values()) == 3
+    only = busy.json("get", "jobs", "--job-state", "failed")["jobs"]
+    assert [each["state"] for each in only] == ["failed"]
+    newest = busy.cli("get", "jobs", "--limit", "1")
+    assert "1 of 3 jobs; --limit shows more" in newest.stderr
+
+
+def test_call_and_jobs_from_the_shell(busy: ClusterAtWork, tmp_path: Path) -> None:
+    done = busy.cli("call", "web", "--path", "/well", "--verbose")
+    assert (done.returncode, done.stdout) == (0, "ok\n")
+    assert "completed: HTTP 200 from web-g1-" in done.stderr
+    (tmp_path / "body").write_text("a body")
+    done = busy.cli("call", "web", "--path", "/echo", "--data", f"@{tmp_path}/body", "--site",
+                    "site-b", "-o", "json")  # fmt: skip
+    reply = json.loads(done.stdout)
+    assert (reply["body"], reply["node"], reply["outcome"]) == ("a body", "b1", "completed")
+    done = busy.cli("call", "web", "--path", "/echo", "--data", "@-", "--stream", stdin="streamed")
+    assert (done.returncode, done.stdout) == (0, "streamed")
+
+    done = busy.cli("submit", "--wait", "-o", "json", "--name", "shell", "--",
+                    "/bin/sh", "-c", "echo said; exit 3")  # fmt: skip
+    assert done.returncode == 1
+    (submitted,) = json.loads(done.stdout)
+    assert submitted["tasks"][0]["exit_code"] == 3
+    assert busy.cli("logs", submitted["job_id"]).stdout == "said\n"
+    watched = busy.cli("watch", submitted["job_id"])
+    assert watched.returncode == 1
+    assert watched.stdout == f"{submitted['job_id']}: failed (exit code 3)\n"
+    (cancelled,) = busy.json("cancel", submitted["job_id"])
+    assert cancelled["state"] == "failed", "what has ended stays as it is"
+    replica = busy.json("get", "services")[0]["replicas"][0]["status"]["replica_id"]
+    assert busy.cli("logs", replica).returncode == 0
+
+    picture = busy.cli("top", "--once")
+    assert picture.returncode == 0, picture.stderr
+    for words in ("a1", "b1", "web", "2 of 2 nodes ready"):
+        assert words in picture.stdout
+    piped = subprocess.run(
+        f"'{sys.executable}' -m tango.cli.main get jobs --state '{busy.state_dir}' | head -n 1",
+        shell=True, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert piped.stdout.startswith("JOB")
+    assert "Traceback" not in piped.stderr
+
+
+def test_up_twice_and_down_twice(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    cluster = ClusterAtWork(state)
+    nothing = tango("down", state=state)
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert f"nothing runs at {state}" in nothing.stderr
+    up = tango("up", "--detach", "--sites", "1", state=state)
+    assert up.returncode == 0, up.stderr
+    assert "central master, 1 sites, 1 nodes" in up.stdout
+    pids = {process.pid for process in processes_of(state)}
+    again = tango("up", "--detach", "--sites", "1", state=state)
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"tango: a cluster already runs in {state}: `tango down` stops")
+    assert {process.pid for process in processes_of(state)} == pids, "the first one runs on"
+    down = tango("down", state=state)
+    assert (down.returncode, down.stdout) == (0, f"stopped {state}\n")
+    assert cluster.left_behind() == []
+    down = tango("down", state=state)
+    assert down.returncode == 1
+    too_many = tango("up", "--detach", "--reserve", "1000", state=state)
+    assert too_many.returncode == 1
+    assert "tango: reserve: " in too_many.stderr
+    assert cluster.left_behind() == []
+
+
+def test_ctrl_c_on_up_leaves_nothing(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tango.cli.main", "up", "--sites", "1", "--state", str(state)],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert ClusterAtWork(state).left_behind() == []
+
+
+def test_down_after_everything_was_killed(tmp_path: Path) -> None:
+    """Payload has lost every daemon and its supervisor; `down` finds and ends it all the same."""
+    state = tmp_path / "state"
+    cluster = ClusterAtWork(state)
+    cluster.start(sites=1)
+    try:
+        with SyncClient(state) as client:
+            (view,) = client.apply(service("left", replicas=2), wait_s=30)
+            begun = client.submit(job("/bin/sleep", "600", memory_bytes=2**24))
+            for record in client.watch(begun.job_id):
+                if record.state.value == "running":
+                    break
+        payload = {replica.status.pid for replica in view.replicas}
+        (task,) = cluster.groups(f"a1/be/{begun.job_id}.0.1")[:1]
+        payload |= {int(pid) for pid in (task / "cgroup.procs").read_text().split()}
+        assert len(payload) == 3
+        daemons = processes_of(state)
+        assert len(daemons) == 4
+        for process in daemons:
+            process.kill()
+        wait_for(lambda: not processes_of(state), "the daemons to die")
+        assert all(map(psutil.pid_exists, payload))
+    finally:
+        done = tango("down", state=state)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not any(map(psutil.pid_exists, payload))
+    assert cluster.left_behind() == []
