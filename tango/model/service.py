@@ -79,7 +79,7 @@ class ServiceSpec:
         check_range("memory", self.memory_bytes, 2**20, 2**50)
         check_range("cpu_per_request", self.cpu_per_request_millis, 1, 1_000_000)
         check_range("memory_per_request", self.memory_per_request_bytes, 0, 2**50)
-        check_range("quota_base", self.quota_base_millis, 1, 1_000_000)
+        check_range("quota_base", self.quota_base_millis, 10, 1_000_000)
         check_range("concurrency", self.concurrency, 1, 10_000)
         check_range("deadline_ms", self.deadline_s * 1000, 1, 3_600_000)
         check_range("timeout_ms", self.timeout_s * 1000, self.deadline_s * 1000, 3_600_000)

@@ -66,6 +66,7 @@ class WorkerDaemon:
         self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
         self._loop = asyncio.get_running_loop()
         self._sessions = itertools.count(1)
+        self._aborted: set[str] = set()
         self._upstream: tuple[int, UpstreamSession] | None = None
         self._logs: dict[str, asyncio.Task[None]] = {}
         # Keys of processes that may still write to their logs.
@@ -90,7 +91,8 @@ class WorkerDaemon:
                 else:
                     self.shell.post(ev.UsageSampled((), time.time()))
             case cmd.AbortForward(request_id):
-                self._http.abort(request_id)
+                if not self._http.abort(request_id):
+                    self._aborted.add(request_id)
             case cmd.CreateGroup(group, target):
                 if self._groups is not None:
                     self._groups.create(group, target)
@@ -135,6 +137,13 @@ class WorkerDaemon:
     async def _forward(self, command: cmd.Forward) -> None:
         request = command.request
         begun = self.shell.now()
+        if request.request_id in self._aborted:
+            # Aborted in the same turn of the loop in which it was to be sent.
+            self._aborted.discard(request.request_id)
+            error = "cancelled before it was sent"
+            cancelled = RequestDone(request.request_id, Code.CANCELLED, error=error, ran=False)
+            self.shell.post(ev.RequestFinished(cancelled))
+            return
         on_part: OnPart | None = None
         if request.stream:
             request_id = request.request_id
@@ -175,6 +184,7 @@ class WorkerDaemon:
                 command.replica_id,
                 self.shell.now() - begun,
             )
+        self._aborted.discard(request.request_id)
         self._metrics.served(done)
         self.shell.post(ev.RequestFinished(done))
 
@@ -269,7 +279,8 @@ class WorkerDaemon:
         ends = self._runtime.watch()
         found = await self._runtime.list()
         self._running.update(record.key for record in found if not record.ended)
-        self.shell.post(ev.ProcessesListed(found))
+        groups = self._groups.existing() if self._groups is not None else ()
+        self.shell.post(ev.ProcessesListed(found, groups))
         listed.set()
         async for record in ends:
             self._running.discard(record.key)

@@ -23,9 +23,13 @@ class GroupWriter:
         self._cgroups = cgroups
         self._post = post
         self._loop = asyncio.get_running_loop()
+        self._removing: dict[str, asyncio.TimerHandle] = {}
 
     def create(self, group: str, target: GroupTarget) -> None:
-        """Make the group, then set its targets."""
+        """Make the group, then set its targets; it is not to be removed any more."""
+        for name in tuple(self._removing):
+            if group == name or group.startswith(f"{name}/"):
+                self._removing.pop(name).cancel()
         try:
             self._cgroups.create(group)
         except OSError as error:
@@ -44,13 +48,20 @@ class GroupWriter:
 
     def remove(self, group: str, tries: int = REMOVE_TRIES) -> None:
         """Remove once empty; gives up after 5 s and says so."""
+        self._removing.pop(group, None)
         try:
             self._cgroups.remove(group)
         except OSError as error:
             if tries > 1:
-                self._loop.call_later(REMOVE_RETRY_S, self.remove, group, tries - 1)
+                self._removing[group] = self._loop.call_later(
+                    REMOVE_RETRY_S, self.remove, group, tries - 1
+                )
             else:
                 log_event("warning", "group not removed", group=group, error=str(error))
+
+    def existing(self) -> tuple[str, ...]:
+        """Every group that is there, parents before children."""
+        return self._cgroups.groups()
 
     def sample(self, groups: tuple[str, ...], wall: float) -> UsageSampled:
         """The kernel's counters; a group that has just gone is left out."""
