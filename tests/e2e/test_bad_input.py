@@ -55,17 +55,13 @@ def untouched(cluster: ClusterAtWork) -> Iterator[ClusterAtWork]:
         ("apply", SERVICE + "replica: 2\n", "m.yaml:4: replica: is not a known key; did you mean"),
         ("apply", SERVICE + "replicas: two\n", "m.yaml:4: replicas: is the text 'two', not a who"),
         ("apply", SERVICE + "memory: 64Mb\n", "m.yaml:4: memory: '64Mb' is not a memory quantity"),
-        ("apply", SERVICE + "port: 99999\n", "m.yaml:4: port: 99999 is out of range"),
         ("apply", SERVICE + "---\n" + SERVICE, "m.yaml:6: name: Service 'web' is declared twice"),
         # The first is right, and yet not applied.
         ("apply", SERVICE + "---\nkind: Service\nname: b\n", "m.yaml:5: argv: is missing"),
-        ("apply", SERVICE + "---\n" + JOB, "m.yaml:5: kind: Job; `tango submit -f` takes jobs"),
         ("apply", SERVICE + "sites: [nowhere]\n", "site 'nowhere' is unknown; there are: site-a, "),
         ("apply", '{"kind": Service,\n "name": [}\n', "m.yaml:2:11: document: is not YAML"),
-        ("apply", "just some words\n", "m.yaml:1:1: document: is a single value, not a mapping"),
         ("submit", JOB + "cpus: 2\n", "m.yaml:4: cpus: is not a known key; did you mean 'cpu'?"),
         ("submit", JOB + "cpu: 2000\n", "m.yaml:4: cpu: 2000 is out of range"),
-        ("submit", JOB + "---\n" + JOB, "m.yaml:6: name: Job 'work' is declared twice, first at"),
         (
             "submit",
             "kind: Job\nname: g\ntasks:\n- {name: t, argv: [x]}\n- {name: t, argv: [x]}\n",
@@ -96,13 +92,7 @@ WORKER = SERVER + '[worker]\nnode = "n"\nedge = "127.0.0.1:9"\nallow_root = true
             CENTRAL + 'batch_policy = "no"\n',
             "c.toml:6: central.batch_policy: no policy ",
         ),
-        (
-            "edge",
-            EDGE + 'traffic_policy = "no"\n',
-            "c.toml:7: edge.traffic_policy: no policy is na",
-        ),
         ("edge", EDGE + "tick_ms = 0\n", "c.toml:7: edge.tick_ms: 0 is out of range; use 0.1 to"),
-        ("edge", EDGE + 'name = "f"\n', "c.toml:7:"),
         (
             "worker",
             WORKER + 'run_as = "nobody-here"\n',
@@ -112,11 +102,6 @@ WORKER = SERVER + '[worker]\nnode = "n"\nedge = "127.0.0.1:9"\nallow_root = true
             "central",
             CENTRAL.replace("127.0.0.1:0", "0.0.0.0:0"),
             "c.toml:2: server.listen: 0.0.0.0 listens beyond loopback; that needs mutual TLS",
-        ),
-        (
-            "edge",
-            EDGE + 'central = "192.0.2.1:7400"\n',
-            "c.toml:7: edge.central: 192.0.2.1 is beyond loopback",
         ),
         ("central", CENTRAL.replace('"token"', '"open"'), "c.toml:4: server.token_file: "),
     ],
@@ -133,23 +118,16 @@ def test_configurations(here: Path, daemon: str, text: str, expected: str) -> No
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("field", ["listen", "metrics"])
-def test_a_port_in_use(here: Path, field: str) -> None:
+def test_a_port_in_use(here: Path) -> None:
     (here / "token").write_text("x" * 32)
     (here / "token").chmod(0o600)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        listen = address if field == "listen" else "127.0.0.1:0"
-        text = SERVER.replace("127.0.0.1:0", listen)
-        if field == "metrics":
-            text += f'metrics = "{address}"\n'
+        text = SERVER.replace("127.0.0.1:0", address)
         (here / "c.toml").write_text(text + "[central]\n")
         done = tango("central", "-c", "c.toml")
-    line = 2 if field == "listen" else 5
     assert done.returncode == 1
-    assert f"tango central: c.toml:{line}: server.{field}: " in done.stderr
-    assert address in done.stderr
-    assert "in use" in done.stderr
+    assert f"tango central: c.toml:2: server.listen: {address} is in use" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -160,19 +138,14 @@ def test_commands_and_names(untouched: ClusterAtWork, here: Path) -> None:
     refused(cli("call", "nowhere"), "service 'nowhere' does not exist at edge 'site-a'")
     refused(cli("load", "nowhere"), "service 'nowhere' is unknown")
     refused(cli("delete", "nowhere"), "service 'nowhere' is unknown at every site")
-    refused(cli("call", "web", "--site", "x"), "site 'x' is unknown; there are: site-a, site-b")
     refused(cli("apply", "-f", "m.yaml", "--site", "x"), "site 'x' is unknown")
     refused(cli("call", "web", "--data", "@large"), "body: is 5242880 bytes; at most 4194304")
-    refused(cli("call", "web", "--data", "@none"), "--data: none cannot be read: No such file")
-    refused(cli("call", "web", "--header", "x"), "--header: 'x' is not NAME: VALUE")
     refused(cli("logs", "none-1"), "job 'none-1' is unknown")
     refused(cli("cancel", "none-1"), "there is no job none-1")
     refused(cli("submit", "--cpu", "lots", "--", "x"), "--cpu: 'lots' is not a CPU quantity")
-    refused(cli("submit"), "needs either -f FILE or a command")
     refused(cli("apply", "-f", "none.yaml"), "none.yaml: document: cannot be read: No such file")
     refused(cli("apply", "-f", "-", stdin="kind: Pod\n"), "<stdin>:1: kind: 'Pod' is not one of")
     refused(cli("get", "pods"), "'pods' is not one of 'nodes', 'services'", status=2)
-    refused(cli("submit", "--nope"), "No such option", status=2)
 
 
 def test_no_cluster_and_wrong_token(untouched: ClusterAtWork, here: Path) -> None:
