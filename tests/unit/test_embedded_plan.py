@@ -1,0 +1,58 @@
+"""How an embedded cluster divides a machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tango.model.errors import InvalidField
+from tango.sdk.embedded_plan import plan_nodes
+
+GIB = 2**30
+
+
+def test_two_cores_are_shared_by_weight_less_the_reserve() -> None:
+    plan = plan_nodes(sites=2, workers_per_site=1, cores=[0, 1], memory_bytes=8 * GIB)
+    assert plan.by == "weight"
+    assert [(node.name, node.site, node.cpu_millis) for node in plan.nodes] == [
+        ("a1", "site-a", 650),
+        ("b1", "site-b", 650),
+    ]
+    assert all(node.cpuset == "" for node in plan.nodes)
+    assert sum(node.memory_bytes for node in plan.nodes) == 6 * GIB
+    assert plan.weight == 130
+
+
+def test_nodes_get_cores_of_their_own_where_there_are_enough() -> None:
+    plan = plan_nodes(
+        sites=2, workers_per_site=2, cores=list(range(9)), memory_bytes=GIB, reserve_millis=700
+    )
+    assert plan.by == "cpuset"
+    assert [node.cpuset for node in plan.nodes] == ["1,2", "3,4", "5,6", "7,8"]
+    assert [node.cpu_millis for node in plan.nodes] == [2000] * 4
+    assert [node.name for node in plan.nodes] == ["a1", "a2", "b1", "b2"]
+
+
+def test_what_is_more_than_the_reserve_is_never_given_away_twice() -> None:
+    plan = plan_nodes(
+        sites=3, workers_per_site=1, cores=[0, 1, 2], memory_bytes=GIB, reserve_millis=1500
+    )
+    assert plan.by == "weight"
+    assert sum(node.cpu_millis for node in plan.nodes) <= 1500
+
+
+@pytest.mark.parametrize(
+    ("sites", "workers", "reserve", "field"),
+    [(0, 1, 700, "sites"), (27, 1, 700, "sites"), (1, 0, 700, "workers"), (2, 1, 1900, "reserve")],
+)
+def test_impossible_plans_name_their_field(
+    sites: int, workers: int, reserve: int, field: str
+) -> None:
+    with pytest.raises(InvalidField) as caught:
+        plan_nodes(
+            sites=sites,
+            workers_per_site=workers,
+            cores=[0, 1],
+            memory_bytes=GIB,
+            reserve_millis=reserve,
+        )
+    assert caught.value.field == field
