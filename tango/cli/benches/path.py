@@ -50,10 +50,11 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
     """Latency and throughput of requests carried to a trivial service, against a direct call.
 
     An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
-    calls (HTTP keep-alive straight to the replica) and carried ones (Client.call) take turns of a
-    second, with the same arrival times. Then 64 clients, each with one request under way, call it
-    unary through the edge, multiplexed on one CallStream, and both ways through a bare relay
-    (see bare_relay.py; once with a message for each request, once batched), taking turns too.
+    calls (HTTP keep-alive straight to the replica), carried ones (Client.call), carried ones on a
+    CallStream, and unary ones through a bare relay (see bare_relay.py) take turns of a second, with
+    the same arrival times. Then 64 clients, each with one request under way, call it unary through
+    the edge, multiplexed on one CallStream, and both ways through the bare relay (once with a
+    message for each request, once batched), taking turns too.
     """
     check_report(report)
     port = free_port()
@@ -90,58 +91,65 @@ class _Measuring:
             direct = DirectHttp(self._port)
             await direct.open(CLIENTS)
             stack.callback(direct.close)
+            calls = await self._calls(stack, clients, relays)
             begun = time.perf_counter()
-            figures = await self._latencies(direct, clients[0])
-            figures |= await self._rates(stack, clients, relays)
+            figures = await self._latencies(direct, calls)
+            figures |= await self._rates(calls)
             self.seconds = time.perf_counter() - begun
         return figures
 
-    async def _latencies(self, direct: DirectHttp, client: Client) -> Figures:
-        async def call_direct() -> None:
-            await direct.request()
-
-        carried = unary_call([client])
-        direct_ms, carried_ms = LatencyHistogram(), LatencyHistogram()
-        for call in (call_direct, carried):
-            await open_loop(
-                call, arrivals(PACE, min(0.5, self._duration), self._seed), LatencyHistogram()
-            )
-        for number in range(max(1, round(self._duration / ROUND_S))):
-            seconds = min(ROUND_S, self._duration)
-            times = arrivals(PACE, seconds, self._seed + number)
-            await open_loop(call_direct, times, direct_ms)
-            await open_loop(carried, times, carried_ms)
-        direct_p50, direct_p99 = direct_ms.percentiles(50, 99)
-        carried_p50, carried_p99 = carried_ms.percentiles(50, 99)
-        return {
-            "direct_p50_ms": direct_p50,
-            "direct_p99_ms": direct_p99,
-            "carried_p50_ms": carried_p50,
-            "carried_p99_ms": carried_p99,
-            "added_p50_ms": carried_p50 - direct_p50,
-        }
-
-    async def _rates(
+    async def _calls(
         self, stack: contextlib.AsyncExitStack, clients: list[Client], relays: dict[str, int]
-    ) -> Figures:
-        calls = await stack.enter_async_context(clients[0].calls())
+    ) -> dict[str, Call]:
+        """Every way to the service but the direct one."""
+        opened = await stack.enter_async_context(clients[0].calls())
 
         async def multiplexed() -> None:
-            reply = await calls.call(clients[0].request(SERVICE))
+            reply = await opened.call(clients[0].request(SERVICE))
             if reply.code is not Code.OK:
                 raise BenchFailed(f"a call on the stream ended {reply.code.value}: {reply.error}")
 
-        rates = {"unary_rps": Rate(unary_call(clients)), "stream_rps": Rate(multiplexed)}
+        calls = {"unary": unary_call(clients), "stream": multiplexed}
         for mode, suffix in (("single", ""), ("batched", "_batched")):
             bare = [
                 await stack.enter_async_context(BareClient(relays[mode], batched=bool(suffix)))
                 for _ in range(self._connections)
             ]
-            rates[f"bare_unary{suffix}_rps"] = Rate(bare_unary_call(bare))
-            rates[f"bare_stream{suffix}_rps"] = Rate(bare_stream_call(bare[0]))
-        rounds = max(1, round(self._duration / ROUND_S))
+            calls[f"bare_unary{suffix}"] = bare_unary_call(bare)
+            calls[f"bare_stream{suffix}"] = bare_stream_call(bare[0])
+        return calls
+
+    async def _latencies(self, direct: DirectHttp, calls: dict[str, Call]) -> Figures:
+        async def call_direct() -> None:
+            await direct.request()
+
+        ways = {
+            "direct": call_direct,
+            "carried": calls["unary"],
+            "carried_stream": calls["stream"],
+            "bare": calls["bare_unary"],
+        }
+        warm = arrivals(PACE, min(0.5, self._duration), self._seed)
+        for call in ways.values():
+            await open_loop(call, warm, LatencyHistogram())
+        latencies = {name: LatencyHistogram() for name in ways}
+        for number in range(max(1, round(self._duration / ROUND_S))):
+            times = arrivals(PACE, min(ROUND_S, self._duration), self._seed + number)
+            for name, call in ways.items():
+                await open_loop(call, times, latencies[name])
+        figures: Figures = {}
+        p50 = {}
+        for name, measured in latencies.items():
+            p50[name], p99 = measured.percentiles(50, 99)
+            figures |= {f"{name}_p50_ms": p50[name], f"{name}_p99_ms": p99}
+        added = {"added_p50_ms": "carried", "bare_added_p50_ms": "bare"}
+        return figures | {key: p50[name] - p50["direct"] for key, name in added.items()}
+
+    async def _rates(self, calls: dict[str, Call]) -> Figures:
+        rates = {f"{name}_rps": Rate(call) for name, call in calls.items()}
         for rate in rates.values():
             await Rate(rate.call).run(CLIENTS, min(0.3, self._duration))
+        rounds = max(1, round(self._duration / ROUND_S))
         for _ in range(rounds):
             for rate in rates.values():
                 await rate.run(CLIENTS, self._duration / rounds)
@@ -209,6 +217,9 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("carried_p50_ms"),
         ms("carried_p99_ms"),
         ms("added_p50_ms", f"<= {WANTED['added_p50_ms']} ms"),
+        ms("carried_stream_p50_ms"),
+        ms("bare_p50_ms"),
+        ms("bare_added_p50_ms"),
         rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
         rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
         rps("bare_unary_rps"),
