@@ -24,7 +24,7 @@ REPLICAS = 2
 LIGHT_CPU_MS, HEAVY_CPU_MS, SERVER_CPU_MS = 2.0, 8.0, 0.5
 LIGHT_DEADLINE_MS, HEAVY_DEADLINE_MS = 50.0, 150.0
 # Shares of all nodes' CPU that the services get to do on average; batch jobs take what is left.
-LIGHT_SHARE, HEAVY_SHARE = 0.12, 0.28
+LIGHT_SHARE, HEAVY_SHARE = 0.10, 0.17
 # One client process, and the daemons on their reserve, carry this much with ease.
 MOST_LIGHT_PER_S, MOST_HEAVY_PER_S = 150.0, 60.0
 # A node takes about so many tasks while no request is served.
@@ -129,7 +129,7 @@ def demo_loads(
     if trace is None:
         # Short states, so that a short demo too has several of them, and about the mean rate.
         bursts = PatternSpec(
-            "bursty", heavy_per_s, duration_s, burst_on_s=0.7, burst_off_s=2.1, burst_factor=3.0
+            "bursty", heavy_per_s, duration_s, burst_on_s=0.7, burst_off_s=2.1, burst_factor=2.5
         )
         heavy_arrivals = arrivals(bursts, random.Random(rng.random()))
     else:
