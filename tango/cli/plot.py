@@ -166,7 +166,12 @@ def _draw_nodes(
     rows = _node_rows(timeline)
     columns = min(len(shown), _PER_ROW)
     grid = place.subgridspec(rows, columns)
-    cores = [each.capacity_millis / 1000 for row in timeline.rows for each in row.nodes.values()]
+    # Nodes that share cores by weight may use more than their own capacity.
+    cores = [
+        max(each.capacity_millis, each.lc_cpu_millis + each.be_cpu_millis) / 1000
+        for row in timeline.rows
+        for each in row.nodes.values()
+    ]
     drawn: list[Axes] = []
     for at, name in enumerate(shown):
         row, column = divmod(at, columns)
