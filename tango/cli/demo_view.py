@@ -98,7 +98,7 @@ def seen(report: Report, record: RunRecord, machine: MachineCpu) -> str:
     sentences = [answered]
     if {node.enforcement for node in record.snapshot.nodes} == {Enforcement.CGROUP}:
         sentences.append(
-            "The kernel runs batch jobs only on CPU that services leave at that moment: "
+            "On each node the kernel puts services first and gives batch jobs what they leave: "
             f"{report.jobs.succeeded:,} jobs finished that way, without a core of their own."
         )
     else:
