@@ -53,6 +53,7 @@ class Shell(Generic[EventT, CommandT]):
         self._clock = clock
         self._timer: Timer | None = None
         self._timer_at = 0.0
+        self._closed = False
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def now(self) -> float:
@@ -60,7 +61,9 @@ class Shell(Generic[EventT, CommandT]):
         return self._clock.now()
 
     def post(self, event: EventT | Tick) -> None:
-        """Handle an event now, or right after the one that is being handled."""
+        """Handle an event now, or right after the one that is being handled; not once closed."""
+        if self._closed:
+            return
         self._events.append(event)
         if self._busy:
             return
@@ -95,7 +98,8 @@ class Shell(Generic[EventT, CommandT]):
         self.post(Tick())
 
     def close(self) -> None:
-        """No more Ticks."""
+        """Nothing is handled any more: what happens while the daemon ends is for its next life."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

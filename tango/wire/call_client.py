@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tango.model.errors import Unavailable
+from tango.model.errors import Refused, Unavailable
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.v1 import edge_service_pb2 as pb
@@ -36,6 +36,7 @@ NO_TIMEOUT_S = 3600.0
 MAX_STREAMED_BYTES = MAX_MESSAGE_BYTES - 2**20
 # gRPC's words for a request that was too large to leave, or to be let in.
 _NEVER_ARRIVED = re.compile(r"CLIENT: Sent message larger|SERVER: Received message larger")
+REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 CODES = {
     grpc.StatusCode.NOT_FOUND: Code.NOT_FOUND,
     grpc.StatusCode.INVALID_ARGUMENT: Code.INVALID,
@@ -133,18 +134,27 @@ class CallStream:
         self._wake = asyncio.Event()
         self._new_id = RequestIds()
         self._broken = ""
+        self._refused: Refused | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> CallStream:
+        self.open()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def open(self) -> None:
+        """Begin; calls may be started at once."""
         stream = self._stub.CallMany(metadata=self._metadata)
         self._stream = stream
         self._tasks = [
             asyncio.create_task(self._read(stream), name="call stream reader"),
             asyncio.create_task(self._write(stream), name="call stream writer"),
         ]
-        return self
 
-    async def __aexit__(self, *exc_info: object) -> None:
+    async def close(self) -> None:
+        """End the calls under way, and the stream; fine to do again."""
         self._break("the stream was closed")
         self._stream.cancel()
         for task in self._tasks:
@@ -168,7 +178,7 @@ class CallStream:
     def start(self, request: CallRequest) -> asyncio.Future[CallReply]:
         """Send a call that has an id, without a task of its own; the future is its reply."""
         if self._broken:
-            raise Unavailable(self._broken)
+            raise self._refused or Unavailable(self._broken)
         future: asyncio.Future[CallReply] = asyncio.get_running_loop().create_future()
         if len(request.body) > MAX_STREAMED_BYTES:
             # It would break the stream, and with it every other call.
@@ -180,6 +190,11 @@ class CallStream:
         self._outgoing.append(call_request_to_pb(request))
         self._wake.set()
         return future
+
+    @property
+    def broken(self) -> bool:
+        """Whether it takes no more calls."""
+        return bool(self._broken)
 
     def new_id(self) -> str:
         """An id for `start`."""
@@ -199,28 +214,43 @@ class CallStream:
                     await stream.write(pb.CallManyRequest(requests=batch))
                 # With the last: what is cancelled may be among those that are only sent now.
                 await stream.write(pb.CallManyRequest(requests=last, cancel_ids=cancelled))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            self._break(_details(error))
+        except asyncio.InvalidStateError:
+            # The call has ended; its reader knows why.
+            return
+        except grpc.aio.AioRpcError as error:
+            self._end(error)
 
     async def _read(self, stream: Stream) -> None:
         try:
             while True:
                 message: Any = await stream.read()
                 if message is grpc.aio.EOF:
-                    self._break(await stream.details() or "the edge closed the stream")
+                    code, details = await stream.code(), await stream.details()
+                    if code in REFUSALS:
+                        self._refused = Refused(details or code.name.lower())
+                    self._break(details or "the edge closed the stream")
                     return
                 for reply in message.replies:
                     future = self._waiting.pop(reply.request_id, None)
                     if future is not None and not future.done():
                         future.set_result(call_reply_from_pb(reply))
         except grpc.aio.AioRpcError as error:
-            self._break(_details(error))
+            self._end(error)
+
+    def _end(self, error: grpc.aio.AioRpcError) -> None:
+        if error.code() in REFUSALS:
+            self._refused = Refused(_details(error))
+        self._break(_details(error))
 
     def _break(self, reason: str) -> None:
         self._broken = self._broken or reason
         waiting, self._waiting = self._waiting, {}
         for request_id, future in waiting.items():
-            if not future.done():
+            if future.done():
+                continue
+            if self._refused is not None:
+                future.set_exception(self._refused)
+            else:
                 future.set_result(
                     CallReply(
                         request_id,

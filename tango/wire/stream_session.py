@@ -96,24 +96,26 @@ class StreamSession(Generic[In, Out]):
 
     async def receive(self, timeout_s: float | None = None) -> In:
         """The next in-order message; duplicates are dropped. Raises SessionBroken."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                envelope = await self._transport.read()
-                if envelope is None:
-                    raise SessionBroken("the other side closed the stream")
-                message: In | None = None
-                try:
-                    incarnation, sequence, message = self._decode(envelope)
-                except UnknownMessage as unknown:
-                    # A neighbouring version says more than we know: counted, and passed over.
-                    incarnation, sequence = unknown.incarnation, unknown.sequence
-                verdict = self._gate.check(incarnation, sequence)
-                if verdict is Verdict.ACCEPT:
-                    if message is not None:
-                        return message
-                    continue
-                if verdict is not Verdict.DUPLICATE:
-                    raise SessionBroken(f"{verdict.value}: message {incarnation}/{sequence}")
+        if timeout_s is not None:
+            async with asyncio.timeout(timeout_s):
+                return await self.receive()
+        while True:
+            envelope = await self._transport.read()
+            if envelope is None:
+                raise SessionBroken("the other side closed the stream")
+            message: In | None = None
+            try:
+                incarnation, sequence, message = self._decode(envelope)
+            except UnknownMessage as unknown:
+                # A neighbouring version says more than we know: counted, and passed over.
+                incarnation, sequence = unknown.incarnation, unknown.sequence
+            verdict = self._gate.check(incarnation, sequence)
+            if verdict is Verdict.ACCEPT:
+                if message is not None:
+                    return message
+                continue
+            if verdict is not Verdict.DUPLICATE:
+                raise SessionBroken(f"{verdict.value}: message {incarnation}/{sequence}")
 
     async def run(self, on_message: Callable[[In], Awaitable[None] | None]) -> str:
         """Read and write until the stream ends, `close` is called, or the task is cancelled.
