@@ -63,6 +63,7 @@ def test_the_demo_shows_what_it_promises_and_cleans_up(tmp_path: Path) -> None:
 def test_an_interrupted_demo_reports_and_cleans_up(tmp_path: Path) -> None:
     process = subprocess.Popen(
         demo(tmp_path, "--duration", "600"),
+        cwd=tmp_path,  # where the picture goes
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
