@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import select
 import signal
-import threading
 from pathlib import Path
 
 import click
@@ -30,17 +32,14 @@ def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool)
     plan = cluster.start(
         sites=sites, workers_per_site=workers, reserve_millis=parse_cpu(reserve, "--reserve")
     )
-    for line in describe_plan(plan):
-        click.echo(line)
-    click.echo(f"state: {cluster.state_dir}")
     if detach:
+        _announce(cluster, plan)
         return 0
-    click.echo("Ctrl-C stops it and cleans up")
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     try:
-        while not stop.wait(0.5):
+        stopping = _stop_signals()
+        _announce(cluster, plan)
+        click.echo("Ctrl-C stops it and cleans up")
+        while not select.select([stopping], [], [], 0.5)[0]:
             gone = cluster.gone()
             if gone:
                 click.echo(f"tango: {gone}; stopping the rest", err=True)
@@ -48,6 +47,30 @@ def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool)
     finally:
         cluster.stop()
     return 0
+
+
+def _announce(cluster: EmbeddedCluster, plan: EmbeddedPlan) -> None:
+    for line in describe_plan(plan):
+        click.echo(line)
+    click.echo(f"state: {cluster.state_dir}")
+
+
+def _stop_signals() -> int:
+    """A file that can be read once SIGINT or SIGTERM has come.
+
+    A handler runs between any two steps of the main thread, so that it must not take a lock that
+    this one may hold just then; threading.Event does.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+
+    def on_signal(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(writing, b"\0")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    return reading
 
 
 def describe_plan(plan: EmbeddedPlan) -> list[str]:

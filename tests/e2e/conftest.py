@@ -20,3 +20,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterAtWork]
 async def client(cluster: ClusterAtWork) -> AsyncIterator[Client]:
     async with Client(cluster.state_dir) as client:
         yield client
+
+
+@pytest.fixture
+def grouped(cluster: ClusterAtWork) -> ClusterAtWork:
+    """The cluster, on a machine where it has control groups."""
+    if not cluster.groups("a1"):
+        pytest.skip("no control groups here: they take root, or a delegated tree")
+    return cluster

@@ -31,7 +31,7 @@ from tango.model.job import JobState
 from tango.model.service import QuotaMode
 from tango.sdk.client import Client
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("grouped")]
 
 # Burns on two threads, one of them in a child, and says what all of it took.
 BURN = """
@@ -45,12 +45,6 @@ os.wait()
 used = sum(sum(resource.getrusage(who)[:2]) for who in (-1, 0))
 print(used, flush=True)
 """
-
-
-@pytest.fixture(autouse=True)
-def enforced(cluster: ClusterAtWork) -> None:
-    if not cluster.groups("a1"):
-        pytest.skip("this machine gives us no control groups")
 
 
 async def node_after(client: Client, node: str, wall: float) -> NodeView:
