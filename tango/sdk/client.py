@@ -115,6 +115,7 @@ class Client:
         view: ServiceView | None = None
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        backing_off = 0.0  # since when, 0 while none does
         try:
             async with (
                 asyncio.timeout_at(begun + wait_s) as limit,
@@ -124,9 +125,13 @@ class Client:
                     if view.ready >= view.spec.replicas and _current(view):
                         return view
                     # What does not even start is not worth the whole wait.
-                    patience = loop.time() + BACKOFF_PATIENCE_S
-                    if _backs_off(view) and patience < (limit.when() or 0.0):
-                        limit.reschedule(patience)
+                    patience = begun + wait_s
+                    if _backs_off(view):
+                        backing_off = backing_off or loop.time()
+                        patience = min(patience, backing_off + BACKOFF_PATIENCE_S)
+                    else:
+                        backing_off = 0.0
+                    limit.reschedule(patience)
         except TimeoutError:
             pass
         waited = loop.time() - begun
