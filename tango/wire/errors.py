@@ -35,7 +35,8 @@ _TOO_LARGE = re.compile(
     r"(?P<side>\w+): (\w+) message larger than max \((?P<size>\d+) vs\. (?P<max>\d+)\)"
 )
 _NO_CONNECTION = re.compile(
-    r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): .*?(?P<why>[^:]+?)(?: \(\d+\))?$"
+    r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
+    r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
 )
 
 
