@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import cast
 
@@ -17,6 +17,7 @@ from tango.controllers.central.controller import CentralController
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
+from tango.daemons.operations import Operations, persist
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -26,7 +27,7 @@ from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
-from tango.ports import Store, StoreFailed
+from tango.ports import Store
 from tango.wire.backends import EdgeSession
 from tango.wire.stream_session import SessionBroken
 
@@ -58,7 +59,7 @@ class CentralDaemon:
             controller, self._perform, LoopClock()
         )
         self._ids = itertools.count(1)
-        self._operations: dict[int, asyncio.Future[object]] = {}
+        self._operations = Operations(self._ids)
         self._edges: dict[int, EdgeSession] = {}
         self._hellos: dict[int, msg.EdgeHello] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -70,11 +71,10 @@ class CentralDaemon:
     def _perform(self, command: cmd.CentralCommand) -> None:
         match command:
             case cmd.Persist():
-                self._group.create_task(self._persist(command), name="persist")
-            case cmd.Answer(op_id, result, error):
-                future = self._operations.pop(op_id, None)
-                if future is not None and not future.done():
-                    future.set_exception(error) if error else future.set_result(result)
+                write = persist(self._store, command, self.shell.post)
+                self._group.create_task(write, name="persist")
+            case cmd.Answer():
+                self._operations.answer(command)
             case cmd.SendEdge(session, message):
                 link = self._edges.get(session)
                 if link is not None:
@@ -104,37 +104,25 @@ class CentralDaemon:
 
         self._solver.place(self._policy, snapshot, done)
 
-    async def _persist(self, command: cmd.Persist) -> None:
-        try:
-            await self._store.commit(command.writes)
-        except StoreFailed as error:
-            self.shell.post(ev.PersistFailed(command.persist_id, str(error)))
-        else:
-            self.shell.post(ev.Persisted(command.persist_id))
-
     # ---- users
-
-    async def _operation(self, make: Callable[[int], ev.CentralEvent]) -> JobRecord:
-        op_id = next(self._ids)
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._operations[op_id] = future
-        try:
-            self.shell.post(make(op_id))
-            return cast("JobRecord", await future)
-        finally:
-            self._operations.pop(op_id, None)
 
     async def submit_job(self, spec: JobSpec, submission_id: str) -> JobRecord:
         """Durable when it returns."""
         job_id = f"{spec.name}-{secrets.token_hex(4)}"
         submission = submission_id or job_id
-        return await self._operation(
-            lambda op_id: ev.SubmitJob(op_id, job_id, submission, spec, time.time())
+        job = await self._operations.run(
+            lambda op_id: self.shell.post(
+                ev.SubmitJob(op_id, job_id, submission, spec, time.time())
+            )
         )
+        return cast("JobRecord", job)
 
     async def cancel_job(self, job_id: str) -> JobRecord:
         """The job as it is after the cancel was taken."""
-        return await self._operation(lambda op_id: ev.CancelJob(op_id, job_id, time.time()))
+        job = await self._operations.run(
+            lambda op_id: self.shell.post(ev.CancelJob(op_id, job_id, time.time()))
+        )
+        return cast("JobRecord", job)
 
     def job(self, job_id: str) -> JobRecord:
         """One job."""

@@ -15,6 +15,7 @@ from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
+from tango.daemons.operations import Operations, persist
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -26,7 +27,7 @@ from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
 from tango.model.views import ServiceView
-from tango.ports import Store, StoreFailed
+from tango.ports import Store
 from tango.wire.backends import WorkerSession
 from tango.wire.stream_session import SessionBroken
 
@@ -59,7 +60,7 @@ class EdgeDaemon:
             controller, self._perform, LoopClock()
         )
         self._ids = itertools.count(1)
-        self._operations: dict[int, asyncio.Future[object]] = {}
+        self._operations = Operations(self._ids)
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
         self._parts: dict[str, Callable[[msg.ReplyPart], None]] = {}
         self._workers: dict[int, WorkerSession] = {}
@@ -90,11 +91,10 @@ class EdgeDaemon:
                 if self._central is not None and self._central[0] == session:
                     self._central[1](message)
             case cmd.Persist():
-                self._group.create_task(self._persist(command), name="persist")
-            case cmd.Answer(op_id, result, error):
-                future = self._operations.pop(op_id, None)
-                if future is not None and not future.done():
-                    future.set_exception(error) if error else future.set_result(result)
+                write = persist(self._store, command, self.shell.post)
+                self._group.create_task(write, name="persist")
+            case cmd.Answer():
+                self._operations.answer(command)
             case cmd.CloseWorker(session, reason):
                 link = self._workers.get(session)
                 if link is not None:
@@ -116,34 +116,18 @@ class EdgeDaemon:
 
         self._solver.route(self._policy, snapshot, done)
 
-    async def _persist(self, command: cmd.Persist) -> None:
-        try:
-            await self._store.commit(command.writes)
-        except StoreFailed as error:
-            self.shell.post(ev.PersistFailed(command.persist_id, str(error)))
-        else:
-            self.shell.post(ev.Persisted(command.persist_id))
-
     # ---- users
-
-    async def _operation(self, make: Callable[[int], ev.EdgeEvent]) -> object:
-        op_id = next(self._ids)
-        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        self._operations[op_id] = future
-        try:
-            self.shell.post(make(op_id))
-            return await future
-        finally:
-            self._operations.pop(op_id, None)
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool) -> ServiceView:
         """Declare or change a service."""
-        view = await self._operation(lambda op_id: ev.ApplyService(op_id, spec, dry_run))
+        view = await self._operations.run(
+            lambda op_id: self.shell.post(ev.ApplyService(op_id, spec, dry_run))
+        )
         return cast("ServiceView", view)
 
     async def delete_service(self, name: str) -> None:
         """Remove a service."""
-        await self._operation(lambda op_id: ev.DeleteService(op_id, name))
+        await self._operations.run(lambda op_id: self.shell.post(ev.DeleteService(op_id, name)))
 
     def service(self, name: str) -> ServiceView:
         """One service; NotFound names those there are."""
