@@ -128,7 +128,6 @@ class CentralUp:
     """The stream to the central master is open, and the shell has said hello on it."""
 
     session: int
-    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
-from tango.controllers.session import SessionGate, Verdict
+from tango.controllers.session import SessionGate, SessionNumbers, Verdict
 from tango.wire.mailbox import Mailbox
 
 In = TypeVar("In")
@@ -67,12 +67,11 @@ class StreamSession(Generic[In, Out]):
         mailbox: Mailbox,
     ) -> None:
         self._transport = transport
-        self._incarnation = incarnation
+        self._numbers = SessionNumbers(incarnation)
         self._encode = encode
         self._decode = decode
         self._mailbox = mailbox
         self._gate = SessionGate()
-        self._sequence = 0
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def send(self, message: Out) -> bool:
@@ -153,9 +152,9 @@ class StreamSession(Generic[In, Out]):
         last = -WRITE_GAP_S
         while (message := await self._mailbox.get(after=last + WRITE_GAP_S)) is not None:
             last = clock()
-            self._sequence += 1
+            incarnation, sequence = self._numbers.draw()
             await self._transport.write(
-                self._encode(message, self._incarnation, self._sequence)  # type: ignore[arg-type]
+                self._encode(message, incarnation, sequence)  # type: ignore[arg-type]
             )
 
 

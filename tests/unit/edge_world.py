@@ -279,7 +279,7 @@ class EdgeWorld:
         self.do(ev.CallCancelled(request_id))
 
     def central_up(self, session: int = CENTRAL) -> None:
-        self.do(ev.CentralUp(session, 1))
+        self.do(ev.CentralUp(session))
 
     def central_says(self, message: ToEdge, session: int = CENTRAL) -> None:
         self.do(ev.CentralSaid(session, message))

@@ -62,7 +62,7 @@ def test_an_end_is_relayed_until_acknowledged_then_forgotten() -> None:
     world.central_says(AckEnds(("j.0.0", "unknown")))
     assert worker.told(AckEnds) == [AckEnds(("j.0.0",))]
     assert world.controller.session_of("j.0.0") == worker.session  # its log is still there
-    world.do(ev.CentralUp(CENTRAL + 1, 1))
+    world.do(ev.CentralUp(CENTRAL + 1))
     (state,) = world.told_central(EdgeState)
     assert state.attempts == ()
 
