@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def generate(root: Path) -> None:
-    """Compile every protos/tango/v1/*.proto; raises RuntimeError with protoc's exit status."""
+    """Compile every protos/tango/v1/*.proto; raises RuntimeError where protoc or a plugin is missing or fails."""
     import grpc_tools
     from grpc_tools import protoc
 
@@ -33,16 +35,15 @@ def generate(root: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*_pb2*"):
         stale.unlink()
-    places = (Path(sys.executable).parent, *map(Path, sys.path))
+    # An isolated build has the plugins on its PATH; run by hand, they lie beside the interpreter.
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     plugins = []
     for name in ("mypy", "mypy_grpc"):
-        plugin = next(
-            (p for d in places if (p := d / f"protoc-gen-{name}").exists()),
-            None,
-        )
-        if plugin is not None:
-            plugins.append(f"--plugin=protoc-gen-{name}={plugin}")
-            plugins.append(f"--{name}_out=quiet:{root}")
+        plugin = shutil.which(f"protoc-gen-{name}", path=places)
+        if plugin is None:
+            raise RuntimeError(f"protoc-gen-{name} not found; it comes with mypy-protobuf")
+        plugins.append(f"--plugin=protoc-gen-{name}={plugin}")
+        plugins.append(f"--{name}_out=quiet:{root}")
     well_known = Path(grpc_tools.__file__).parent / "_proto"
     status = protoc.main(
         [
