@@ -25,7 +25,7 @@ class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 
 
 def generate(root: Path) -> None:
-    """Compile every protos/tango/v1/*.proto; raises RuntimeError where protoc or a plugin is missing or fails."""
+    """Compile every protos/tango/v1/*.proto; RuntimeError where protoc or a plugin is missing."""
     import grpc_tools
     from grpc_tools import protoc
 
