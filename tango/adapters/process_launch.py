@@ -28,16 +28,21 @@ def check_key(key: str) -> str:
 
 
 def with_port(spec: ProcessSpec, port: int | None) -> ProcessSpec:
-    """The spec with its port: "{port}" replaced in argv and env, PORT set, kept in meta."""
+    """The spec with its port and host told in argv, env, PORT and HOST; the port kept in meta."""
     if port is None:
         return spec
     text = str(port)
-    env = tuple((name, value) for name, value in spec.env if name != "PORT")
+
+    def told(value: str) -> str:
+        return value.replace("{port}", text).replace("{host}", spec.host)
+
+    own = (("PORT", text), ("HOST", spec.host))
+    env = ((name, told(value)) for name, value in spec.env if name not in ("PORT", "HOST"))
     meta = tuple((name, value) for name, value in spec.meta if name != "port")
     return replace(
         spec,
-        argv=tuple(part.replace("{port}", text) for part in spec.argv),
-        env=(*((name, value.replace("{port}", text)) for name, value in env), ("PORT", text)),
+        argv=tuple(map(told, spec.argv)),
+        env=(*env, *own),
         port=port,
         meta=(*meta, ("port", text)),
     )

@@ -10,8 +10,9 @@ class ProcessSpec:
     """One process tree. key: unique for ever ([A-Za-z0-9._-], 128 at most); a repeat runs nothing.
 
     group: cgroup name relative to the node's root, "" where there are no cgroups.
-    port: None for no port, 0 for a free one, else that one; "{port}" in argv and env values is
-    replaced and PORT set.
+    port: None for no port, 0 for a free one, else that one. Where there is one, "{port}" and
+    "{host}" in argv and env values are replaced, and PORT and HOST set.
+    host: the address to listen on.
     best_effort: raises oom_score_adj to 1000 and lowers the priority where cgroups cannot.
     meta: small strings kept with the record, so that a restarted worker knows what it adopted.
     """
@@ -23,6 +24,7 @@ class ProcessSpec:
     port: int | None
     best_effort: bool
     meta: tuple[tuple[str, str], ...] = ()
+    host: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)

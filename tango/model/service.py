@@ -20,10 +20,16 @@ class QuotaMode(enum.Enum):
 
 
 class Expose(enum.Enum):
-    """Where a replica listens: on loopback only, or on the node's address."""
+    """Where a replica is told to listen ({host}, HOST): on loopback or on all addresses.
+
+    Tango itself dials loopback in both cases.
+    """
 
     LOOPBACK = "loopback"
     NODE = "node"
+
+
+LISTEN = {Expose.LOOPBACK: "127.0.0.1", Expose.NODE: "0.0.0.0"}  # noqa: S104  the user's word
 
 
 @dataclass(frozen=True, slots=True)

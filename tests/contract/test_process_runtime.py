@@ -83,14 +83,15 @@ async def test_the_environment_is_small_and_never_the_workers_own(
     }
 
 
-async def test_the_port_is_told_in_every_way(runtime: ProcessRuntime) -> None:
-    code = "import os,sys;print(sys.argv[1],os.environ['PORT'],os.environ['URL'])"
-    env = (("URL", "http://h:{port}/{port}"), ("PORT", "1"))
-    wanted = spec("a", *python(code), "--port={port}", env=env, port=0)
+async def test_port_and_host_are_told_in_every_way(runtime: ProcessRuntime) -> None:
+    code = "import os,sys;e=os.environ;print(*sys.argv[1:],e['PORT'],e['HOST'],e['URL'])"
+    env = (("URL", "http://{host}:{port}/{port}"), ("PORT", "1"), ("HOST", "::"))
+    wanted = spec("a", *python(code), "{host}:{port}", env=env, port=0, host="0.0.0.0")
     shown = (await output(runtime, wanted)).split()
     (record,) = await runtime.list()
     port = dict(record.meta)["port"]
-    assert shown == [f"--port={port}", port, f"http://h:{port}/{port}"]
+    url = f"http://0.0.0.0:{port}/{port}"
+    assert shown == [f"0.0.0.0:{port}", port, "0.0.0.0", url]
 
 
 async def test_a_server_on_its_port(runtime: ProcessRuntime) -> None:

@@ -26,7 +26,7 @@ from cluster_at_work import (
 )
 
 from tango.model.request import Code, Outcome
-from tango.model.service import HealthCheck
+from tango.model.service import Expose, HealthCheck
 from tango.sdk.client import Client
 
 pytestmark = pytest.mark.e2e
@@ -133,9 +133,20 @@ async def test_argv_and_environment_carry_the_port(client: Client) -> None:
     assert told["env"]["PORT"] == str(port)
     assert told["env"]["URL"] == f"http://127.0.0.1:{port}/"
     assert told["env"]["PLAIN"] == "as it is"
-    names = {"URL", "PLAIN", "PORT", "PATH", "HOME", "LANG", "TMPDIR", "TANGO_ATTEMPT"}
+    names = {"URL", "PLAIN", "PORT", "HOST", "PATH", "HOME", "LANG", "TMPDIR", "TANGO_ATTEMPT"}
     assert set(told["env"]) == names, "nothing of the daemons own environment"
     await client.delete("told")
+
+
+async def test_an_exposed_replica_listens_on_the_node_and_others_do_not(client: Client) -> None:
+    own_address = "127.0.0.2"  # the node's as much as 127.0.0.1, and not the one Tango dials
+    argv = (sys.executable, "-m", "http.server", "{port}", "--bind", "{host}")
+    for expose, heard in ((Expose.LOOPBACK, False), (Expose.NODE, True)):
+        view = await ready(client, service("shown", *argv, expose=expose, health=HealthCheck("/")))
+        assert (await client.call("shown")).outcome is Outcome.COMPLETED
+        with socket.socket() as probe:
+            assert (probe.connect_ex((own_address, port_of(view))) == 0) is heard
+        await client.delete("shown")
 
 
 async def test_a_fixed_port_is_the_port(client: Client) -> None:

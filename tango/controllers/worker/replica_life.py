@@ -19,7 +19,7 @@ from tango.model.commands import ForgetProcess, StartProcess, StopProcess
 from tango.model.events import ProcessStarted, ProcessStartFailed
 from tango.model.messages import ReplicaTarget
 from tango.model.process import ProcessRecord, ProcessSpec
-from tango.model.service import QuotaMode, ReplicaState
+from tango.model.service import LISTEN, QuotaMode, ReplicaState
 
 BACKOFF_FIRST_S = 0.5
 BACKOFF_MAX_S = 30.0
@@ -102,6 +102,7 @@ class ReplicaLife:
             group=replica.group,
             port=spec.port,
             best_effort=False,
+            host=LISTEN[spec.expose],
             meta=replica_meta(replica.replica_id, replica.generation, spec, replica.restarts),
         )
         self._out.add(StartProcess(process))
