@@ -81,10 +81,11 @@ class BareEdge:
         self.connected = asyncio.Event()
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a server serves: Call, CallMany and Work, all in plain bytes."""
+        """What a server serves: Echo, Call, CallMany and Work, all in plain bytes."""
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
+                "Echo": grpc.unary_unary_rpc_method_handler(self.echo),
                 "Call": grpc.unary_unary_rpc_method_handler(self.call),
                 "CallMany": grpc.stream_stream_rpc_method_handler(self.call_many),
                 "Work": grpc.stream_stream_rpc_method_handler(self.work),
@@ -95,6 +96,10 @@ class BareEdge:
         number = next(self._numbers) & 0xFFFFFFFF
         self._pending[number] = on_reply
         self._worker.send(number, payload)
+
+    async def echo(self, request: bytes, context: Any) -> bytes:
+        """One hop: answered here."""
+        return request
 
     async def call(self, request: bytes, context: Any) -> bytes:
         """One request, one answer."""
@@ -140,6 +145,7 @@ class BareClient:
     def __init__(self, port: int, *, batched: bool) -> None:
         self._channel: Any = grpc.aio.insecure_channel(f"ipv4:127.0.0.1:{port}", options=OPTIONS)
         self._unary: Any = self._channel.unary_unary(f"/{SERVICE}/Call")
+        self._echo: Any = self._channel.unary_unary(f"/{SERVICE}/Echo")
         self._numbers = itertools.count(1)
         self._pending: dict[int, asyncio.Future[bytes]] = {}
         self._writer = FrameWriter(batched=batched)
@@ -162,6 +168,11 @@ class BareClient:
     async def call(self) -> bytes:
         """One unary call."""
         reply: bytes = await self._unary(b"")
+        return reply
+
+    async def hop(self) -> bytes:
+        """One unary call that goes no further than the edge."""
+        reply: bytes = await self._echo(b"")
         return reply
 
     async def call_many(self) -> bytes:

@@ -51,8 +51,9 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
 
     An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
     calls (HTTP keep-alive straight to the replica), carried ones (Client.call, on its shared
-    stream), carried unary ones (EdgeClient.call), and unary ones through a bare relay (see
-    bare_relay.py) take turns of a second, with the same arrival times. Then 64 clients, each with
+    stream), carried unary ones (EdgeClient.call), unary ones through a bare relay (see
+    bare_relay.py), and a single gRPC hop (an echo at the bare relay's edge; a carried request makes
+    two) take turns of a second, with the same arrival times. Then 64 clients, each with
     one request under way, call it unary through the edge, multiplexed by Client.call, and both ways
     through the bare relay (once with a message for each request, once batched), taking turns too.
     """
@@ -112,6 +113,8 @@ class _Measuring:
                 await stack.enter_async_context(BareClient(relays[mode], batched=bool(suffix)))
                 for _ in range(self._connections)
             ]
+            if not suffix:
+                calls["hop"] = bare_hop(bare[0])
             calls[f"bare_unary{suffix}"] = bare_unary_call(bare)
             calls[f"bare_stream{suffix}"] = bare_stream_call(bare[0])
         return calls
@@ -125,6 +128,7 @@ class _Measuring:
             "carried": calls["stream"],
             "carried_unary": calls["unary"],
             "bare": calls["bare_unary"],
+            "hop": calls.pop("hop"),
         }
         warm = arrivals(PACE, min(0.5, self._duration), self._seed)
         for call in ways.values():
@@ -196,6 +200,15 @@ def bare_unary_call(clients: Sequence[BareClient]) -> Call:
     return call
 
 
+def bare_hop(client: BareClient) -> Call:
+    """To the bare relay's edge and back: what gRPC itself takes for one hop of two."""
+
+    async def call() -> None:
+        await client.hop()
+
+    return call
+
+
 def bare_stream_call(client: BareClient) -> Call:
     """The same on one stream of the bare relay."""
 
@@ -220,6 +233,7 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("carried_unary_p50_ms"),
         ms("bare_p50_ms"),
         ms("bare_added_p50_ms"),
+        ms("hop_p50_ms"),
         rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
         rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
         rps("bare_unary_rps"),
