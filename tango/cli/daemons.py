@@ -1,8 +1,11 @@
-"""`tango central|edge|worker -c FILE`: the daemons."""
+"""`tango central|edge|worker -c FILE`: the daemons, each in this process's place."""
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -17,26 +20,27 @@ CONFIG = click.option(
 
 @click.command()
 @CONFIG
-def central(config: Path) -> int:
+def central(config: Path) -> None:
     """Run the central master: it keeps the jobs and places them over all sites."""
-    from tango.daemons.central.main import run
-
-    return run(config)
+    _become("central", config)
 
 
 @click.command()
 @CONFIG
-def edge(config: Path) -> int:
+def edge(config: Path) -> None:
     """Run the edge master of one site: it routes the requests of latency-critical services."""
-    from tango.daemons.edge.main import run
-
-    return run(config)
+    _become("edge", config)
 
 
 @click.command()
 @CONFIG
-def worker(config: Path) -> int:
+def worker(config: Path) -> None:
     """Run the worker of one node: it runs replicas and tasks and enforces their CPU targets."""
-    from tango.daemons.worker.main import run
+    _become("worker", config)
 
-    return run(config)
+
+def _become(kind: str, config: Path) -> NoReturn:
+    # Same pid, so systemd and whoever started us see no difference. -P: nothing is imported from
+    # the directory in which a daemon happens to be started.
+    argv = [sys.executable, "-P", "-m", "tango.daemons", kind, "-c", str(config)]
+    os.execv(sys.executable, argv)  # noqa: S606

@@ -156,7 +156,9 @@ def run(
     config: the file that its settings came from; what is wrong with one of them is said with it.
     """
     set_up_logging(log_level)
-    # Long-lived structures are not worth scanning again and again in full collections.
+    # Long-lived structures are not worth scanning again and again in full collections; what the
+    # imports left behind (each slotted dataclass its first class) must go before, or it never does.
+    gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 

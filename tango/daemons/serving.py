@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, cast
 
-from prometheus_client import CollectorRegistry
-
-from tango.adapters.metrics import start_metrics
 from tango.daemons.lifecycle import log_event, serve_until_stopped
+from tango.daemons.tallies import Scrape
 from tango.model.settings import ServerSettings
 from tango.wire.servers import RpcServer, Service, make_server
+
+if TYPE_CHECKING:
+    from prometheus_client.registry import Collector
 
 GRACE_S = 5.0
 
@@ -21,7 +23,7 @@ async def served(
     settings: ServerSettings,
     token: str,
     service: Service,
-    registry: CollectorRegistry,
+    scrape: Scrape,
     *,
     daemon: str,
     max_message_bytes: int,
@@ -36,11 +38,23 @@ async def served(
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
-            metrics = await start_metrics(settings.metrics, token, registry, field="server.metrics")
-            stack.push_async_callback(metrics.close)
+            stack.push_async_callback(await _serve_metrics(settings.metrics, token, scrape))
         await server.start()
         log_event("info", "serving", daemon=daemon, address=str(server.address))
         yield server
+
+
+async def _serve_metrics(
+    listen: str, token: str, scrape: Scrape
+) -> Callable[[], Coroutine[None, None, None]]:
+    """Serve them; what is returned ends that. Imports what only a daemon with an endpoint needs."""
+    from prometheus_client import CollectorRegistry
+
+    from tango.adapters.metrics import start_metrics
+
+    registry = CollectorRegistry()
+    registry.register(cast("Collector", scrape))
+    return (await start_metrics(listen, token, registry, field="server.metrics")).close
 
 
 async def run_to_end(

@@ -257,7 +257,7 @@ def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
-        [sys.executable, "-m", "tango.cli.main", kind, "-c", str(config)],
+        [sys.executable, "-P", "-m", "tango.daemons", kind, "-c", str(config)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

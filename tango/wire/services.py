@@ -1,22 +1,21 @@
-"""The three gRPC services, ready for `make_server`: daemons never see generated code."""
+"""The three gRPC services, ready for `make_server`: daemons never see generated code.
+
+Each is imported when it is asked for: a worker, which must stay small, has no use for the others.
+"""
 
 from __future__ import annotations
 
 import grpc
 
-from tango.v1 import central_service_pb2, edge_service_pb2, worker_service_pb2
-from tango.v1.central_service_pb2_grpc import add_CentralServiceServicer_to_server
-from tango.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
-from tango.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
 from tango.wire.backends import CentralBackend, EdgeBackend, WorkerBackend
-from tango.wire.central_servicer import CentralServicer
-from tango.wire.edge_servicer import EdgeServicer
 from tango.wire.servers import Service
-from tango.wire.worker_servicer import WorkerServicer
 
 
 def edge_service(backend: EdgeBackend) -> Service:
     """EdgeService, for users and workers."""
+    from tango.v1 import edge_service_pb2
+    from tango.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server
+    from tango.wire.edge_servicer import EdgeServicer
 
     def register(server: grpc.aio.Server) -> None:
         add_EdgeServiceServicer_to_server(EdgeServicer(backend), server)
@@ -26,6 +25,9 @@ def edge_service(backend: EdgeBackend) -> Service:
 
 def central_service(backend: CentralBackend) -> Service:
     """CentralService, for users and edges."""
+    from tango.v1 import central_service_pb2
+    from tango.v1.central_service_pb2_grpc import add_CentralServiceServicer_to_server
+    from tango.wire.central_servicer import CentralServicer
 
     def register(server: grpc.aio.Server) -> None:
         add_CentralServiceServicer_to_server(CentralServicer(backend), server)
@@ -37,6 +39,9 @@ def central_service(backend: CentralBackend) -> Service:
 
 def worker_service(backend: WorkerBackend) -> Service:
     """WorkerService, for operators."""
+    from tango.v1 import worker_service_pb2
+    from tango.v1.worker_service_pb2_grpc import add_WorkerServiceServicer_to_server
+    from tango.wire.worker_servicer import WorkerServicer
 
     def register(server: grpc.aio.Server) -> None:
         add_WorkerServiceServicer_to_server(WorkerServicer(backend), server)

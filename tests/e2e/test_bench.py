@@ -106,6 +106,16 @@ def test_submit_measures_rate_and_lag(folder: Path) -> None:
     assert 0 <= figures["loop_lag_p50_ms"] <= figures["loop_lag_p99_ms"]
 
 
+def test_agent_measures_worker_and_supervisor(folder: Path) -> None:
+    figures = bench(folder, "agent", "--groups", "5", "--duration", "1", "--seed", "5")
+    # Two interpreters take no less; pages that they share count once in PSS, twice in RSS.
+    assert 30 < figures["pss_mib"] * 1.2 < figures["rss_mib"]
+    assert figures["rss_mib"] <= 64, "the promise to every node"
+    assert 0 < figures["cpu_percent"] < 50
+    assert 0 < figures["cpu_percent_100ms"] < 50
+    assert figures["groups"] == 5
+
+
 def test_a_report_that_cannot_be_written_is_told_before_anything_starts(folder: Path) -> None:
     begun = time.monotonic()
     done = tango("bench", "resize", "--report", str(folder / "nowhere" / "report.json"))

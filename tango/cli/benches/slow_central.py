@@ -16,8 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from tango.adapters.policies import batch_policy
 from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
@@ -26,6 +24,7 @@ from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
+from tango.daemons.tallies import Scrape
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.wire.channels import read_token
 from tango.wire.options import message_bytes_for
@@ -66,7 +65,7 @@ async def main(settings: CentralSettings, fsync_s: float) -> None:
     store = await SqliteStore.open(state / "central.db", commit_delay_s=fsync_s)
     try:
         controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
-        metrics = CentralMetrics(registry := CollectorRegistry())
+        metrics = CentralMetrics(registry := Scrape())
         policy = batch_policy(settings.batch_policy)
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)

@@ -6,8 +6,6 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
-from prometheus_client import CollectorRegistry
-
 from tango.adapters.policies import batch_policy
 from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
@@ -16,6 +14,7 @@ from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
+from tango.daemons.tallies import Scrape
 from tango.model.job import JobRecord
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.wire.channels import read_token
@@ -39,7 +38,7 @@ async def main(settings: CentralSettings) -> None:
     try:
         controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
         controller.load(cast("dict[str, JobRecord]", await store.load("job")))
-        registry = CollectorRegistry()
+        registry = Scrape()
         metrics = CentralMetrics(registry)
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)

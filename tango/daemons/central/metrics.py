@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tango.daemons.tallies import Buckets, Scrape
@@ -17,11 +16,11 @@ SOLVE_BUCKETS_S = (0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.5)
 class CentralMetrics:
     """Counts of changes; gauges are read at scrape time."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
         self._changed = dict.fromkeys(JobState, 0)
         self._solves = Buckets(SOLVE_BUCKETS_S)
-        registry.register(Scrape(self._changes))
+        scrape.add(self._changes)
 
     def changed(self, job: JobRecord) -> None:
         """A job is now in this state."""
@@ -35,7 +34,7 @@ class CentralMetrics:
         self, counts: Callable[[], JobCounts], edges: Callable[[], tuple[EdgeView, ...]]
     ) -> None:
         """Gauges of what is there, read when somebody scrapes."""
-        self._registry.register(Scrape(lambda: _views(counts(), edges())))
+        self._scrape.add(lambda: _views(counts(), edges()))
 
     def _changes(self) -> Iterator[Metric]:
         changed = CounterMetricFamily(

@@ -9,8 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
-from prometheus_client import CollectorRegistry
-
 from tango.adapters.policies import traffic_policy
 from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
@@ -20,6 +18,7 @@ from tango.daemons.edge.backend import EdgeDaemon
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
+from tango.daemons.tallies import Scrape
 from tango.model import messages as msg
 from tango.model.commands import PlacementRecord, ServiceRecord
 from tango.model.settings import EdgeSettings
@@ -52,7 +51,7 @@ async def main(settings: EdgeSettings) -> None:
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
         controller.load(services, placements)
-        registry = CollectorRegistry()
+        registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
             daemon = EdgeDaemon(settings, controller, policy, store, group, incarnation, metrics)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from tango.daemons.tallies import Buckets, Scrape
@@ -19,13 +18,13 @@ SOLVE_BUCKETS_S = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.02, 0
 class EdgeMetrics:
     """One method call an event on the request path; everything else happens at scrape time."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
         self._arrived = 0
         self._ended = dict.fromkeys(Outcome, 0)
         self._latency = Buckets(LATENCY_BUCKETS_S)
         self._solves = Buckets(SOLVE_BUCKETS_S)
-        registry.register(Scrape(self._requests))
+        scrape.add(self._requests)
 
     def arrived(self) -> None:
         """A call came in."""
@@ -46,9 +45,7 @@ class EdgeMetrics:
         nodes: Callable[[], tuple[NodeView, ...]],
     ) -> None:
         """Gauges of what is there, read when somebody scrapes."""
-        self._registry.register(
-            Scrape(lambda: _service_gauges(services()), lambda: _node_gauges(nodes()))
-        )
+        self._scrape.add(lambda: _service_gauges(services()), lambda: _node_gauges(nodes()))
 
     def _requests(self) -> Iterator[Metric]:
         yield CounterMetricFamily("tango_requests_arrived", "LC requests", value=self._arrived)

@@ -7,8 +7,6 @@ import os
 import random
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry
-
 from tango.adapters.cgroup_detect import detect
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
@@ -19,6 +17,7 @@ from tango.daemons import lifecycle
 from tango.daemons.lifecycle import log_event
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
+from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.model.cluster import Enforcement, NodeCapacity
@@ -66,7 +65,7 @@ async def main(settings: WorkerSettings) -> None:
     )
     runtime = await ProcessRuntime.connect(socket_path, cgroups, settings)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
-    registry = CollectorRegistry()
+    registry = Scrape()
     metrics = WorkerMetrics(registry)
     try:
         async with asyncio.TaskGroup() as group:
@@ -95,7 +94,7 @@ async def _serve(
     daemon: WorkerDaemon,
     group: asyncio.TaskGroup,
     token: str,
-    registry: CollectorRegistry,
+    registry: Scrape,
     incarnation: int,
 ) -> None:
     async with served(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from typing import TYPE_CHECKING
 
 from tango.daemons.tallies import Buckets, Scrape
 from tango.model.cluster import NodeReport
 from tango.model.request import Code, RequestDone
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
 
 SERVICE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 
@@ -17,11 +18,11 @@ SERVICE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 class WorkerMetrics:
     """One method call a request; the rest is read from the latest report at scrape time."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
+    def __init__(self, scrape: Scrape) -> None:
+        self._scrape = scrape
         self._served = dict.fromkeys(Code, 0)
         self._seconds = Buckets(SERVICE_BUCKETS_S)
-        registry.register(Scrape(self._requests))
+        scrape.add(self._requests)
 
     def served(self, done: RequestDone) -> None:
         """A request was answered."""
@@ -30,9 +31,11 @@ class WorkerMetrics:
 
     def watch(self, report: Callable[[], NodeReport | None]) -> None:
         """Gauges from the latest report."""
-        self._registry.register(Scrape(lambda: _usage(report())))
+        self._scrape.add(lambda: _usage(report()))
 
     def _requests(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
         served = CounterMetricFamily(
             "tango_served", "Requests answered for replicas", labels=["code"]
         )
@@ -45,6 +48,8 @@ class WorkerMetrics:
 
 
 def _usage(report: NodeReport | None) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
     if report is None:
         return
     cpu = CounterMetricFamily("tango_side_cpu_seconds", "CPU used", labels=["side"])
