@@ -99,12 +99,14 @@ def detect(
     base: Path | None = None,
     mounts: Mounts | None = None,
     make_files: Callable[[], GroupFiles] = KernelFiles,
+    enforce: bool = True,
 ) -> Detection:
     """Try v1, then v2: make a group, cap it, put a process in, remove it.
 
     root: relative path of our root group, see the drivers. base: a v2 group delegated to us; found
-    by its mark if not given. The root group is there afterwards where this succeeds. Takes some
-    milliseconds and starts one process: call it once, before gRPC starts.
+    by its mark if not given. enforce: False does without the cap (see ObservingFiles). The root
+    group is there afterwards where this succeeds. Takes some milliseconds and starts one process:
+    call it once, before gRPC starts.
     """
     found = find_mounts() if mounts is None else mounts
     reasons: list[str] = []
@@ -114,7 +116,7 @@ def detect(
         except OSError as error:
             reasons.append(str(error))
             continue
-        problem = _trial(cgroups)
+        problem = _trial(cgroups, enforce)
         if not problem:
             return Detection(cgroups, _summary(cgroups, place))
         reasons.append(f"{place}: {problem}")
@@ -155,13 +157,13 @@ def _candidates(
     return makers
 
 
-def _trial(cgroups: CgroupDriver) -> str:
+def _trial(cgroups: CgroupDriver, enforce: bool) -> str:
     """What does not work, in words; empty if all does. Leaves nothing behind."""
     group = f"tango-trial-{os.getpid()}"
     try:
         cgroups.create(group)
         try:
-            if misses := cgroups.apply(group, _TRIAL):
+            if enforce and (misses := cgroups.apply(group, _TRIAL)):
                 return f"a CPU quota was not taken: asked {misses[0].wanted}, is {misses[0].found}"
             # A throttled process would take its time to die.
             cgroups.apply(group, _NO_QUOTA)

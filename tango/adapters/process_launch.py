@@ -56,6 +56,8 @@ class Launch:
 
     def __init__(self, cgroups: Cgroups | None, settings: WorkerSettings) -> None:
         self._cgroups = cgroups
+        # A worker that only observes gives nobody a priority.
+        self._prioritise = settings.enforce
         self._log = {"max_bytes": settings.log_max_bytes, "files": settings.log_files}
         self._user: dict[str, int] = {}
         own = pwd.getpwuid(os.geteuid()) if _is_known(os.geteuid()) else None
@@ -90,7 +92,7 @@ class Launch:
             files = self._cgroups.procs_files(spec.group)
             fields["procs_files"] = list(files)
             fields["cgroup_dirs"] = [str(Path(file).parent) for file in files]
-        if spec.best_effort:
+        if spec.best_effort and self._prioritise:
             fields["oom_score_adj"] = _FIRST_FOR_THE_OOM_KILLER
             if not grouped:
                 # Between sessions nice and SCHED_IDLE do nothing while autogroup is on.

@@ -96,6 +96,7 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         cgroup_root=_matching(
             section, "cgroup_root", _WORKER.cgroup_root, _CGROUP_ROOT, "a path like 'tango/node-1'"
         ),
+        enforce=section.boolean("enforce", _WORKER.enforce),
         cpu_weight=section.integer("cpu_weight", _WORKER.cpu_weight, low=1, high=10_000),
         cpuset=_matching(
             section, "cpuset", _WORKER.cpuset, _CPUSET, "a list of cores like '0-1,3'"

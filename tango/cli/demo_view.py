@@ -101,6 +101,11 @@ def seen(report: Report, record: RunRecord, machine: MachineCpu) -> str:
             "On each node the kernel puts services first and gives batch jobs what they leave: "
             f"{report.jobs.succeeded:,} jobs finished that way, without a core of their own."
         )
+    elif {node.enforcement for node in record.snapshot.nodes} == {Enforcement.PRIORITY}:
+        sentences.append(
+            "Without rights to control groups, batch jobs ran at the lowest priority: "
+            f"{report.jobs.succeeded:,} finished on what services left."
+        )
     else:
         sentences.append(
             "Control groups cannot be used here, so nothing but luck kept batch jobs from slowing "

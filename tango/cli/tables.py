@@ -51,8 +51,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
                 format_memory(report.be.memory_bytes) if report else "-",
                 str(node.replicas),
                 str(node.be_tasks),
-                node.enforcement.value
-                + (f" ({len(report.mismatches)} differ)" if report and report.mismatches else ""),
+                _enforcement(node),
             )
         )
     headings = (
@@ -60,6 +59,13 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
         "REPLICAS", "TASKS", "ENFORCEMENT",
     )  # fmt: skip
     return table(headings, rows)
+
+
+def _enforcement(node: NodeView) -> str:
+    count = len(node.report.mismatches) if node.report else 0
+    if node.observe_only:
+        return f"none (observes; would set {count})"
+    return node.enforcement.value + (f" ({count} differ)" if count else "")
 
 
 def services_table(services: Sequence[ServiceView]) -> Table:

@@ -9,9 +9,14 @@ from tango.model.cgroup import Mismatch
 
 
 class Enforcement(enum.Enum):
-    """How a node keeps BE from hurting LC; claimed only after a check at start."""
+    """How a node keeps BE from hurting LC; claimed only after a check at start.
+
+    PRIORITY: nice, SCHED_IDLE and the autogroup's nice hold BE down; there are no limits of CPU or
+    memory and no usage of the two sides.
+    """
 
     NONE = "none"
+    PRIORITY = "priority"
     CGROUP = "cgroup"
 
 
@@ -73,6 +78,7 @@ class NodeView:
 
     lc_held_millis: CPU held by in-flight LC requests. be_held: by BE attempts.
     lc_memory_bytes: declared memory of the replicas placed there.
+    observe_only: its worker sets nothing; the report's mismatches are what it would set.
     """
 
     node: str
@@ -88,3 +94,4 @@ class NodeView:
     be_tasks: int = 0
     report: NodeReport | None = None
     labels: tuple[tuple[str, str], ...] = ()
+    observe_only: bool = False

@@ -28,6 +28,7 @@ class WorkerHello:
     enforcement: Enforcement
     version: str
     labels: tuple[tuple[str, str], ...] = ()
+    observe_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

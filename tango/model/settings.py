@@ -55,6 +55,8 @@ class WorkerSettings:
 
     cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
     cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
+    enforce: False only observes: groups are made and read, but no target is written, and BE keeps
+        the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
@@ -66,6 +68,7 @@ class WorkerSettings:
     cpu_millis: int = 0
     memory_bytes: int = 0
     cgroup_root: str = "tango"
+    enforce: bool = True
     cpu_weight: int = 100
     cpuset: str = ""
     labels: tuple[tuple[str, str], ...] = ()

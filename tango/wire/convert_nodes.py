@@ -22,6 +22,7 @@ from tango.wire.convert_fields import inverse, pairs_from_map, text
 
 _ENFORCEMENT = {
     Enforcement.NONE: pb.ENFORCEMENT_NONE,
+    Enforcement.PRIORITY: pb.ENFORCEMENT_PRIORITY,
     Enforcement.CGROUP: pb.ENFORCEMENT_CGROUP,
 }
 _ENFORCEMENT_BACK = inverse(_ENFORCEMENT)
@@ -147,6 +148,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         be_tasks=view.be_tasks,
         report=None if view.report is None else node_report_to_pb(view.report),
         labels=dict(view.labels),
+        observe_only=view.observe_only,
     )
 
 
@@ -166,6 +168,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         be_tasks=message.be_tasks,
         report=node_report_from_pb(message.report) if message.HasField("report") else None,
         labels=pairs_from_map(message.labels),
+        observe_only=message.observe_only,
     )
 
 

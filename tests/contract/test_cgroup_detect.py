@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from cgroup_places import real_root, real_v1, why_no_v1
+from cgroup_places import clean, real_root, real_v1, why_no_v1
 from v2_tree import V2Tree
 
 from tango.adapters.cgroup_detect import (
@@ -17,6 +18,7 @@ from tango.adapters.cgroup_detect import (
     own_v2_group,
     parse_mountinfo,
 )
+from tango.adapters.cgroup_observe import ObservingFiles
 from tango.model.cgroup import GroupTarget
 
 V1_TEXT = r"""
@@ -160,3 +162,25 @@ def test_a_user_manager_is_not_delegated_to_us(tmp_path: Path) -> None:
 
 def test_own_group_is_a_path() -> None:
     assert own_v2_group().startswith("/")
+
+
+def test_an_observer_writes_no_target_and_tells_each() -> None:
+    if reason := why_no_v1():
+        pytest.skip(f"no cgroup v1 to write here: {reason}")
+    found = detect(real_root("observed"), make_files=ObservingFiles, enforce=False)
+    assert found.cgroups is not None
+    with found.cgroups as cgroups:
+        try:
+            cgroups.create("be/job")
+            before = cgroups.read("be/job")
+            wanted = GroupTarget(500, 10_000, 0, 7, None, 64 * 2**20, "0")
+            told = {miss.field for miss in cgroups.apply("be/job", wanted)}
+            # Where there is but one core, the wanted cpuset is the one in force.
+            assert told >= {"quota_millis", "period_us", "weight", "memory_max_bytes"}
+            assert cgroups.read("be/job") == before
+            with subprocess.Popen(["sleep", "60"]) as process:
+                cgroups.move("be/job", process.pid)
+                assert cgroups.procs("be/job") == (process.pid,)
+                process.kill()
+        finally:
+            clean(cgroups)

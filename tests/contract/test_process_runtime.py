@@ -19,6 +19,7 @@ from cgroup_places import clean, real_root
 from runtime_node import RealNode, process_state, worker_settings
 
 from tango.adapters.cgroup_detect import detect
+from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.supervisor_client import SupervisorClient, SupervisorRefused
 from tango.adapters.supervisor_start import ensure_supervisor
@@ -166,6 +167,17 @@ async def test_best_effort_without_groups_is_lowered(runtime: ProcessRuntime) ->
     if Path("/proc/self/autogroup").exists():
         shown = await output(runtime, spec("a", "cat", "/proc/self/autogroup", best_effort=True))
         assert shown.split()[-1] == "19"
+
+
+async def test_priority_is_measured_as_it_is(node: RealNode) -> None:
+    runtime = await ProcessRuntime.connect(node.socket, None, worker_settings())
+    assert await best_effort_share(runtime) <= PRIORITY_SHARE
+    assert await runtime.list() == ()
+    await runtime.close()
+    # Without the priorities both get about half: the check would see it.
+    plain = await ProcessRuntime.connect(node.socket, None, worker_settings(enforce=False))
+    assert await best_effort_share(plain) > PRIORITY_SHARE
+    await plain.close()
 
 
 @AS_ROOT

@@ -92,6 +92,7 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_tasks=node.be_tasks,
         report=node.report,
         labels=node.hello.labels,
+        observe_only=node.hello.observe_only,
     )
 
 

@@ -86,6 +86,7 @@ class WorkerController:
             enforcement=enforcement,
             version=__version__,
             labels=settings.labels,
+            observe_only=not settings.enforce,
         )
         out = self._out = Outbox()
         timers = self._timers = Timers()

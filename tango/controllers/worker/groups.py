@@ -190,9 +190,10 @@ class GroupTree:
                 del self._mismatches[next(iter(self._mismatches))]
             if name not in self._noted:
                 self._noted.add(name)
+                observed = not self._settings.enforce
                 self._out.note(
-                    "warning",
-                    "group_target_not_met",
+                    "info" if observed else "warning",
+                    "group_target_observed" if observed else "group_target_not_met",
                     group=event.group,
                     field=mismatch.field,
                     wanted=mismatch.wanted,

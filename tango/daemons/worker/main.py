@@ -7,7 +7,9 @@ import os
 import random
 from pathlib import Path
 
-from tango.adapters.cgroup_detect import detect
+from tango.adapters.cgroup_detect import Detection, detect
+from tango.adapters.cgroup_observe import ObservingFiles
+from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
 from tango.adapters.settings import load_worker
@@ -41,14 +43,15 @@ async def main(settings: WorkerSettings) -> None:
     incarnation = lifecycle.next_incarnation(state)
     # Both start processes of their own, which must not happen once gRPC runs.
     socket_path = ensure_supervisor(state / "supervisor")
-    found = detect(settings.cgroup_root) if settings.cgroup_root else None
-    cgroups = found.cgroups if found is not None else None
-    enforcement = Enforcement.NONE if cgroups is None else Enforcement.CGROUP
+    found = _detected(settings)
+    cgroups = found.cgroups
+    runtime = await ProcessRuntime.connect(socket_path, cgroups, settings)
+    enforcement, reason = await _claimed(settings, found, runtime)
     log_event(
-        "info" if cgroups is not None else "warning",
+        "warning" if enforcement is Enforcement.NONE else "info",
         "enforcement",
         enforcement=enforcement.value,
-        reason=found.reason if found is not None else "cgroup_root is empty",
+        reason=reason,
     )
     capacity = NodeCapacity(
         settings.cpu_millis or len(os.sched_getaffinity(0)) * 1000,
@@ -63,7 +66,6 @@ async def main(settings: WorkerSettings) -> None:
         features=cgroups.features() if cgroups is not None else None,
         seed=incarnation,
     )
-    runtime = await ProcessRuntime.connect(socket_path, cgroups, settings)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
     registry = Scrape()
     metrics = WorkerMetrics(registry)
@@ -87,6 +89,27 @@ async def main(settings: WorkerSettings) -> None:
         await runtime.close()
         if cgroups is not None:
             cgroups.close()
+
+
+def _detected(settings: WorkerSettings) -> Detection:
+    if not settings.cgroup_root:
+        return Detection(None, "cgroup_root is empty")
+    if settings.enforce:
+        return detect(settings.cgroup_root)
+    return detect(settings.cgroup_root, make_files=ObservingFiles, enforce=False)
+
+
+async def _claimed(
+    settings: WorkerSettings, found: Detection, runtime: ProcessRuntime
+) -> tuple[Enforcement, str]:
+    """How BE is held down here, and why it is said so: never without having been tried."""
+    if not settings.enforce:
+        return Enforcement.NONE, f"enforce = false: only observed ({found.reason})"
+    if found.cgroups is not None:
+        return Enforcement.CGROUP, found.reason
+    share = await best_effort_share(runtime)
+    text = f"no cgroups ({found.reason}); of a contended core BE got {share:.0%} by priority"
+    return (Enforcement.PRIORITY if share <= PRIORITY_SHARE else Enforcement.NONE), text
 
 
 async def _serve(
