@@ -6,6 +6,7 @@ import contextlib
 import os
 import select
 import signal
+import time
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from tango.model.units import format_cpu, format_memory, parse_cpu
 from tango.sdk.cluster_file import default_state_dir
 from tango.sdk.embedded import EmbeddedCluster
 from tango.sdk.embedded_plan import EmbeddedPlan
+from tango.sdk.keeper import Keeper
 
 
 @click.command()
@@ -27,8 +29,16 @@ from tango.sdk.embedded_plan import EmbeddedPlan
 )  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
 def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool) -> int:
-    """Start a whole cluster on this machine: central, edges and workers, each a process."""
+    """Start a whole cluster on this machine: central, edges and workers, each a process.
+
+    A daemon that dies is started again while `tango up` runs; where it was detached, the next
+    `tango up` starts those that are missing. Services and jobs are kept in the state directory:
+    they are there again after `down` and `up`.
+    """
     cluster = EmbeddedCluster(state or default_state_dir())
+    if missing := cluster.revive():
+        click.echo(f"started again: {', '.join(missing)}")
+        return 0
     plan = cluster.start(
         sites=sites, workers_per_site=workers, reserve_millis=parse_cpu(reserve, "--reserve")
     )
@@ -39,11 +49,10 @@ def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool)
         stopping = _stop_signals()
         _announce(cluster, plan)
         click.echo("Ctrl-C stops it and cleans up")
-        while not select.select([stopping], [], [], 0.5)[0]:
-            gone = cluster.gone()
-            if gone:
-                click.echo(f"tango: {gone}; stopping the rest", err=True)
-                return 1
+        keeper = Keeper(cluster)
+        while not select.select([stopping], [], [], 0.2)[0]:
+            for line in keeper.look(time.monotonic()):
+                click.echo(f"tango: {line}", err=True)
     finally:
         cluster.stop()
     return 0
@@ -56,7 +65,7 @@ def _announce(cluster: EmbeddedCluster, plan: EmbeddedPlan) -> None:
 
 
 def _stop_signals() -> int:
-    """A file that can be read once SIGINT or SIGTERM has come.
+    """A file that can be read once SIGINT or SIGTERM has come, or the terminal has gone.
 
     A handler runs between any two steps of the main thread, so that it must not take a lock that
     this one may hold just then; threading.Event does.
@@ -68,7 +77,7 @@ def _stop_signals() -> int:
         with contextlib.suppress(BlockingIOError):
             os.write(writing, b"\0")
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, on_signal)
     return reading
 
@@ -88,10 +97,14 @@ def describe_plan(plan: EmbeddedPlan) -> list[str]:
 @click.command()
 @state_option
 def down(state: Path | None) -> int:
-    """Stop the cluster of this state directory; nothing of it keeps running."""
+    """Stop the cluster of this state directory; nothing of it keeps running.
+
+    What was declared and submitted stays in the directory, and the next `tango up` goes on with it.
+    Daemons that were not started by `tango up` are left alone.
+    """
     cluster = EmbeddedCluster(state or default_state_dir())
     if not cluster.stop():
-        click.echo(f"nothing runs at {cluster.state_dir}", err=True)
+        click.echo(f"no cluster of `tango up` is at {cluster.state_dir}", err=True)
         return 1
-    click.echo(f"stopped {cluster.state_dir}")
+    click.echo(f"stopped {cluster.state_dir}; services and jobs are kept there for the next up")
     return 0

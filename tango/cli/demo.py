@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import random
 import shutil
@@ -62,7 +63,7 @@ INTERRUPTED = 130
     "--plot", type=click.Path(path_type=Path), default=None,
     help=f"Draw the run as PNG; needs matplotlib.  [default: {PLOT}]",
 )  # fmt: skip
-@state_option
+@functools.partial(state_option, default="one of its own, removed afterwards")
 def demo(
     duration: float, seed: int, trace: Path | None, report: Path, plot: Path | None,
     state: Path | None,
@@ -186,7 +187,8 @@ class DemoRun:
             # A daemon's own last words say more than that it does not answer.
             gone = self._cluster.gone()
             if gone:
-                raise TangoError(f"{error} ({gone})") from error
+                ends = "; ".join(f"{name} {how}" for name, how in gone.items())
+                raise TangoError(f"{error} ({ends})") from error
             raise
 
     def _interruptible(self) -> None:

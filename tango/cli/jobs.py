@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sys
 
@@ -40,13 +41,29 @@ async def submit(
         spec.validate()
     jobs = [await client.submit(spec) for spec in specs]
     if wait:
-        jobs = [await client.wait(job.job_id) for job in jobs]
+        jobs = [await _followed(client, job) for job in jobs]
     if output == "json":
         print_json(jobs)
     else:
         for job in jobs:
             click.echo(f"job {job.job_id}: {describe(job)}")
     return int(wait and any(job.state is not JobState.SUCCEEDED for job in jobs))
+
+
+async def _followed(client: Client, job: JobRecord) -> JobRecord:
+    """Wait for its end; how it stands goes to stderr meanwhile, each time that it changes."""
+    said = ""
+    try:
+        async with contextlib.aclosing(client.watch(job.job_id)) as records:
+            async for job in records:
+                if not job.state.ended and describe(job) != said:
+                    said = describe(job)
+                    click.echo(f"job {job.job_id}: {said}", err=True)
+    except asyncio.CancelledError:
+        text = f"job {job.job_id} goes on; `tango cancel {job.job_id}` ends it"
+        click.echo(text, err=True)
+        raise
+    return job
 
 
 def _specs(file: str) -> tuple[JobSpec, ...]:
@@ -96,7 +113,13 @@ async def watch(client: Client, job_id: str, output: str) -> int:
 @click.command()
 @click.argument("target")
 @click.option("--task", default="", help="Task of a job.  [default: the first]")
-@click.option("--tail", "tail_bytes", default=65536, show_default=True, help="Last bytes; 0: all.")
+@click.option(
+    "--tail",
+    "tail_bytes",
+    default=65536,
+    show_default=True,
+    help="Last bytes; 0: all that is kept.",
+)
 @click.option("-f", "--follow", is_flag=True, help="Go on as more is written.")
 @with_client
 async def logs(client: Client, target: str, task: str, tail_bytes: int, follow: bool) -> None:

@@ -6,8 +6,10 @@ import click
 
 from tango.cli import tables
 from tango.cli.options import output_option, print_json, with_client
+from tango.model.errors import TangoError
 from tango.model.job import JobState
 from tango.sdk.client import Client
+from tango.wire.edge_client import EdgeClient
 
 KINDS = ("nodes", "services", "jobs", "edges")
 
@@ -23,13 +25,14 @@ KINDS = ("nodes", "services", "jobs", "edges")
 @with_client
 async def get(
     client: Client, kind: str, limit: int, job_state: tuple[str, ...], output: str
-) -> None:
-    """List nodes, services, jobs or edges."""
+) -> int:
+    """List nodes, services, jobs or edges; exit 1 where a site did not answer."""
+    away: dict[str, TangoError] = {}
     if kind == "nodes":
-        nodes = await client.nodes()
+        nodes, away = await client.from_sites(EdgeClient.nodes)
         print_json(nodes) if output == "json" else tables.show(tables.nodes_table(nodes))
     elif kind == "services":
-        services = await client.services()
+        services, away = await client.from_sites(EdgeClient.services)
         print_json(services) if output == "json" else tables.show(tables.services_table(services))
     elif kind == "edges":
         edges = await client.edges()
@@ -38,8 +41,11 @@ async def get(
         jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
         if output == "json":
             print_json({"jobs": jobs, "counts": counts})
-            return
+            return 0
         tables.show(tables.jobs_table(jobs))
         total = sum(getattr(counts, state.value) for state in JobState)
         if total > len(jobs):
             click.echo(f"{len(jobs)} of {total} jobs; --limit shows more", err=True)
+    for site, error in away.items():
+        click.echo(f"tango: {site} is not in this list: {error}", err=True)
+    return int(bool(away))

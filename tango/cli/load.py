@@ -150,7 +150,11 @@ def _as_options(**options: str) -> Iterator[None]:
 def pattern_plan(name: str, rate: float, duration_s: float, seed: int) -> Plan:
     """Raises InvalidField."""
     spec = PatternSpec(name, rate, duration_s)
-    title = f"{name}, {rate:g} requests/s for {duration_s:g} s, seed {seed}"
+    count = sum(1 for _ in arrivals(spec, random.Random(seed)))
+    title = (
+        f"{name}, {rate:g} requests/s in the long run; seed {seed} makes {count:,} in "
+        f"{duration_s:g} s"
+    )
     return Plan(arrivals(spec, random.Random(seed)), duration_s, title)
 
 

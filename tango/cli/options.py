@@ -18,13 +18,13 @@ from tango.sdk.client import Client
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def state_option(function: F) -> F:
-    """--state DIR: which cluster."""
+def state_option(function: F, default: str = "~/.local/state/tango") -> F:
+    """--state DIR: which cluster. default: as --help tells it."""
     return click.option(
         "--state",
         type=click.Path(file_okay=False, path_type=Path),
         envvar="TANGO_STATE",
-        help="State directory of the cluster.  [default: ~/.local/state/tango]",
+        help=f"State directory of the cluster.  [default: {default}]",
     )(function)
 
 

@@ -161,7 +161,7 @@ def jobs_line(jobs: JobCounts) -> Text:
     ]
     if rest:
         parts.append(f"{rest:,} not finished")
-    cpu = f"; those that ended used {seconds(jobs.cpu_seconds)} of CPU" if jobs.cpu_seconds else ""
+    cpu = f"; tasks that ended used {seconds(jobs.cpu_seconds)} of CPU" if jobs.cpu_seconds else ""
     return Text(f"BATCH JOBS   {', '.join(parts)}{cpu}")
 
 

@@ -116,10 +116,10 @@ async def call(
             sys.stdout.buffer.write(reply.body)
             if reply.body and not reply.body.endswith(b"\n"):
                 click.echo()
-    if verbose:
+    if verbose and reply.replica:
+        answer = f"HTTP {reply.http_status}" if reply.http_status else "no HTTP answer"
         click.echo(
-            f"{reply.outcome.value}: HTTP {reply.http_status} from {reply.replica} on "
-            f"{reply.node}; "
+            f"{reply.outcome.value}: {answer} from {reply.replica} on {reply.node}; "
             f"queue {reply.queue_ms:.2f} ms + network {reply.network_ms:.2f} ms + "
             f"service {reply.service_ms:.2f} ms = {reply.total_ms:.2f} ms",
             err=True,

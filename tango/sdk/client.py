@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from tango.adapters.manifests import Manifest, load_manifests
 from tango.model.cluster import NodeView
@@ -22,6 +23,8 @@ from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
 from tango.wire.channels import bearer, open_channel, read_token
 from tango.wire.edge_client import EdgeClient
+
+T = TypeVar("T")
 
 BACKOFF_PATIENCE_S = 5.0
 
@@ -154,9 +157,8 @@ class Client:
         return tuple(removed)
 
     async def services(self) -> tuple[ServiceView, ...]:
-        """All services of all sites."""
-        found = await asyncio.gather(*(edge.services() for edge in self._edges.values()))
-        return tuple(view for views in found for view in views)
+        """All services of all sites. Raises where a site does not answer; see from_sites."""
+        return _whole(await self.from_sites(EdgeClient.services))
 
     # ---- calls
 
@@ -301,13 +303,41 @@ class Client:
     # ---- the cluster
 
     async def nodes(self) -> tuple[NodeView, ...]:
-        """All nodes of all sites, from the edges themselves."""
-        found = await asyncio.gather(*(edge.nodes() for edge in self._edges.values()))
-        return tuple(view for views in found for view in views)
+        """All nodes of all sites, from the edges themselves. Raises where one does not answer."""
+        return _whole(await self.from_sites(EdgeClient.nodes))
+
+    async def from_sites(
+        self, ask: Callable[[EdgeClient], Awaitable[tuple[T, ...]]]
+    ) -> tuple[tuple[T, ...], dict[str, TangoError]]:
+        """What all sites that answer say to a question, and why the others do not, by site.
+
+        >>> nodes, away = await client.from_sites(EdgeClient.nodes)
+        """
+        found: list[T] = []
+        away: dict[str, TangoError] = {}
+        answers = await asyncio.gather(
+            *(ask(edge) for edge in self._edges.values()), return_exceptions=True
+        )
+        for site, answer in zip(self._edges, answers, strict=True):
+            if isinstance(answer, TangoError):
+                away[site] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found.extend(answer)
+        return tuple(found), away
 
     async def edges(self) -> tuple[EdgeView, ...]:
         """All sites as the central master sees them."""
         return await self._central.edges()
+
+
+def _whole(found: tuple[tuple[T, ...], dict[str, TangoError]]) -> tuple[T, ...]:
+    """All that was found, or the first site's error."""
+    views, away = found
+    for error in away.values():
+        raise error
+    return views
 
 
 def not_ready_reason(view: ServiceView | None) -> str:

@@ -13,12 +13,12 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from tango.adapters.cgroup_detect import detect
 from tango.model.cgroup import GroupTarget
-from tango.model.errors import AlreadyExists, TangoError, Unavailable
+from tango.model.errors import AlreadyExists, InvalidField, TangoError, Unavailable
 from tango.sdk.cluster_file import FILE, ClusterFile, write_cluster_file
 from tango.sdk.embedded_plan import (
     EmbeddedPlan,
@@ -27,7 +27,14 @@ from tango.sdk.embedded_plan import (
     plan_nodes,
     worker_toml,
 )
-from tango.sdk.processes import Member, end_members, ended_early, supervisor_shutdown
+from tango.sdk.processes import (
+    Member,
+    daemons_of,
+    end_members,
+    ended_early,
+    how_ended,
+    supervisor_shutdown,
+)
 from tango.sdk.sync_client import SyncClient
 
 PIDS = "processes.json"
@@ -69,7 +76,11 @@ class EmbeddedCluster:
             memory_bytes=_available_memory(),
             reserve_millis=reserve_millis,
         )
-        self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            problem = f"cannot make {self.state_dir}: {error.strerror}"
+            raise InvalidField("--state", problem, "name a directory of your own") from None
         with self._lock():
             if any(member.alive() for member in self._members()):
                 raise AlreadyExists(
@@ -85,6 +96,8 @@ class EmbeddedCluster:
         return plan
 
     def _start(self, plan: EmbeddedPlan) -> None:
+        # First of all: it says that what is in this directory is ours to end and to remove.
+        self._save([])
         token = self.state_dir / "token"
         handle = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -176,13 +189,15 @@ class EmbeddedCluster:
         if not self.state_dir.is_dir():
             return False
         with self._lock():
-            there = bool(self._members()) or (self.state_dir / FILE).exists()
+            # Without it these are somebody's own daemons, with a token of his own.
+            if not (self.state_dir / PIDS).exists():
+                return False
             self._stop(grace_s=grace_s)
-        return there
+        return True
 
     def _stop(self, *, grace_s: float) -> None:
-        members = self._members()
-        # Supervisors first: replicas and tasks end, and workers that still live report it.
+        members = [*self._members(), *daemons_of(self.state_dir / "configs")]
+        # Workers first: one that lives would start its supervisor again.
         end_members([m for m in members if m.kind == "worker"], grace_s)
         for directory in sorted(self.state_dir.glob("node-*")):
             supervisor_shutdown(directory, grace_s)
@@ -190,8 +205,11 @@ class EmbeddedCluster:
         self._clean()
 
     def _clean(self) -> None:
-        for name in (FILE, PIDS, "token"):
+        self._remove_groups()
+        for name in (FILE, "token", PIDS):
             (self.state_dir / name).unlink(missing_ok=True)
+
+    def _remove_groups(self) -> None:
         found = detect(self.cgroup_root)
         if found.cgroups is None:
             return
@@ -208,12 +226,29 @@ class EmbeddedCluster:
                 else:
                     return
 
-    def gone(self) -> str:
-        """Which daemon has ended by itself, and what it said; "" while all run."""
-        for member in self._members():
-            if not member.alive():
-                return f"{member.name} ended: {ended_early(member)}"
-        return ""
+    def gone(self) -> dict[str, str]:
+        """How each daemon ended that has, by name: "was killed by signal 9"."""
+        return {member.name: how_ended(member) for member in self._members() if not member.alive()}
+
+    def revive(self, names: Collection[str] = ()) -> tuple[str, ...]:
+        """Start daemons again that have ended, all of them where no names are given.
+
+        Returns the names of those started. What they ran, stored and promised is found again.
+        """
+        if not self.state_dir.is_dir():
+            return ()
+        with self._lock():
+            members = self._members()
+            started = []
+            for index, member in enumerate(members):
+                if member.alive() or (names and member.name not in names):
+                    continue
+                config = self.state_dir / "configs" / f"{member.name}.toml"
+                members[index] = _spawn(member.kind, member.name, config, Path(member.log))
+                started.append(member.name)
+            if started:
+                self._save(members)
+        return tuple(started)
 
     def daemons_cpu_s(self) -> float:
         """CPU seconds that the daemons which live have used; their payload's are not in it."""

@@ -16,6 +16,10 @@ from tango.adapters.supervisor_start import ensure_supervisor
 LOG_TAIL_BYTES = 2000
 
 
+# Exit statuses of our own children, by pid and start time: the kernel tells them once.
+_STATUSES: dict[tuple[int, int], int] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One daemon. start_time: field 22 of /proc/PID/stat, so that a recycled pid is not ours."""
@@ -34,7 +38,9 @@ class Member:
     def alive(self) -> bool:
         """Whether it still runs; reaps it if it is our own dead child."""
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                _STATUSES[self.pid, self.start_time] = os.waitstatus_to_exitcode(status)
         return self.start_time != 0 and _start_time(self.pid) == self.start_time
 
     def signal(self, number: int) -> None:
@@ -65,6 +71,17 @@ def end_members(members: list[Member], grace_s: float) -> None:
                 member.signal(signal.SIGKILL)
             end = time.monotonic() + grace_s
         time.sleep(0.02)
+
+
+def how_ended(member: Member) -> str:
+    """How a daemon ended that is not alive: by which signal, or with which words.
+
+    Only its parent learns of a signal; to others its log has to do.
+    """
+    status = _STATUSES.get((member.pid, member.start_time))
+    if status is not None and status < 0:
+        return f"was killed by signal {-status}"
+    return f"ended: {ended_early(member)}"
 
 
 def ended_early(member: Member) -> str:
@@ -101,6 +118,22 @@ def supervisor_shutdown(node_dir: Path, grace_s: float) -> None:
                 pass
         except (FileNotFoundError, ConnectionError, TimeoutError):
             return
+
+
+def daemons_of(configs: Path) -> list[Member]:
+    """Daemons that run with a configuration of this directory, whoever started them."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if "tango.daemons" in argv and argv[-3:-2] == ["-c"] and argv[-1] == "":
+            config = Path(argv[-2])
+            if config.parent == configs:
+                kind, name = argv[-4], config.stem
+                found.append(Member.of(kind, name, int(process.name), ""))
+    return found
 
 
 def _start_time(pid: int) -> int:

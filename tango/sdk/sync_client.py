@@ -30,12 +30,14 @@ class SyncClient:
     def __init__(
         self, state: str | Path | None = None, *, cluster: ClusterFile | None = None
     ) -> None:
+        self._open = False
         self._client = Client(state, cluster=cluster)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="tango", daemon=True)
 
     def __enter__(self) -> SyncClient:
         self._thread.start()
+        self._open = True
         self._do(self._client.__aenter__())
         return self
 
@@ -43,10 +45,14 @@ class SyncClient:
         self._do(self._client.__aexit__())
         self._do(self._loop.shutdown_asyncgens())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._open = False
         self._thread.join()
         self._loop.close()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._open:
+            work.close()
+            raise RuntimeError("the client is not open: use it as `with SyncClient() as tango:`")
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:

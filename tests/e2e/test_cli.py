@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from cluster_at_work import (
     ClusterAtWork,
     job,
     processes_of,
+    running,
     service,
     tango,
     wait_for,
@@ -24,6 +26,7 @@ from cluster_at_work import (
 
 from tango.cli.main import COMMANDS
 from tango.cli.main import tango as group
+from tango.sdk.cluster_file import ClusterFile
 from tango.sdk.sync_client import SyncClient
 
 pytestmark = pytest.mark.e2e
@@ -173,7 +176,7 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     cluster = ClusterAtWork(state)
     nothing = tango("down", state=state)
     assert (nothing.returncode, nothing.stdout) == (1, "")
-    assert f"nothing runs at {state}" in nothing.stderr
+    assert f"no cluster of `tango up` is at {state}" in nothing.stderr
     up = tango("up", "--detach", "--sites", "1", state=state)
     assert up.returncode == 0, up.stderr
     assert "central master, 1 sites, 1 nodes" in up.stdout
@@ -183,7 +186,10 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     assert again.stderr.startswith(f"tango: a cluster already runs in {state}: `tango down` stops")
     assert {process.pid for process in processes_of(state)} == pids, "the first one runs on"
     down = tango("down", state=state)
-    assert (down.returncode, down.stdout) == (0, f"stopped {state}\n")
+    assert (down.returncode, down.stdout) == (
+        0,
+        f"stopped {state}; services and jobs are kept there for the next up\n",
+    )
     assert cluster.left_behind() == []
     down = tango("down", state=state)
     assert down.returncode == 1
@@ -209,6 +215,93 @@ def test_ctrl_c_on_up_leaves_nothing(tmp_path: Path) -> None:
             process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
     assert ClusterAtWork(state).left_behind() == []
+
+
+def test_up_starts_a_dead_daemon_again_and_goes_with_its_terminal(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    cluster = ClusterAtWork(state)
+    said = tmp_path / "said"
+    with said.open("wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tango.cli.main", "up", "--sites", "1", "--state", str(state)],
+            stdout=subprocess.PIPE, stderr=stderr, text=True,
+        )  # fmt: skip
+    with process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "Ctrl-C" in line:
+                break
+        before = cluster.pid("node-a1")
+        os.kill(before, signal.SIGKILL)
+        wait_for(lambda: "node-a1 is started again" in said.read_text(), "the worker's return")
+        assert "tango: node-a1 was killed by signal 9; it is started" in said.read_text()
+        assert cluster.pid("node-a1") != before
+        wait_for(lambda: cluster.json("get", "nodes")[0]["ready"], "the node to be ready")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 0
+    assert cluster.left_behind() == []
+
+
+def test_up_completes_a_detached_cluster_that_lost_a_daemon(tmp_path: Path) -> None:
+    with running(tmp_path / "state", sites=1) as cluster:
+        cluster.kill("site-a")
+        away = cluster.cli("get", "nodes")
+        assert away.returncode == 1
+        assert away.stdout.startswith("NODE"), "a table all the same"
+        assert "tango: site-a is not in this list: " in away.stderr
+        again = cluster.cli("up", "--detach")
+        assert (again.returncode, again.stdout) == (0, "started again: site-a\n"), again.stderr
+        wait_for(lambda: cluster.cli("get", "nodes").returncode == 0, "the edge to answer")
+        # One that somebody started by hand belongs to the cluster as well.
+        cluster.kill("central")
+        config = cluster.state_dir / "configs" / "central.toml"
+        with subprocess.Popen(
+            [sys.executable, "-m", "tango.cli.main", "central", "-c", str(config)],
+            stderr=subprocess.DEVNULL,
+        ) as central:
+            wait_for(lambda: cluster.cli("get", "edges").returncode == 0, "central to answer")
+            assert cluster.cli("down").returncode == 0
+            assert central.wait(10) == 0
+
+
+def test_down_leaves_alone_what_up_did_not_start(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("an-operators-own-token")
+    (tmp_path / "cluster.json").write_text("{}")
+    done = tango("down", state=tmp_path)
+    assert done.returncode == 1
+    assert token.read_text() == "an-operators-own-token"
+    assert (tmp_path / "cluster.json").exists()
+
+
+def test_submit_that_waits_tells_what_for(tmp_path: Path) -> None:
+    with running(tmp_path / "state", sites=1) as cluster:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tango.cli.main", "submit", "--cpu", "500", "--wait",
+             "--state", str(cluster.state_dir), "--", "true"],
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        with process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if "NeverFits" in line:
+                    break
+            job_id = line.split()[1].rstrip(":")
+            process.send_signal(signal.SIGINT)
+            assert f"job {job_id} goes on; `tango cancel {job_id}` ends it" in process.stderr.read()
+            assert process.wait(10) == 130
+
+
+def test_a_client_that_is_not_open_says_so() -> None:
+    client = SyncClient(cluster=ClusterFile("127.0.0.1:1", (), "/nonexistent"))
+    with pytest.raises(RuntimeError, match="use it as `with SyncClient"):
+        client.nodes()
+
+
+def test_a_state_directory_that_cannot_be_made() -> None:
+    done = tango("up", "--detach", state=Path("/proc/nowhere"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("tango: --state: cannot make /proc/nowhere: ")
 
 
 def test_down_after_everything_was_killed(tmp_path: Path) -> None:

@@ -171,7 +171,8 @@ def readable_end(spec: TaskSpec, status: AttemptStatus) -> str:
     if "deadline" in failure and spec.deadline_s:
         return f"deadline of {spec.deadline_s:g} s exceeded"
     if status.signal:
-        return f"killed by signal {status.signal}" + (f" ({failure})" if failure else "")
+        killed = f"killed by signal {status.signal}"
+        return failure if killed in failure else killed + (f" ({failure})" if failure else "")
     if failure:
         return failure
     if status.exit_code is None:
