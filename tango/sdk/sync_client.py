@@ -30,30 +30,39 @@ class SyncClient:
     def __init__(
         self, state: str | Path | None = None, *, cluster: ClusterFile | None = None
     ) -> None:
-        self._open = False
         self._client = Client(state, cluster=cluster)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="tango", daemon=True)
+        self._open: tuple[asyncio.AbstractEventLoop, threading.Thread] | None = None
 
     def __enter__(self) -> SyncClient:
-        self._thread.start()
-        self._open = True
-        self._do(self._client.__aenter__())
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="tango", daemon=True)
+        thread.start()
+        self._open = loop, thread
+        try:
+            self._do(self._client.__aenter__())
+        except BaseException:
+            self._close()
+            raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._do(self._client.__aexit__())
-        self._do(self._loop.shutdown_asyncgens())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._open = False
-        self._thread.join()
-        self._loop.close()
+        self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            loop, thread = self._open
+            self._do(loop.shutdown_asyncgens())
+            self._open = None
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        if not self._open:
+        if self._open is None:
             work.close()
             raise RuntimeError("the client is not open: use it as `with SyncClient() as tango:`")
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(work, self._open[0]).result()
 
     def _each(self, items: AsyncIterator[T]) -> Iterator[T]:
         async def following() -> T:
