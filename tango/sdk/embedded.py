@@ -39,6 +39,8 @@ from tango.sdk.sync_client import SyncClient
 
 PIDS = "processes.json"
 START_TIMEOUT_S = 30.0
+# Of a daemon's log from its earlier starts; the file before it is kept as well.
+LOG_MAX_BYTES = 8 * 2**20
 FIRST_PORT = 10_000
 EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
@@ -128,6 +130,7 @@ class EmbeddedCluster:
         members = []
         for kind, name, text in files:
             config = configs / f"{name}.toml"
+            config.touch(mode=0o600)
             config.write_text(text)
             members.append(_spawn(kind, name, config, logs / f"{name}.log"))
             self._save(members)
@@ -271,7 +274,9 @@ class EmbeddedCluster:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        with (self.state_dir / "lock").open("w") as file:
+        path = self.state_dir / "lock"
+        path.touch(mode=0o600)
+        with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -289,6 +294,9 @@ def _check_alive(members: list[Member]) -> None:
 
 def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
     """Start a daemon that outlives this process: no handle to it is kept but its pid."""
+    with contextlib.suppress(FileNotFoundError):
+        if log.stat().st_size > LOG_MAX_BYTES:
+            log.replace(log.with_suffix(".log.1"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     pid = os.posix_spawn(
         sys.executable,
