@@ -29,4 +29,9 @@ def _load(group: str, name: str, field: str) -> object:
     if not found:
         known = ", ".join(policy_names(group)) or "none is installed"
         raise InvalidField(field, f"no policy is named {name!r}", f"use one of: {known}")
-    return found[0].load()()
+    try:
+        policy = found[0].load()
+    except ModuleNotFoundError as error:
+        needs = f"{name!r} needs {error.name}, which is not installed"
+        raise InvalidField(field, needs, "pip install 'tango-edge[solver]'") from None
+    return policy()

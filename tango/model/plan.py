@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Queued requests of one service: `count` of them, each needing this much of a node."""
+    """Queued requests of one service and origin: `count` of them, each needing this much of a node.
+
+    origin: the peer that forwarded them, "" for this site's own users. Those of a peer are served
+    here or nowhere: a request is forwarded once.
+    service_s: expected time at an idle replica. slack_s: what the oldest has left to its deadline.
+    dispatched: requests of the service that were dispatched before, since the edge started.
+    """
 
     service: str
     count: int
     cpu_millis: int
     memory_bytes: int
     priority: int
+    origin: str = ""
+    service_s: float = 0.0
+    slack_s: float = math.inf
+    dispatched: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +33,8 @@ class NodeOffer:
     """What a node can still take. slots: (service, free request slots of its ready replicas).
 
     load: share of the node's CPU held by in-flight requests, 0 and up.
-    rtt_s: measured delay from this edge to the node.
+    rtt_s: measured delay from this edge to the node. wait_s: expected wait once there.
+    site: the peer that owns the node, "" for this edge's own.
     """
 
     node: str
@@ -31,6 +43,8 @@ class NodeOffer:
     slots: tuple[tuple[str, int], ...]
     load: float
     rtt_s: float = 0.0
+    wait_s: float = 0.0
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +58,7 @@ class TrafficSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Send `count` of the service's oldest queued requests to the node.
+    """Send `count` of the oldest queued requests of this service and origin to the node.
 
     score: the policy's own, lower is better; runner_up: (node, score) or ("", 0.0).
     rejected: (node, why) of the candidates that were filtered out.
@@ -56,6 +70,7 @@ class Route:
     score: float = 0.0
     runner_up: tuple[str, float] = ("", 0.0)
     rejected: tuple[tuple[str, str], ...] = ()
+    origin: str = ""
 
 
 @dataclass(frozen=True, slots=True)

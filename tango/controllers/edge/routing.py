@@ -108,6 +108,8 @@ class Router:
                     service.cpu_millis,
                     service.request_memory_bytes,
                     service.spec.priority,
+                    service_s=service.forecast.service_s,
+                    dispatched=service.dispatched,
                 )
             )
             for place in service.open:
@@ -183,6 +185,7 @@ class Router:
                 skipped.append(call)
                 continue
             count -= 1
+            service.dispatched += 1
             node.hold(request_id, place, call)
             call.state = CallState.IN_FLIGHT
             call.node = node

@@ -62,6 +62,7 @@ class ServiceBook:
         "counts",
         "cpu_millis",
         "deleted",
+        "dispatched",
         "forecast",
         "generation",
         "in_flight",
@@ -85,6 +86,7 @@ class ServiceBook:
         self.queue: OrderedDict[str, Call] = OrderedDict()
         self.counts = Counts()
         self.in_flight = 0
+        self.dispatched = 0
         self.forecast = Forecast()
         self.short = ""
         self.unready = ""

@@ -1,0 +1,140 @@
+"""Every traffic policy: whatever the snapshot, nothing is exceeded, lost or invented."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from traffic_snapshots import left_after, routed, snapshots
+
+from tango.algorithms.traffic.dss_lc import DssLc
+from tango.algorithms.traffic.least_loaded import LeastLoaded
+from tango.algorithms.traffic.nearest import Nearest
+from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT
+from tango.algorithms.traffic.round_robin import RoundRobin
+from tango.algorithms.traffic.scoring import Scoring
+from tango.model.plan import Demand, NodeOffer, TrafficPlan, TrafficPolicy, TrafficSnapshot
+
+POLICIES: tuple[TrafficPolicy, ...] = (
+    DssLc(), LeastLoaded(), Nearest(), RoundRobin(), Scoring(),
+)  # fmt: skip
+any_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_nothing_is_exceeded_lost_or_invented(
+    policy: TrafficPolicy, snapshot: TrafficSnapshot
+) -> None:
+    plan = policy.route(snapshot)
+    left = left_after(snapshot, plan)
+    # Work conserving: what stays queued fits nowhere.
+    own = {offer.node for offer in snapshot.offers if not offer.site}
+    for demand in snapshot.demands:
+        if routed(plan, demand.service, demand.origin) < demand.count:
+            for node, (cpu, memory, slots) in left.items():
+                assert (
+                    slots.get(demand.service, 0) == 0
+                    or cpu < demand.cpu_millis
+                    or memory < demand.memory_bytes
+                    or (demand.origin and node not in own)
+                )
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_the_same_snapshot_gives_the_same_plan(
+    policy: TrafficPolicy, snapshot: TrafficSnapshot
+) -> None:
+    assert policy.route(snapshot) == type(policy)().route(snapshot)
+
+
+@given(snapshot=snapshots(), policy=st.sampled_from(POLICIES[1:]))
+def test_greedy_plans_do_not_depend_on_the_order_of_offers(
+    policy: TrafficPolicy, snapshot: TrafficSnapshot
+) -> None:
+    def routes(plan: TrafficPlan) -> list[object]:
+        return [replace(route, rejected=()) for route in plan.routes]
+
+    turned = replace(snapshot, offers=snapshot.offers[::-1])
+    assert routes(policy.route(snapshot)) == routes(policy.route(turned))
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_lower_priority_never_changes_what_higher_gets(
+    policy: TrafficPolicy, snapshot: TrafficSnapshot
+) -> None:
+    if not snapshot.demands:
+        return
+    top = max(demand.priority for demand in snapshot.demands)
+    high = tuple(demand for demand in snapshot.demands if demand.priority == top)
+    names = {demand.service for demand in high}
+    plan = policy.route(snapshot)
+    alone = policy.route(replace(snapshot, demands=high))
+    assert tuple(route for route in plan.routes if route.service in names) == alone.routes
+
+
+def test_the_least_loaded_after_assignment_wins_then_rtt_then_name() -> None:
+    def first(*offers: NodeOffer) -> str:
+        snapshot = TrafficSnapshot((Demand("a", 1, 100, 0, 0),), offers)
+        return LeastLoaded().route(snapshot).routes[0].node
+
+    slots = (("a", 5),)
+    empty = NodeOffer("n2", 1000, 0, slots, 0.0)
+    assert first(NodeOffer("n1", 500, 0, slots, 0.5), empty) == "n2"
+    assert first(NodeOffer("n1", 1000, 0, slots, 0.0, 0.001), empty) == "n2"
+    assert first(empty, NodeOffer("n1", 1000, 0, slots, 0.0)) == "n1"
+    # A big node with some load may still be the less loaded one afterwards.
+    assert first(NodeOffer("n1", 100, 0, slots, 0.0), NodeOffer("n3", 9000, 0, slots, 0.1)) == "n3"
+
+
+def test_a_plan_explains_itself() -> None:
+    snapshot = TrafficSnapshot(
+        (Demand("a", 3, 100, 10, 0),),
+        (
+            NodeOffer("n1", 1000, 100, (("a", 2),), 0.0),
+            NodeOffer("n2", 1000, 100, (("a", 2),), 0.0),
+            NodeOffer("n3", 50, 100, (("a", 2),), 0.9),
+            NodeOffer("n4", 1000, 5, (("a", 2),), 0.0),
+            NodeOffer("n5", 1000, 100, (("a", 0),), 0.0),
+            NodeOffer("n6", 1000, 100, (("b", 2),), 0.0),
+        ),
+    )
+    first, second = LeastLoaded().route(snapshot).routes
+    assert (first.node, first.count, first.score) == ("n1", 2, 0.2)
+    assert (second.node, second.count, second.score) == ("n2", 1, 0.1)
+    assert first.runner_up == ("n2", 0.2)
+    assert second.runner_up[0] == "n1"
+    assert first.rejected == (("n3", NO_CPU), ("n4", NO_MEMORY), ("n5", NO_SLOT))
+
+
+def counts(policy: TrafficPolicy, snapshot: TrafficSnapshot) -> dict[str, int]:
+    return {route.node: route.count for route in policy.route(snapshot).routes}
+
+
+def test_round_robin_goes_on_where_it_ended() -> None:
+    offers = tuple(NodeOffer(f"n{index}", 1000, 0, (("a", 5),), 0.0) for index in range(3))
+    demand = Demand("a", 4, 100, 0, 0)
+    assert counts(RoundRobin(), TrafficSnapshot((demand,), offers)) == {"n0": 2, "n1": 1, "n2": 1}
+    later = replace(demand, dispatched=4, count=1)
+    assert counts(RoundRobin(), TrafficSnapshot((later,), offers)) == {"n1": 1}
+
+
+def test_nearest_fills_the_nearest_first_whatever_its_load() -> None:
+    offers = (
+        NodeOffer("far", 1000, 0, (("a", 5),), 0.0, 0.002),
+        NodeOffer("near", 100, 0, (("a", 2),), 0.9, 0.001),
+    )
+    snapshot = TrafficSnapshot((Demand("a", 3, 10, 0, 0),), offers)
+    assert counts(Nearest(), snapshot) == {"near": 2, "far": 1}
+
+
+def test_scoring_weighs_memory_and_delay_as_much_as_cpu() -> None:
+    idle_far = NodeOffer("far", 1000, 100, (("a", 5),), 0.0, 0.010)
+    busy_near = NodeOffer("near", 500, 100, (("a", 5),), 0.5, 0.001)
+    snapshot = TrafficSnapshot((Demand("a", 1, 10, 0, 0),), (idle_far, busy_near))
+    assert counts(Scoring(), snapshot) == {"near": 1}
+    assert counts(LeastLoaded(), snapshot) == {"far": 1}
