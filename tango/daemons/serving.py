@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from tango.adapters.metrics import start_metrics
 from tango.daemons.lifecycle import log_event, serve_until_stopped
 from tango.model.settings import ServerSettings
+from tango.wire.credentials import Credentials
 from tango.wire.servers import RpcServer, Service, make_server
 
 GRACE_S = 5.0
@@ -19,7 +20,7 @@ GRACE_S = 5.0
 @contextlib.asynccontextmanager
 async def served(
     settings: ServerSettings,
-    token: str,
+    credentials: Credentials,
     service: Service,
     registry: CollectorRegistry,
     *,
@@ -29,17 +30,23 @@ async def served(
     """gRPC and metrics up; both bound before anything is said to be ready."""
     server = make_server(
         settings.listen,
-        token,
+        credentials.token,
         (service,),
+        tls=credentials.tls,
         max_message_bytes=max_message_bytes,
         field="server.listen",
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
-            metrics = await start_metrics(settings.metrics, token, registry, field="server.metrics")
+            metrics = await start_metrics(
+                settings.metrics, credentials.token, registry, field="server.metrics"
+            )
             stack.push_async_callback(metrics.close)
         await server.start()
-        log_event("info", "serving", daemon=daemon, address=str(server.address))
+        fields: dict[str, object] = {"daemon": daemon, "address": str(server.address)}
+        if credentials.tls is not None:
+            fields["identity"] = str(credentials.tls.identity)
+        log_event("info", "serving", **fields)
         yield server
 
 

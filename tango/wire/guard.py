@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 
-from tango.model.errors import TangoError
+from tango.model.errors import Refused, TangoError
 from tango.wire.errors import cut, status_of
+from tango.wire.refusals import Refusals
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,9 +34,10 @@ CANCELLED_TEXT = "internal error: what this call waited for was cancelled"
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps each method's handler once, at its first call."""
+    """Wraps each method's handler once, at its first call; what a handler refuses is logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -51,41 +53,47 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        wrapped = self._wrapped[method] = _wrap(handler, method)
+        wrapped = self._wrapped[method] = _wrap(handler, method, self._refusals)
         return wrapped
 
 
-def _wrap(handler: Handler, method: str) -> Handler:
+def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:
     one: dict[str, Any] = {
         "request_deserializer": handler.request_deserializer,
         "response_serializer": handler.response_serializer,
     }
     if handler.unary_unary is not None:
-        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, method), **one)
+        return grpc.unary_unary_rpc_method_handler(
+            _answering(handler.unary_unary, method, refusals), **one
+        )
     if handler.stream_unary is not None:
-        return grpc.stream_unary_rpc_method_handler(_answering(handler.stream_unary, method), **one)
+        return grpc.stream_unary_rpc_method_handler(
+            _answering(handler.stream_unary, method, refusals), **one
+        )
     if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), **one)
+        return grpc.unary_stream_rpc_method_handler(
+            _streaming(handler.unary_stream, method, refusals), **one
+        )
     if handler.stream_stream is not None:
         return grpc.stream_stream_rpc_method_handler(
-            _streaming(handler.stream_stream, method), **one
+            _streaming(handler.stream_stream, method, refusals), **one
         )
     return handler
 
 
-def _answering(inner: Behaviour, method: str) -> Behaviour:
+def _answering(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     async def guarded(request: Any, context: Context) -> Any:
         try:
             return await inner(request, context)
         except grpc.aio.AbortError:
             raise
         except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method)
+            await _end(error, context, method, refusals)
 
     return guarded
 
 
-def _streaming(inner: Behaviour, method: str) -> Behaviour:
+def _streaming(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     behaviour = _written_out(inner) if inspect.isasyncgenfunction(inner) else inner
 
     async def guarded(request: Any, context: Context) -> None:
@@ -94,7 +102,7 @@ def _streaming(inner: Behaviour, method: str) -> Behaviour:
         except grpc.aio.AbortError:
             raise
         except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method)
+            await _end(error, context, method, refusals)
 
     return guarded
 
@@ -110,7 +118,7 @@ def _written_out(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Behavio
     return written_out
 
 
-async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
+async def _end(error: BaseException, context: Context, method: str, refusals: Refusals) -> NoReturn:
     """Abort the RPC with what the error means; re-raise what is not the handler's to answer."""
     fields: dict[str, object] = {"method": method, "peer": context.peer()}
     if isinstance(error, asyncio.CancelledError):
@@ -121,6 +129,8 @@ async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
         await context.abort(grpc.StatusCode.INTERNAL, CANCELLED_TEXT)
     if not isinstance(error, Exception):
         raise error
+    if isinstance(error, Refused):
+        refusals.note(context.peer(), str(error), method)
     status = status_of(error) if isinstance(error, TangoError) else None
     if status is not None:
         code, details, trailers = status
