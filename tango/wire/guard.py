@@ -1,8 +1,9 @@
 """A server interceptor: whatever a handler raises becomes a status, and no client is left hanging.
 
-grpc.aio takes any CancelledError that leaves a handler for the end of the RPC and sends no status,
-also when some inner task was cancelled and the client still waits. And the text of an unexpected
-exception would go to the client. Both end here.
+A message that is none is the client's mistake: INVALID_ARGUMENT, where grpc.aio would answer
+UNKNOWN and log a traceback. grpc.aio takes any CancelledError that leaves a handler for the end of
+the RPC and sends no status, also when some inner task was cancelled and the client still waits. And
+the text of an unexpected exception would go to the client. All three end here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
 from tango.model.errors import Refused, TangoError
 from tango.wire.errors import cut, status_of
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 Behaviour = Callable[[Any, Any], Any]
 
 log = logging.getLogger("tango.wire")
+_UNPARSABLE = object()
 INTERNAL_TEXT = "internal error; the daemon's log tells more"
+UNPARSABLE_TEXT = "message: cannot be parsed as what this method takes"
 CANCELLED_TEXT = "internal error: what this call waited for was cancelled"
 
 
@@ -62,6 +66,8 @@ def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:
         "request_deserializer": handler.request_deserializer,
         "response_serializer": handler.response_serializer,
     }
+    if not handler.request_streaming:
+        one["request_deserializer"] = _forgiving(handler.request_deserializer)
     if handler.unary_unary is not None:
         return grpc.unary_unary_rpc_method_handler(
             _answering(handler.unary_unary, method, refusals), **one
@@ -83,6 +89,8 @@ def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:
 
 def _answering(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     async def guarded(request: Any, context: Context) -> Any:
+        if request is _UNPARSABLE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
         try:
             return await inner(request, context)
         except grpc.aio.AbortError:
@@ -95,9 +103,14 @@ def _answering(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
 
 def _streaming(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     behaviour = _written_out(inner) if inspect.isasyncgenfunction(inner) else inner
+    # grpc.aio sends its headers with the first message, and once more with the status where that
+    # write was cancelled under way: the core refuses those, and the client is never told the end.
 
     async def guarded(request: Any, context: Context) -> None:
+        if request is _UNPARSABLE:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
         try:
+            await context.send_initial_metadata(())
             await behaviour(request, context)
         except grpc.aio.AbortError:
             raise
@@ -105,6 +118,20 @@ def _streaming(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
             await _end(error, context, method, refusals)
 
     return guarded
+
+
+def _forgiving(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """It gives _UNPARSABLE for what is no message; in a stream, reading raises DecodeError."""
+    if deserializer is None:
+        return None
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError:
+            return _UNPARSABLE
+
+    return deserialize
 
 
 def _written_out(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Behaviour:
@@ -129,6 +156,8 @@ async def _end(error: BaseException, context: Context, method: str, refusals: Re
         await context.abort(grpc.StatusCode.INTERNAL, CANCELLED_TEXT)
     if not isinstance(error, Exception):
         raise error
+    if isinstance(error, DecodeError):
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
     if isinstance(error, Refused):
         refusals.note(context.peer(), str(error), method)
     status = status_of(error) if isinstance(error, TangoError) else None
