@@ -42,25 +42,43 @@ def valid_message(kind: Descriptor, rng: random.Random, depth: int = 0) -> Any:
     return message
 
 
-def session_stream(kind: Descriptor, rng: random.Random) -> list[bytes]:
-    """Envelopes as a session begins, numbered: hello, state, then anything."""
+def tweak(message: Any, rng: random.Random) -> None:
+    """Change one field somewhere in it: cleared, or of another value of its type."""
+    while True:
+        inner = [
+            part
+            for field, value in message.ListFields()
+            if field.message_type is not None and not field.message_type.GetOptions().map_entry
+            for part in (value if field.is_repeated else (value,))
+        ]
+        if not inner or rng.random() < 0.3:
+            break
+        message = rng.choice(inner)
+    if message.DESCRIPTOR.fields:
+        field = rng.choice(message.DESCRIPTOR.fields)
+        message.ClearField(field.name)
+        if rng.random() < 0.8:
+            _fill(message, field, rng, 2)
+
+
+def session_stream(kind: Descriptor, start: list[Any], rng: random.Random) -> list[bytes]:
+    """Envelopes of a session, numbered: its two first, then anything, now and then out of order."""
     oneof = kind.oneofs_by_name["message"].fields
-    chosen = [*oneof[:2], *rng.choices(oneof, k=rng.randrange(6))]
-    if rng.random() < 0.2:
-        rng.shuffle(chosen)
-    incarnation = rng.randrange(1, 2**40)
-    envelopes = []
-    for number, field in enumerate(chosen, 1):
+    envelopes = start if rng.random() < 0.7 else []
+    incarnation = start[0].incarnation
+    for field in rng.choices(oneof, k=rng.randrange(1, 7)):
         envelope = message_factory.GetMessageClass(kind)()
         part = getattr(envelope, field.name)
         part.CopyFrom(valid_message(field.message_type, rng, 1))
         part.SetInParent()
-        if "incarnation" in field.message_type.fields_by_name:
-            part.incarnation = incarnation
         envelope.incarnation = incarnation
-        envelope.sequence = number
-        envelopes.append(envelope.SerializeToString())
-    return envelopes
+        envelope.sequence = len(envelopes) + 1
+        envelopes.append(envelope)
+    if rng.random() < 0.2:
+        tweak(rng.choice(envelopes), rng)
+    if rng.random() < 0.1:
+        rng.shuffle(envelopes)
+    return [envelope.SerializeToString() for envelope in envelopes]
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:

@@ -20,8 +20,9 @@ from typing import Any
 
 import grpc
 import psutil
-from messages import mutate, session_stream, valid_message
+from messages import mutate, session_stream, tweak, valid_message
 from rpcs import Rpc, rpcs_of
+from sensible import sensible_message, session_start
 
 from tango.model.job import JobSpec, JobState, TaskSpec
 from tango.sdk.client import Client
@@ -97,14 +98,22 @@ class Fuzzer:
 
     def _payload(self, rpc: Rpc, rng: random.Random) -> list[bytes]:
         if rpc.session:
-            parts = session_stream(rpc.takes, rng)
+            start = session_start(rpc.method, rng.randrange(1, 2**40), rng)
+            parts = session_stream(rpc.takes, start, rng)
         else:
             count = rng.randrange(1, 6) if rpc.client_streaming else 1
-            parts = [valid_message(rpc.takes, rng).SerializeToString() for _ in range(count)]
-        if len(parts) > 1:
-            # What begins a stream must often be sound, or nothing of the rest is looked at.
-            return [mutate(part, rng) if rng.random() < 0.3 else part for part in parts]
-        return [mutate(part, rng) for part in parts]
+            parts = [self._message(rpc, rng) for _ in range(count)]
+        # What begins a stream must often be sound, or nothing of the rest is looked at.
+        share = 0.15 if len(parts) > 1 else 0.6
+        return [mutate(part, rng) if rng.random() < share else part for part in parts]
+
+    def _message(self, rpc: Rpc, rng: random.Random) -> bytes:
+        message = sensible_message(rpc.method, rng) if rng.random() < 0.6 else None
+        if message is None:
+            message = valid_message(rpc.takes, rng)
+        for _ in range(rng.randrange(4)):
+            tweak(message, rng)
+        return bytes(message.SerializeToString())
 
     async def _streams(self, call: Any, payload: list[bytes], rpc: Rpc) -> str:
         try:
