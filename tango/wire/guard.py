@@ -89,14 +89,18 @@ def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:
 
 def _answering(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     async def guarded(request: Any, context: Context) -> Any:
-        if request is _UNPARSABLE:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
         try:
-            return await inner(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method, refusals)
+            if request is _UNPARSABLE:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
+            try:
+                return await inner(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - every end is told to the client
+                await _end(error, context, method, refusals)
+        except grpc.aio.AbortError as abort:
+            del request, context
+            raise without_frames(abort) from None
 
     return guarded
 
@@ -107,17 +111,32 @@ def _streaming(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     # write was cancelled under way: the core refuses those, and the client is never told the end.
 
     async def guarded(request: Any, context: Context) -> None:
-        if request is _UNPARSABLE:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
         try:
-            await context.send_initial_metadata(())
-            await behaviour(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method, refusals)
+            if request is _UNPARSABLE:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
+            try:
+                await context.send_initial_metadata(())
+                await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - every end is told to the client
+                await _end(error, context, method, refusals)
+        except grpc.aio.AbortError as abort:
+            del request, context
+            raise without_frames(abort) from None
 
     return guarded
+
+
+def without_frames(abort: grpc.aio.AbortError) -> grpc.aio.AbortError:
+    """The same, holding on to nothing; to be raised where `request` and `context` are deleted.
+
+    gRPC keeps the exception in the RPC's state, which the context refers to: a frame in its
+    traceback that has the context makes a ring of them, and the request in it, 4 MiB perhaps, stays
+    until the collector comes round.
+    """
+    abort.__context__ = None
+    return abort.with_traceback(None)
 
 
 def _forgiving(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:

@@ -12,6 +12,7 @@ import grpc
 from tango.model.access import RPCS, refusal
 from tango.model.errors import Refused
 from tango.wire.certificate import holder_of
+from tango.wire.guard import without_frames
 from tango.wire.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -87,22 +88,30 @@ class RoleGate(grpc.aio.ServerInterceptor):
 
     def _short(self, inner: Behaviour, method: str) -> Behaviour:
         async def gated(request: Any, context: Context) -> Any:
-            await self._admit(context, method)
-            return await inner(request, context)
+            try:
+                await self._admit(context, method)
+                return await inner(request, context)
+            except grpc.aio.AbortError as abort:
+                del request, context
+                raise without_frames(abort) from None
 
         return gated
 
     def _long(self, inner: Behaviour, method: str) -> Behaviour:
         async def gated(request: Any, context: Context) -> Any:
-            expires = await self._admit(context, method)
-            limit = asyncio.timeout(expires - time.time())
             try:
-                async with limit:
-                    return await inner(request, context)
-            except TimeoutError:
-                if not limit.expired():
-                    raise
-            return await self._unauthenticated(context, method)
+                expires = await self._admit(context, method)
+                limit = asyncio.timeout(expires - time.time())
+                try:
+                    async with limit:
+                        return await inner(request, context)
+                except TimeoutError:
+                    if not limit.expired():
+                        raise
+                return await self._unauthenticated(context, method)
+            except grpc.aio.AbortError as abort:
+                del request, context
+                raise without_frames(abort) from None
 
         return gated
 
