@@ -17,6 +17,7 @@ from tango.model.settings import (
     CentralSettings,
     EdgeSettings,
     ServerSettings,
+    TlsSettings,
     WorkerSettings,
 )
 
@@ -43,7 +44,7 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server] and [central] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls] and [central] of a file. Raises InvalidField with field, file and line."""
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("central")
@@ -59,14 +60,14 @@ def load_central(path: Path | str) -> CentralSettings:
 
 
 def load_edge(path: Path | str) -> EdgeSettings:
-    """[server] and [edge] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls] and [edge] of a file. Raises InvalidField with field, file and line."""
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("edge", required=True)
     settings = EdgeSettings(
         server=server,
         name=_name(section, "name"),
-        central=_peer(section, "central", optional=True),
+        central=_peer(section, "central", server.tls, optional=True),
         traffic_policy=_policy(section, "traffic_policy", _EDGE.traffic_policy),
         tick_ms=section.number("tick_ms", _EDGE.tick_ms, low=0.1, high=1000),
         node_dead_after_s=section.number(
@@ -80,7 +81,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
 
 
 def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
-    """[server] and [worker] of a file. Raises InvalidField with field, file and line.
+    """[server], [tls] and [worker] of a file. Raises InvalidField with field, file and line.
 
     uid: whose rights the worker will have, its own effective ones where None.
     """
@@ -90,7 +91,8 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
     settings = WorkerSettings(
         server=server,
         node=_name(section, "node"),
-        edge=_peer(section, "edge"),
+        edge=_peer(section, "edge", server.tls),
+        edge_name=_edge_name(section, server.tls),
         cpu_millis=section.cpu("cpu", _WORKER.cpu_millis),
         memory_bytes=section.memory("memory", _WORKER.memory_bytes),
         cgroup_root=_matching(
@@ -181,38 +183,63 @@ def is_loopback(host: str) -> bool:
 def _server(document: Section, path: Path) -> ServerSettings:
     section = document.section("server", required=True)
     base = path.absolute().parent
-    metrics = _listen(section, "metrics") if section.string("metrics", "") else ""
+    tls = _tls(document, base)
+    # Metrics speak no TLS: they stay on loopback, with the token.
+    metrics = _listen(section, "metrics", None) if section.string("metrics", "") else ""
+    needs_token = tls is None or bool(metrics) or "token_file" in section
     return ServerSettings(
-        listen=_listen(section, "listen"),
-        token_file=_path(section, "token_file", base),
+        listen=_listen(section, "listen", tls),
+        token_file=_path(section, "token_file", base) if needs_token else "",
         state_dir=_path(section, "state_dir", base),
         metrics=metrics,
         log_level=section.choice("log_level", LogLevel, LogLevel(_SERVER.log_level)).value,
+        tls=tls,
     )
 
 
-def _listen(section: Section, key: str) -> str:
-    return _loopback(section, key, "listens beyond loopback")
+def _tls(document: Section, base: Path) -> TlsSettings | None:
+    if "tls" not in document:
+        return None
+    section = document.section("tls")
+    return TlsSettings(
+        ca_file=_path(section, "ca_file", base),
+        cert_file=_path(section, "cert_file", base),
+        key_file=_path(section, "key_file", base),
+    )
 
 
-def _peer(section: Section, key: str, *, optional: bool = False) -> str:
+def _edge_name(section: Section, tls: TlsSettings | None) -> str:
+    # Without it any certificate that the authority ever made for an edge would do.
+    if tls is None and "edge_name" not in section:
+        return ""
+    return _name(section, "edge_name")
+
+
+def _listen(section: Section, key: str, tls: TlsSettings | None) -> str:
+    return _reached(section, key, tls, "listens beyond loopback")
+
+
+def _peer(section: Section, key: str, tls: TlsSettings | None, *, optional: bool = False) -> str:
     if optional and not section.string(key, ""):
         return ""
     # The token would cross the network in the clear.
-    address = _loopback(section, key, "is beyond loopback")
+    address = _reached(section, key, tls, "is beyond loopback")
     if split_host_port(address)[1] == 0:
         raise section.error(key, "port 0 is nothing to dial", "write the port that it listens on")
     return address
 
 
-def _loopback(section: Section, key: str, problem: str) -> str:
+def _reached(section: Section, key: str, tls: TlsSettings | None, problem: str) -> str:
     address = section.string(key)
     try:
         host, _ = split_host_port(address)
     except ValueError as error:
         raise section.error(key, str(error), 'write "127.0.0.1:50051"') from None
-    if not is_loopback(host):
-        fix = "that needs mutual TLS, which is not there yet; use 127.0.0.1, [::1] or localhost"
+    if tls is None and not is_loopback(host):
+        if key == "metrics":
+            fix = "metrics speak no TLS; use 127.0.0.1, [::1] or localhost"
+        else:
+            fix = "that needs mutual TLS: add a [tls] table, or use 127.0.0.1, [::1] or localhost"
         raise section.error(key, f"{host} {problem}", fix)
     return address
 

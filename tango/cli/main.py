@@ -16,6 +16,7 @@ COMMANDS = {
     "call": ("tango.cli.services", "call"),
     "cancel": ("tango.cli.jobs", "cancel"),
     "central": ("tango.cli.daemons", "central"),
+    "certs": ("tango.cli.certs", "certs"),
     "delete": ("tango.cli.services", "delete"),
     "demo": ("tango.cli.demo", "demo"),
     "down": ("tango.cli.cluster", "down"),

@@ -7,7 +7,7 @@ import dataclasses
 import enum
 import functools
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import click
 
 from tango.sdk.client import Client
 
+NOT_SHOWN = "(not shown)"
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -56,10 +57,18 @@ def with_client(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Cal
 
 
 def as_plain(value: object) -> object:
-    """Dataclasses, enums and tuples as what JSON knows; names and units stay as in the model."""
+    """Dataclasses, enums and tuples as what JSON knows; names and units stay as in the model.
+
+    Of an environment only the names: listings are pasted into tickets, and values may be secret.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)
+            field.name: as_plain(
+                _names_only(getattr(value, field.name))
+                if field.name == "env"
+                else getattr(value, field.name)
+            )
+            for field in dataclasses.fields(value)
         }
     if isinstance(value, enum.Enum):
         return value.value
@@ -70,6 +79,10 @@ def as_plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return [as_plain(item) for item in value]
     return value
+
+
+def _names_only(env: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [(name, NOT_SHOWN) for name, _ in env]
 
 
 def print_json(value: object) -> None:

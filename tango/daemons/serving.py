@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from tango.daemons.lifecycle import log_event, serve_until_stopped
 from tango.daemons.tallies import Scrape
 from tango.model.settings import ServerSettings
+from tango.wire.credentials import Credentials
 from tango.wire.servers import RpcServer, Service, make_server
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ GRACE_S = 5.0
 @contextlib.asynccontextmanager
 async def served(
     settings: ServerSettings,
-    token: str,
+    credentials: Credentials,
     service: Service,
     scrape: Scrape,
     *,
@@ -31,16 +32,21 @@ async def served(
     """gRPC and metrics up; both bound before anything is said to be ready."""
     server = make_server(
         settings.listen,
-        token,
+        credentials.token,
         (service,),
+        tls=credentials.tls,
         max_message_bytes=max_message_bytes,
         field="server.listen",
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
-            stack.push_async_callback(await _serve_metrics(settings.metrics, token, scrape))
+            close = await _serve_metrics(settings.metrics, credentials.token, scrape)
+            stack.push_async_callback(close)
         await server.start()
-        log_event("info", "serving", daemon=daemon, address=str(server.address))
+        fields: dict[str, object] = {"daemon": daemon, "address": str(server.address)}
+        if credentials.tls is not None:
+            fields["identity"] = str(credentials.tls.identity)
+        log_event("info", "serving", **fields)
         yield server
 
 

@@ -8,11 +8,25 @@ DEFAULT_MAX_BODY_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """[tls]: PEM files of mutual TLS; both sides of every connection have all three.
+
+    ca_file: certificates of the authorities whose word is taken about the other side.
+    cert_file: this side's own, with any intermediate ones after it. key_file: its key, mode 0600.
+    """
+
+    ca_file: str
+    cert_file: str
+    key_file: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where a daemon listens. Beyond loopback needs mutual TLS, which is not there yet: refused.
+    """Where a daemon listens; beyond loopback only with mutual TLS.
 
     metrics: "host:port" of the Prometheus endpoint, "" for none.
-    token_file: a 0600 file; every call must carry its content.
+    token_file: a 0600 file; every call without TLS, and every scrape, must carry its content.
+    tls: for all that the daemon serves and dials; None leaves it on loopback, with the token.
     """
 
     listen: str
@@ -20,6 +34,7 @@ class ServerSettings:
     state_dir: str
     metrics: str = ""
     log_level: str = "info"
+    tls: TlsSettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +68,7 @@ class EdgeSettings:
 class WorkerSettings:
     """[worker]: the agent of one node.
 
+    edge_name: of the site, which the edge's certificate must state; needed with tls.
     cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
     cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
     enforce: False only observes: groups are made and read, but no target is written, and BE keeps
@@ -65,6 +81,7 @@ class WorkerSettings:
     server: ServerSettings
     node: str
     edge: str
+    edge_name: str = ""
     cpu_millis: int = 0
     memory_bytes: int = 0
     cgroup_root: str = "tango"

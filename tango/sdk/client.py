@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tango.adapters.manifests import Manifest, load_manifests
+from tango.model.access import Role
 from tango.model.cluster import NodeView
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
@@ -21,7 +22,7 @@ from tango.model.views import EdgeView, JobCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
-from tango.wire.channels import bearer, open_channel, read_token
+from tango.wire.credentials import client_credentials
 from tango.wire.edge_client import EdgeClient
 
 T = TypeVar("T")
@@ -59,12 +60,16 @@ class Client:
         self._streams: dict[EdgeClient, CallStream] = {}
 
     async def __aenter__(self) -> Client:
-        token = read_token(self._cluster.token_file)
-        metadata = bearer(token)
-        channel = await self._stack.enter_async_context(open_channel(self._cluster.central))
+        credentials = client_credentials(self._cluster.token_file, self._cluster.tls)
+        metadata = credentials.metadata
+        channel = await self._stack.enter_async_context(
+            credentials.channel(self._cluster.central, Role.CENTRAL)
+        )
         self._central = CentralClient(channel, metadata)
         for name, address in self._cluster.edges:
-            edge_channel = await self._stack.enter_async_context(open_channel(address))
+            edge_channel = await self._stack.enter_async_context(
+                credentials.channel(address, Role.EDGE, name)
+            )
             self._edges[name] = EdgeClient(edge_channel, metadata)
         return self
 

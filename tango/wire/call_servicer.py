@@ -16,7 +16,12 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1 import types_pb2 as types
 from tango.wire.backends import EdgeBackend
 from tango.wire.batches import batches
-from tango.wire.convert_calls import call_reply_to_pb, call_request_from_pb, headers_to_pb
+from tango.wire.convert_calls import (
+    MAX_REQUEST_ID,
+    call_reply_to_pb,
+    call_request_from_pb,
+    headers_to_pb,
+)
 from tango.wire.errors import cut
 
 if TYPE_CHECKING:
@@ -153,9 +158,8 @@ class _CallStream:
             self._answer(invalid(request.request_id, text))
             return
         self._pending.add(request.request_id)
-        if len(self._pending) >= MAX_CALLS_PER_STREAM:
-            self._room.clear()
         self._backend.submit(request, self._on_reply)
+        self._make_room()
 
     def _on_reply(self, reply: CallReply) -> None:
         self._pending.discard(reply.request_id)
@@ -177,17 +181,27 @@ class _CallStream:
 
     def _answer(self, reply: CallReply) -> None:
         self._ready.append(call_reply_to_pb(reply))
-        self._room.set()
+        self._make_room()
         self._wake.set()
+
+    def _make_room(self) -> None:
+        """Read on, or not: replies that nobody takes count too, also those of bad requests."""
+        if len(self._pending) + len(self._ready) < MAX_CALLS_PER_STREAM:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def _write(self) -> None:
         while not (self._read_all and not self._pending and not self._ready):
             await self._wake.wait()
             self._wake.clear()
             if self._ready:
-                ready, self._ready = self._ready, []
-                for batch in batches(ready):
+                # Counted until they are written: what a slow reader leaves is held here.
+                taken = len(self._ready)
+                for batch in batches(self._ready[:taken]):
                     await self._context.write(pb.CallManyResponse(replies=batch))
+                del self._ready[:taken]
+                self._make_room()
 
 
 def invalid(request_id: str, error: str) -> CallReply:
@@ -196,9 +210,12 @@ def invalid(request_id: str, error: str) -> CallReply:
 
 
 def _trailers(reply: CallReply) -> tuple[tuple[str, str], ...]:
-    return (
+    trailers = (
         ("tango-outcome", reply.outcome.value),
         ("tango-may-have-run", "true" if reply.may_have_run else "false"),
         ("tango-retry-after-ms", f"{reply.retry_after_ms:.0f}"),
-        ("tango-request-id", reply.request_id),
     )
+    request_id = reply.request_id
+    # One that was refused for what it is may not travel as metadata: the call would end otherwise.
+    legal = len(request_id) <= MAX_REQUEST_ID and request_id.isascii() and request_id.isprintable()
+    return (*trailers, ("tango-request-id", request_id)) if legal else trailers

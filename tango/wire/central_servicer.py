@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tango.model.messages import EdgeHello, FromEdge
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
@@ -15,6 +16,7 @@ from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_stat
 from tango.wire.convert_nodes import edge_view_to_pb
 from tango.wire.convert_requests import submitted_job_from_pb
 from tango.wire.mailbox import Mailbox
+from tango.wire.role_gate import as_certified
 from tango.wire.sessions import decode_from_edge, encode_to_edge
 from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ServerTransport
@@ -96,7 +98,11 @@ class CentralServicer(CentralServiceServicer):
             ServerTransport(context),
             incarnation=self._backend.incarnation,
             encode=encode_to_edge,
-            decode=decode_from_edge,
+            decode=as_certified(context, decode_from_edge, _claimed_site),
             mailbox=Mailbox(),
         )
         await self._backend.edge_session(session)
+
+
+def _claimed_site(message: FromEdge) -> str | None:
+    return message.edge if isinstance(message, EdgeHello) else None

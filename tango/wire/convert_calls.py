@@ -25,6 +25,7 @@ from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import inverse, text
 
+MAX_REQUEST_ID = 128
 MAX_HEADERS = 100
 MAX_HEADER_CHARS = 32 * 1024
 MAX_PATH_CHARS = 8 * 1024
@@ -94,9 +95,11 @@ def call_request_from_pb(
     path = message.path or "/"
     deadline_ms = message.deadline_ms
     timeout_ms = message.timeout_ms
-    if len(request_id) > 128 or not (request_id.isascii() and request_id.isprintable()):
+    if len(request_id) > MAX_REQUEST_ID or not (request_id.isascii() and request_id.isprintable()):
         raise InvalidField(
-            f"{where}.request_id", f"{request_id[:40]!r}", "at most 128 printable ASCII characters"
+            f"{where}.request_id",
+            f"{request_id[:40]!r}",
+            f"at most {MAX_REQUEST_ID} printable ASCII characters",
         )
     if method not in _METHODS and not _METHOD(method):
         raise InvalidField(f"{where}.method", f"{method[:40]!r}", 'a method such as "GET"')

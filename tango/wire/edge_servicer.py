@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tango.model.messages import FromWorker, WorkerHello
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.wire.backends import EdgeBackend, WorkerSession
@@ -16,6 +17,7 @@ from tango.wire.convert_nodes import node_view_to_pb
 from tango.wire.convert_requests import applied_service_from_pb
 from tango.wire.convert_services import service_view_to_pb
 from tango.wire.mailbox import Mailbox
+from tango.wire.role_gate import as_certified
 from tango.wire.sessions import decode_from_worker, encode_to_worker
 from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ServerTransport
@@ -112,7 +114,11 @@ class EdgeServicer(EdgeServiceServicer):
             ServerTransport(context),
             incarnation=self._backend.incarnation,
             encode=encode_to_worker,
-            decode=decode_from_worker,
+            decode=as_certified(context, decode_from_worker, _claimed_node),
             mailbox=Mailbox(),
         )
         await self._backend.worker_session(session)
+
+
+def _claimed_node(message: FromWorker) -> str | None:
+    return message.node if isinstance(message, WorkerHello) else None

@@ -38,6 +38,16 @@ _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
     r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
 )
+# What the C core says of a handshake that failed, and what is the matter then.
+_TLS_FAILURES = {
+    "Hostname Verification Check failed": "the server at {where} is not the one asked for: "
+    "its certificate is for another name or role",
+    "WRONG_VERSION_NUMBER": "what listens at {where} speaks no TLS: it has no [tls] table, or is "
+    "another program",
+    "Socket closed": "the server at {where} closed the connection at once: it does not take what "
+    "this side shows (no TLS, no certificate, one that is expired or of another authority)",
+}
+_UNTRUSTED = re.compile(r"Tls handshake failed .*OPENSSL_internal:\w+: (?P<why>[^:]+)")
 
 
 def status_of(error: TangoError) -> tuple[grpc.StatusCode, str, Trailers] | None:
@@ -122,6 +132,15 @@ def _connection(details: str) -> str:
     found = _NO_CONNECTION.search(details)
     if found is None:
         return details
+    for mark, text in _TLS_FAILURES.items():
+        if mark in details:
+            return text.format(where=found["where"])
+    untrusted = _UNTRUSTED.search(details)
+    if untrusted is not None:
+        return (
+            f"the certificate of the server at {found['where']} is not to be trusted: "
+            f"{untrusted['why'].strip()}; see tls.ca_file"
+        )
     return f"nothing answers at {found['where']}: {found['why'].strip().lower()}"
 
 

@@ -1,8 +1,9 @@
 """A server interceptor: whatever a handler raises becomes a status, and no client is left hanging.
 
-grpc.aio takes any CancelledError that leaves a handler for the end of the RPC and sends no status,
-also when some inner task was cancelled and the client still waits. And the text of an unexpected
-exception would go to the client. Both end here.
+A message that is none is the client's mistake: INVALID_ARGUMENT, where grpc.aio would answer
+UNKNOWN and log a traceback. grpc.aio takes any CancelledError that leaves a handler for the end of
+the RPC and sends no status, also when some inner task was cancelled and the client still waits. And
+the text of an unexpected exception would go to the client. All three end here.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
+from google.protobuf.message import DecodeError
 
-from tango.model.errors import TangoError
+from tango.model.errors import Refused, TangoError
 from tango.wire.errors import cut, status_of
+from tango.wire.refusals import Refusals
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,14 +31,17 @@ if TYPE_CHECKING:
 Behaviour = Callable[[Any, Any], Any]
 
 log = logging.getLogger("tango.wire")
+_UNPARSABLE = object()
 INTERNAL_TEXT = "internal error; the daemon's log tells more"
+UNPARSABLE_TEXT = "message: cannot be parsed as what this method takes"
 CANCELLED_TEXT = "internal error: what this call waited for was cancelled"
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps each method's handler once, at its first call."""
+    """Wraps each method's handler once, at its first call; what a handler refuses is logged."""
 
-    def __init__(self) -> None:
+    def __init__(self, refusals: Refusals) -> None:
+        self._refusals = refusals
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
@@ -51,52 +57,100 @@ class Guard(grpc.aio.ServerInterceptor):
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        wrapped = self._wrapped[method] = _wrap(handler, method)
+        wrapped = self._wrapped[method] = _wrap(handler, method, self._refusals)
         return wrapped
 
 
-def _wrap(handler: Handler, method: str) -> Handler:
+def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:
     one: dict[str, Any] = {
         "request_deserializer": handler.request_deserializer,
         "response_serializer": handler.response_serializer,
     }
+    if not handler.request_streaming:
+        one["request_deserializer"] = _forgiving(handler.request_deserializer)
     if handler.unary_unary is not None:
-        return grpc.unary_unary_rpc_method_handler(_answering(handler.unary_unary, method), **one)
+        return grpc.unary_unary_rpc_method_handler(
+            _answering(handler.unary_unary, method, refusals), **one
+        )
     if handler.stream_unary is not None:
-        return grpc.stream_unary_rpc_method_handler(_answering(handler.stream_unary, method), **one)
+        return grpc.stream_unary_rpc_method_handler(
+            _answering(handler.stream_unary, method, refusals), **one
+        )
     if handler.unary_stream is not None:
-        return grpc.unary_stream_rpc_method_handler(_streaming(handler.unary_stream, method), **one)
+        return grpc.unary_stream_rpc_method_handler(
+            _streaming(handler.unary_stream, method, refusals), **one
+        )
     if handler.stream_stream is not None:
         return grpc.stream_stream_rpc_method_handler(
-            _streaming(handler.stream_stream, method), **one
+            _streaming(handler.stream_stream, method, refusals), **one
         )
     return handler
 
 
-def _answering(inner: Behaviour, method: str) -> Behaviour:
+def _answering(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     async def guarded(request: Any, context: Context) -> Any:
         try:
-            return await inner(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method)
+            if request is _UNPARSABLE:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
+            try:
+                return await inner(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - every end is told to the client
+                await _end(error, context, method, refusals)
+        except grpc.aio.AbortError as abort:
+            del request, context
+            raise without_frames(abort) from None
 
     return guarded
 
 
-def _streaming(inner: Behaviour, method: str) -> Behaviour:
+def _streaming(inner: Behaviour, method: str, refusals: Refusals) -> Behaviour:
     behaviour = _written_out(inner) if inspect.isasyncgenfunction(inner) else inner
+    # grpc.aio sends its headers with the first message, and once more with the status where that
+    # write was cancelled under way: the core refuses those, and the client is never told the end.
 
     async def guarded(request: Any, context: Context) -> None:
         try:
-            await behaviour(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - every end is told to the client
-            await _end(error, context, method)
+            if request is _UNPARSABLE:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
+            try:
+                await context.send_initial_metadata(())
+                await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - every end is told to the client
+                await _end(error, context, method, refusals)
+        except grpc.aio.AbortError as abort:
+            del request, context
+            raise without_frames(abort) from None
 
     return guarded
+
+
+def without_frames(abort: grpc.aio.AbortError) -> grpc.aio.AbortError:
+    """The same, holding on to nothing; to be raised where `request` and `context` are deleted.
+
+    gRPC keeps the exception in the RPC's state, which the context refers to: a frame in its
+    traceback that has the context makes a ring of them, and the request in it, 4 MiB perhaps, stays
+    until the collector comes round.
+    """
+    abort.__context__ = None
+    return abort.with_traceback(None)
+
+
+def _forgiving(deserializer: Callable[[bytes], Any] | None) -> Callable[[bytes], Any] | None:
+    """It gives _UNPARSABLE for what is no message; in a stream, reading raises DecodeError."""
+    if deserializer is None:
+        return None
+
+    def deserialize(data: bytes) -> Any:
+        try:
+            return deserializer(data)
+        except DecodeError:
+            return _UNPARSABLE
+
+    return deserialize
 
 
 def _written_out(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Behaviour:
@@ -110,7 +164,7 @@ def _written_out(generator: Callable[[Any, Any], AsyncIterator[Any]]) -> Behavio
     return written_out
 
 
-async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
+async def _end(error: BaseException, context: Context, method: str, refusals: Refusals) -> NoReturn:
     """Abort the RPC with what the error means; re-raise what is not the handler's to answer."""
     fields: dict[str, object] = {"method": method, "peer": context.peer()}
     if isinstance(error, asyncio.CancelledError):
@@ -121,6 +175,10 @@ async def _end(error: BaseException, context: Context, method: str) -> NoReturn:
         await context.abort(grpc.StatusCode.INTERNAL, CANCELLED_TEXT)
     if not isinstance(error, Exception):
         raise error
+    if isinstance(error, DecodeError):
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, UNPARSABLE_TEXT)
+    if isinstance(error, Refused):
+        refusals.note(context.peer(), str(error), method)
     status = status_of(error) if isinstance(error, TangoError) else None
     if status is not None:
         code, details, trailers = status

@@ -12,6 +12,7 @@ MAX_MESSAGE_BYTES = DEFAULT_MAX_BODY_BYTES + OVERHEAD_BYTES
 
 KEEPALIVE_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
+HANDSHAKE_TIMEOUT_MS = 10_000
 BACKOFF_FIRST_MS = 200
 BACKOFF_MOST_MS = 2_000
 
@@ -47,6 +48,8 @@ def server_options(max_message_bytes: int = MAX_MESSAGE_BYTES) -> Options:
     return (
         *_shared(max_message_bytes),
         ("grpc.so_reuseport", 0),
+        # Who connects and then says nothing does not keep a place for gRPC's two minutes.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_TIMEOUT_MS),
         # The C core's name for it; with "recv" in it, as gRPC's documents have it, nothing happens.
         ("grpc.http2.min_ping_interval_without_data_ms", KEEPALIVE_MS // 2),
     )

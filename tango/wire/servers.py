@@ -1,4 +1,4 @@
-"""A daemon's gRPC server: loopback only, token, reflection, health, and an orderly stop."""
+"""A daemon's gRPC server: mutual TLS or loopback with a token, reflection, health, orderly stop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from grpc_reflection.v1alpha import reflection
 from tango.model.addresses import Address, parse_address
 from tango.model.errors import InvalidField
 from tango.wire.guard import Guard
+from tango.wire.handshakes import HandshakeWatch
 from tango.wire.options import MAX_MESSAGE_BYTES, server_options
+from tango.wire.refusals import Refusals
+from tango.wire.role_gate import RoleGate
+from tango.wire.tls import Tls
 from tango.wire.token_gate import TokenGate
 
 MAX_CONCURRENT_RPCS = 50_000
@@ -41,8 +45,15 @@ class RpcServer:
     handlers of streams that never end by themselves watch it.
     """
 
-    def __init__(self, server: grpc.aio.Server, address: Address, services: Sequence[str]) -> None:
+    def __init__(
+        self,
+        server: grpc.aio.Server,
+        address: Address,
+        services: Sequence[str],
+        watch: HandshakeWatch | None = None,
+    ) -> None:
         self.address = address
+        self._watch = watch
         self.closing = asyncio.Event()
         self._server = server
         self._services = services
@@ -63,6 +74,8 @@ class RpcServer:
         await self._health.enter_graceful_shutdown()
         self.closing.set()
         await self._server.stop(grace_s)
+        if self._watch is not None:
+            self._watch.close()
 
 
 class _Health(health.aio.HealthServicer):  # type: ignore[misc]  # the package has no types
@@ -89,26 +102,32 @@ def make_server(
     token: str,
     services: Sequence[Service],
     *,
+    tls: Tls | None = None,
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
     field: str = "listen",
 ) -> RpcServer:
     """A server bound to `listen`: "127.0.0.1:0" (a free port), "[::1]:7000", "unix:/run/x.sock".
 
-    Call it in the running event loop. More than max_concurrent_rpcs at a time are answered
-    RESOURCE_EXHAUSTED. Raises InvalidField: no address, beyond loopback, in use, not ours to bind.
+    tls: every client must have a certificate, whose role says what it may call, and no token;
+    without it every call must carry the token. Call this in the running event loop. More than
+    max_concurrent_rpcs at a time are answered RESOURCE_EXHAUSTED. Raises InvalidField: no address,
+    beyond loopback without TLS, in use, not ours to bind.
     """
     address = parse_address(listen, field)
-    if not address.loopback:
+    if not address.loopback and tls is None:
         raise InvalidField(
             field,
-            f"{listen!r} is beyond loopback: that needs mutual TLS, which is not there yet",
-            "use 127.0.0.1, [::1], localhost or unix:/path",
+            f"{listen!r} is beyond loopback: that needs mutual TLS",
+            "give it a [tls] table (docs/security.md), or use 127.0.0.1, [::1] or unix:/path",
         )
     # Before there is a server that would have to be taken down again.
     _try_bind(address, field)
+    refusals = Refusals()
+    watch = None if tls is None else HandshakeWatch(refusals)
+    gate = TokenGate(token, refusals) if watch is None else RoleGate(refusals, watch.called)
     server = grpc.aio.server(
-        interceptors=(TokenGate(token), Guard()),
+        interceptors=(gate, Guard(refusals)),
         options=server_options(max_message_bytes),
         maximum_concurrent_rpcs=max_concurrent_rpcs,
     )
@@ -118,7 +137,13 @@ def make_server(
     reflection.enable_server_reflection(
         (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), server
     )
-    return RpcServer(server, _bind(server, address, field), names)
+    credentials = None
+    if tls is not None and watch is not None:
+        credentials = tls.server_credentials(watch.begun)
+    bound = _bind(server, address, field, credentials)
+    if watch is not None:
+        watch.watch(bound.port)
+    return RpcServer(server, bound, names, watch)
 
 
 def _try_bind(address: Address, field: str) -> None:
@@ -155,14 +180,24 @@ def _try_unix(path: str) -> None:
     raise OSError(errno.EADDRINUSE, "in use")
 
 
-def _bind(server: grpc.aio.Server, address: Address, field: str) -> Address:
+def _bind(
+    server: grpc.aio.Server,
+    address: Address,
+    field: str,
+    credentials: grpc.ServerCredentials | None,
+) -> Address:
+    def add(where: str) -> int:
+        if credentials is None:
+            return server.add_insecure_port(where)
+        return server.add_secure_port(where, credentials)
+
     try:
         if address.path:
             with _private_files():
-                server.add_insecure_port(f"unix:{address.path}")
+                add(f"unix:{address.path}")
             return address
         numeric = Address(address.numeric_host, address.port)
-        return address.with_port(server.add_insecure_port(str(numeric)))
+        return address.with_port(add(str(numeric)))
     except RuntimeError as error:
         # Somebody took it since the check; gRPC's own text does not tell more.
         raise _cannot_bind(field, address, OSError(0, str(error).partition(";")[0])) from None

@@ -1,4 +1,4 @@
-"""A server interceptor: every RPC, reflection and health included, must carry the token."""
+"""A server interceptor: without TLS every RPC, reflection and health too, carries the token."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import grpc
 
 from tango.wire.channels import AUTHORIZATION
+from tango.wire.refusals import Refusals
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -22,10 +23,10 @@ WRONG_TOKEN = f"wrong token: {HINT}"
 class TokenGate(grpc.aio.ServerInterceptor):
     """Answers UNAUTHENTICATED, without reading the request, unless the token is right."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, refusals: Refusals) -> None:
         self._expected = f"Bearer {token}".encode()
-        self._no_token = _refusal(NO_TOKEN)
-        self._wrong_token = _refusal(WRONG_TOKEN)
+        self._no_token = _refusal(NO_TOKEN, refusals)
+        self._wrong_token = _refusal(WRONG_TOKEN, refusals)
 
     async def intercept_service(
         self,
@@ -42,8 +43,11 @@ class TokenGate(grpc.aio.ServerInterceptor):
         return self._no_token
 
 
-def _refusal(details: str) -> Handler:
+def _refusal(details: str, refusals: Refusals) -> Handler:
+    reason = details.partition(":")[0]
+
     async def refuse(_requests: object, context: Context) -> NoReturn:
+        refusals.note(context.peer(), reason)
         await context.abort(grpc.StatusCode.UNAUTHENTICATED, details)
 
     # On the wire all kinds of RPC are alike; this kind answers without waiting for a message.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from cluster_at_work import REPLICA, ClusterAtWork, tango
 
+from tango.model.errors import NotFound
 from tango.sdk.sync_client import SyncClient
 
 pytestmark = pytest.mark.e2e
@@ -165,3 +166,20 @@ def test_no_cluster_and_wrong_token(untouched: ClusterAtWork, here: Path) -> Non
         refused(tango(*command, state=other), "wrong token")
     (other / "token").unlink()
     refused(tango("get", "nodes", state=other), "token_file: cannot read")
+
+
+@pytest.mark.parametrize("target", ["../../etc/passwd", "a/b", ".", "x" * 5000, "\N{SNOWMAN}"])
+def test_a_log_that_cannot_be_is_not_found_and_ends_nobody(
+    cluster: ClusterAtWork, target: str
+) -> None:
+    """A site with one node asks it for what nobody knows: that once was the end of its worker."""
+    with SyncClient(cluster.state_dir) as client:
+        pid = cluster.pid("node-a1")
+        with pytest.raises(NotFound, match="no log of"):
+            client._do(_first(client._client.edge("site-a").read_log(target, 100)))
+        assert cluster.dead() == []
+        assert cluster.pid("node-a1") == pid
+
+
+async def _first(chunks: AsyncIterator[bytes]) -> bytes:
+    return await anext(chunks)

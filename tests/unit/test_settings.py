@@ -18,10 +18,11 @@ from tango.adapters.settings import (
     split_host_port,
 )
 from tango.model.errors import InvalidField
-from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
+from tango.model.settings import CentralSettings, EdgeSettings, TlsSettings, WorkerSettings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SERVER = '[server]\nlisten = "127.0.0.1:1"\ntoken_file = "t"\nstate_dir = "s"\n'
+TLS = '[tls]\nca_file = "ca"\ncert_file = "c"\nkey_file = "/abs/k"\n'
 EDGE = SERVER + '[edge]\nname = "e"\n'
 WORKER = SERVER + '[worker]\nnode = "n"\nedge = "127.0.0.1:1"\n'
 
@@ -125,6 +126,16 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (worker, WORKER + '[worker.labels]\n"a b" = "c"', "c.toml:9: worker.labels.a b: "),
         (worker, WORKER + 'run_as = "no-such-user-x"', "c.toml:8: worker.run_as: there is no user"),
         (worker, WORKER + 'run_as = "nobody"', "only root can start processes as 'nobody'"),
+        (load_central, SERVER + '[tls]\nca_file = "x"', "c.toml:5: tls.cert_file: is missing"),
+        (load_central, SERVER + TLS + 'key = "x"', "c.toml:9: tls.key: is not a known key; known"),
+        (load_central, SERVER + 'metrics = "0.0.0.0:9"\n' + TLS, "metrics speak no TLS"),
+        (
+            load_central,
+            SERVER.replace('token_file = "t"', 'metrics = "[::1]:9"') + TLS,
+            "server.token_file: is missing",
+        ),
+        (worker, WORKER + TLS, "worker.edge_name: is missing"),
+        (worker, WORKER + 'edge_name = "A"', "c.toml:8: worker.edge_name: 'A' is not a valid name"),
         (worker, WORKER + "allow_rot = true", "c.toml:8: worker.allow_rot: is not a known key; di"),
     ],
 )
@@ -137,6 +148,21 @@ def test_every_wrong_value_has_its_place(
         load(path)
     assert expected in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_with_tls_the_network_is_open(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    anywhere = SERVER.replace("127.0.0.1", "0.0.0.0").replace('token_file = "t"\n', "")
+    tls = TlsSettings(str(tmp_path / "ca"), str(tmp_path / "c"), "/abs/k")
+    path.write_text(anywhere + TLS)
+    server = load_central(path).server
+    assert (server.listen, server.tls, server.token_file) == ("0.0.0.0:1", tls, "")
+    path.write_text(EDGE.replace("127.0.0.1", "[::]") + 'central = "central.example:7400"\n' + TLS)
+    assert load_edge(path).central == "central.example:7400"
+    named = WORKER.replace('edge = "127.0.0.1:1"', 'edge = "10.0.0.1:7"\nedge_name = "site-a"')
+    path.write_text(named + TLS)
+    found = worker(path)
+    assert (found.edge, found.edge_name, found.server.tls) == ("10.0.0.1:7", "site-a", tls)
 
 
 @pytest.mark.parametrize("root", ["", "tango", "tango/node-1", "a.b_c/d"])

@@ -25,8 +25,9 @@ from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
+from tango.model.access import Role
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
-from tango.wire.channels import read_token
+from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
 from tango.wire.services import central_service
 from tango.workload.latency import LatencyHistogram
@@ -59,7 +60,7 @@ class LoopLag:
 
 async def main(settings: CentralSettings, fsync_s: float) -> None:
     """As tango.daemons.central.main, with the delay and the ticker."""
-    token = read_token(settings.server.token_file)
+    credentials = daemon_credentials(settings.server, Role.CENTRAL)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "central.db", commit_delay_s=fsync_s)
@@ -74,7 +75,7 @@ async def main(settings: CentralSettings, fsync_s: float) -> None:
             asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lag.told)
             async with served(
                 settings.server,
-                token,
+                credentials,
                 central_service(daemon),
                 registry,
                 daemon="central",

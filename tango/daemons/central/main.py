@@ -15,9 +15,10 @@ from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
+from tango.model.access import Role
 from tango.model.job import JobRecord
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
-from tango.wire.channels import read_token
+from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
 from tango.wire.services import central_service
 
@@ -30,7 +31,7 @@ def run(config: Path) -> int:
 
 async def main(settings: CentralSettings) -> None:
     """The daemon's whole life."""
-    token = read_token(settings.server.token_file, "server.token_file")
+    credentials = daemon_credentials(settings.server, Role.CENTRAL)
     policy = batch_policy(settings.batch_policy)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
@@ -45,7 +46,7 @@ async def main(settings: CentralSettings) -> None:
             metrics.watch(daemon.job_counts, daemon.edges)
             async with served(
                 settings.server,
-                token,
+                credentials,
                 central_service(daemon),
                 registry,
                 daemon="central",

@@ -20,10 +20,11 @@ from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model import messages as msg
+from tango.model.access import Role
 from tango.model.commands import PlacementRecord, ServiceRecord
 from tango.model.settings import EdgeSettings
 from tango.wire.central_client import CentralClient
-from tango.wire.channels import bearer, open_channel, read_token
+from tango.wire.credentials import Credentials, daemon_credentials
 from tango.wire.options import message_bytes_for
 from tango.wire.services import edge_service
 from tango.wire.stream_session import StreamSession
@@ -41,7 +42,7 @@ def run(config: Path) -> int:
 async def main(settings: EdgeSettings) -> None:
     """The daemon's whole life."""
     server_settings = settings.server
-    token = read_token(server_settings.token_file, "server.token_file")
+    credentials = daemon_credentials(server_settings, Role.EDGE, settings.name)
     policy = traffic_policy(settings.traffic_policy)
     state = lifecycle.private_dir(server_settings.state_dir)
     incarnation = lifecycle.next_incarnation(state)
@@ -58,7 +59,7 @@ async def main(settings: EdgeSettings) -> None:
             metrics.watch(daemon.services, daemon.nodes)
             async with served(
                 server_settings,
-                token,
+                credentials,
                 edge_service(daemon),
                 registry,
                 daemon="edge",
@@ -67,7 +68,9 @@ async def main(settings: EdgeSettings) -> None:
                 stopping = asyncio.Event()
                 link = None
                 if settings.central:
-                    dial = _dial_central(settings, daemon, token, str(server.address), stopping)
+                    dial = _dial_central(
+                        settings, daemon, credentials, str(server.address), stopping
+                    )
                     link = group.create_task(dial, name="central")
 
                 def stop() -> None:
@@ -83,7 +86,11 @@ async def main(settings: EdgeSettings) -> None:
 
 
 async def _dial_central(
-    settings: EdgeSettings, daemon: EdgeDaemon, token: str, address: str, stopping: asyncio.Event
+    settings: EdgeSettings,
+    daemon: EdgeDaemon,
+    credentials: Credentials,
+    address: str,
+    stopping: asyncio.Event,
 ) -> None:
     """Keep a session with the central master; the site works on without one."""
     sessions = itertools.count(1)
@@ -99,11 +106,12 @@ async def _dial_central(
         finally:
             daemon.central_down(number, "the stream ended")
 
-    async with open_channel(settings.central) as channel:
-        client = CentralClient(channel, bearer(token))
-        await redial(
-            f"central at {settings.central}",
-            lambda: client.connect_edge(daemon.incarnation, serve),
-            stopping,
-            random.Random(daemon.incarnation),
-        )
+    async def connect() -> str:
+        # A channel for each try: it takes the certificate as it is then.
+        async with credentials.channel(settings.central, Role.CENTRAL) as channel:
+            client = CentralClient(channel, credentials.metadata)
+            return await client.connect_edge(daemon.incarnation, serve)
+
+    await redial(
+        f"central at {settings.central}", connect, stopping, random.Random(daemon.incarnation)
+    )

@@ -234,8 +234,8 @@ class WorkerDaemon:
 
     async def _send_log(self, request: msg.OpenLog) -> None:
         key = self._controller.process_key(request.target)
-        path = Path(self._runtime.log_path(key))
         try:
+            path = Path(self._runtime.log_path(key))
             async with aclosing(
                 read_log(
                     path,
@@ -250,8 +250,10 @@ class WorkerDaemon:
                     await asyncio.sleep(0)
                     while self._backlog() > LOG_BACKLOG:  # noqa: ASYNC110 - nothing announces it
                         await asyncio.sleep(RESUME_S)
-        except OSError as error:
-            text = f"no log of {request.target}: {error.strerror}"
+        except (OSError, ValueError) as error:
+            # A target that is no key of ours is somebody's mistake, or worse; not the worker's end.
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            text = f"no log of {request.target}: {reason}"
             self._tell(msg.LogPart(request.log_id, last=True, error=text))
         else:
             self._tell(msg.LogPart(request.log_id, last=True))

@@ -22,9 +22,10 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
 from tango.daemons.worker.metrics import WorkerMetrics
+from tango.model.access import Role
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.settings import WorkerSettings
-from tango.wire.channels import bearer, open_channel, read_token
+from tango.wire.credentials import Credentials, daemon_credentials
 from tango.wire.edge_client import EdgeClient
 from tango.wire.options import message_bytes_for
 from tango.wire.services import worker_service
@@ -38,7 +39,7 @@ def run(config: Path) -> int:
 
 async def main(settings: WorkerSettings) -> None:
     """The daemon's whole life; payload runs on after it."""
-    token = read_token(settings.server.token_file, "server.token_file")
+    credentials = daemon_credentials(settings.server, Role.WORKER, settings.node)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     # Both start processes of their own, which must not happen once gRPC runs.
@@ -83,7 +84,7 @@ async def main(settings: WorkerSettings) -> None:
                 enforcement=enforcement,
             )
             metrics.watch(daemon.report)
-            await _serve(settings, daemon, group, token, registry, incarnation)
+            await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()
         await runtime.close()
@@ -116,13 +117,13 @@ async def _serve(
     settings: WorkerSettings,
     daemon: WorkerDaemon,
     group: asyncio.TaskGroup,
-    token: str,
+    credentials: Credentials,
     registry: Scrape,
     incarnation: int,
 ) -> None:
     async with served(
         settings.server,
-        token,
+        credentials,
         worker_service(daemon),
         registry,
         daemon="worker",
@@ -134,17 +135,14 @@ async def _serve(
         # The edge must not hear of a node that does not know yet what runs on it.
         await listed.wait()
 
-        async def dial() -> None:
-            async with open_channel(settings.edge) as channel:
-                client = EdgeClient(channel, bearer(token))
-                await redial(
-                    f"edge at {settings.edge}",
-                    lambda: client.connect_worker(incarnation, daemon.serve_upstream),
-                    stopping,
-                    random.Random(incarnation),
-                )
+        async def connect() -> str:
+            # A channel for each try: it takes the certificate as it is then.
+            async with credentials.channel(settings.edge, Role.EDGE, settings.edge_name) as channel:
+                client = EdgeClient(channel, credentials.metadata)
+                return await client.connect_worker(incarnation, daemon.serve_upstream)
 
-        tasks.append(group.create_task(dial(), name="edge"))
+        dial = redial(f"edge at {settings.edge}", connect, stopping, random.Random(incarnation))
+        tasks.append(group.create_task(dial, name="edge"))
 
         def stop() -> None:
             stopping.set()
