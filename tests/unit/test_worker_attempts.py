@@ -8,7 +8,7 @@ from worker_world import MIB, World, task
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, WorkerState
+from tango.model.messages import AttemptChanged, StopAttempt, WorkerState
 
 ID = "j.0.1"
 
@@ -184,6 +184,13 @@ def test_a_stop_is_reported_with_its_reason(manual: World, reason: str, failure:
     assert manual.stops == {ID: 5.0}
     manual.end(ID, None, signal=15)
     assert manual.attempt(ID).failure == failure
+
+
+def test_a_stop_may_bring_its_own_grace(manual: World) -> None:
+    manual.start_attempt(ID)
+    manual.begin(manual.starts[0])
+    manual.say(StopAttempt(ID, "evicted", grace_s=0.5))
+    assert manual.stops == {ID: 0.5}
 
 
 def test_a_stop_before_the_start_is_answered_waits_for_it(manual: World) -> None:

@@ -121,6 +121,7 @@ class Attempts:
         elif attempt.ended:
             self._tell(attempt)
         else:
+            attempt.grace_s = message.grace_s
             self._stop(attempt, reason, now)
 
     def acknowledge(self, message: AckEnds, now: float) -> None:
@@ -238,6 +239,8 @@ class Attempts:
     def _halt(self, attempt: Attempt, now: float) -> None:
         attempt.phase = Phase.HALTING
         grace_s = attempt.spec.stop_grace_s
+        if attempt.grace_s is not None:
+            grace_s = attempt.grace_s
         self._timers.clear("deadline", attempt.attempt_id)
         self._out.add(StopProcess(attempt.attempt_id, grace_s))
         self._timers.set("stop", attempt.attempt_id, now + grace_s + STOP_AGAIN_S)
