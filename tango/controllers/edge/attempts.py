@@ -172,6 +172,8 @@ class Attempts:
         """Why the attempt cannot start there, "" if it can. BE takes only what nobody holds."""
         if node is None or node.session is None:
             return f"node {message.node!r} is not connected"
+        if node.name in self._books.cordons:
+            return f"node {node.name} is cordoned"
         spec = message.spec
         cpu_millis = node.cpu_millis - node.be_cpu_millis
         if spec.cpu_millis > cpu_millis:

@@ -21,7 +21,7 @@ from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.model import messages as msg
-from tango.model.commands import PlacementRecord, ServiceRecord
+from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.settings import EdgeSettings
 from tango.wire.central_client import CentralClient
 from tango.wire.channels import bearer, open_channel, read_token
@@ -51,7 +51,8 @@ async def main(settings: EdgeSettings) -> None:
         controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
-        controller.load(services, placements)
+        nodes = cast("dict[str, NodeRecord]", await store.load("node"))
+        controller.load(services, placements, nodes)
         registry = CollectorRegistry()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
