@@ -35,7 +35,10 @@ MEMORY = 256 * MIB
 
 @dataclass
 class Node:
-    """linked: its worker's stream to the edge is open. attempts: the worker's truth."""
+    """linked: its worker's stream to the edge is open. attempts: the worker's truth.
+
+    dead, draining: as its edge says. abandoned: attempts that lived there when it was dead.
+    """
 
     name: str
     linked: bool = False
@@ -43,6 +46,9 @@ class Node:
     starts: Counter[str] = field(default_factory=Counter)
     forgotten: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
+    dead: bool = False
+    draining: bool = False
+    abandoned: set[str] = field(default_factory=set)
 
 
 class Edge:
@@ -60,7 +66,7 @@ class Edge:
         self.held_stops: set[str] = set()
 
     def views(self) -> tuple[NodeView, ...]:
-        return tuple(self._view(node) for node in self.nodes.values())
+        return tuple(self._view(node) for node in self.nodes.values() if node.name in self.complete)
 
     def _view(self, node: Node) -> NodeView:
         live = self._live(node)
@@ -72,6 +78,9 @@ class Edge:
             be_held_millis=sum(status.cpu_millis for status in live),
             be_memory_bytes=sum(status.memory_bytes for status in live),
             be_tasks=len(live),
+            dead=node.dead,
+            cordoned=node.draining,
+            draining=node.draining,
         )
 
     def _live(self, node: Node) -> list[AttemptStatus]:
@@ -100,7 +109,12 @@ class Edge:
             return
         view = self._view(node)
         room = view.be_held_millis + task.cpu_millis <= CPU
-        if not node.linked or not room or view.be_memory_bytes + task.memory_bytes > MEMORY:
+        if (
+            node.draining
+            or not node.linked
+            or not room
+            or view.be_memory_bytes + task.memory_bytes > MEMORY
+        ):
             self.say(AttemptRefused(attempt_id, "no room" if node.linked else "node is away"))
             return
         assert attempt_id not in node.forgotten, f"{attempt_id} runs again after its end was stored"
@@ -143,6 +157,7 @@ class Edge:
 
     def link(self, node: Node) -> None:
         node.linked = True
+        node.dead = False
         self.complete.add(node.name)
         for attempt_id in [i for i, status in self.known.items() if status.node == node.name]:
             del self.known[attempt_id]
@@ -155,6 +170,16 @@ class Edge:
 
     def unlink(self, node: Node) -> None:
         node.linked = False
+        self.say(NodesChanged(self.views()))
+
+    def die(self, node: Node) -> None:
+        """Nothing is heard of the node for long: what runs there runs on."""
+        node.abandoned.update(node.attempts)
+        node.dead = True
+        self.unlink(node)
+
+    def drain(self, node: Node, on: bool) -> None:
+        node.draining = on
         self.say(NodesChanged(self.views()))
 
 
@@ -252,7 +277,9 @@ class World:
         edge.known.clear()
         edge.complete.clear()
         for node in edge.nodes.values():
-            node.linked = False
+            node.linked = node.dead = False
+            # If it stays away for long it is given up.
+            node.abandoned.update(node.attempts)
 
     def deliver(self, edge: Edge, *, up: bool) -> bool:
         if up and edge.outbox:
@@ -324,6 +351,7 @@ class World:
                 self.acknowledged.add(answer.result.job_id)
         missing = self.acknowledged - bench.disk.keys()
         assert not missing, f"acknowledged but not on disk: {missing}"
+        self._check_live()
         erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
         for job in bench.disk.values():
             for task in job.tasks:
@@ -332,6 +360,14 @@ class World:
         for place, cpu_millis in self._held().items():
             most = max(CPU, self.held_at_boot.get(place, 0))
             assert cpu_millis <= most, "assigned more than the node has"
+
+    def _check_live(self) -> None:
+        """What lives beside the attempt that counts was out of reach when it was given up."""
+        for _, node, status in self.live():
+            job_id, index, _ = status.attempt_id.rsplit(".", 2)
+            task = self.bench.disk[job_id].tasks[int(index)]
+            if task.attempt_id != status.attempt_id:
+                assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
 
     def _held(self) -> dict[tuple[str, str], int]:
         return {
@@ -359,6 +395,7 @@ class World:
         """Everything comes back and works; every job must end, and nothing may be left over."""
         for edge in self.edges:
             for node in edge.nodes.values():
+                node.draining = False
                 edge.link(node)
             self.connect(edge)
         for _ in range(400):

@@ -45,7 +45,6 @@ from tango.model.events import (
     Tick,
 )
 from tango.model.job import JobRecord, JobState
-from tango.model.messages import StopAttempt
 from tango.model.plan import Placement
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
@@ -95,12 +94,17 @@ class CentralController:
             case SolveFailed():
                 if core.batch.solve_failed(event.solve_id, now):
                     core.note("error", "solve_failed", error=event.error)
+        self._reports.departures.pump()
         return core.finish()
 
     @property
     def wake_at(self) -> float | None:
         """When a Tick is wanted, on the clock of `now`; None while only events matter."""
-        times = [self._core.batch.wake_at(), self._core.ledger.retry_at]
+        times = [
+            self._core.batch.wake_at(),
+            self._core.ledger.retry_at,
+            self._reports.departures.due_at,
+        ]
         return min((at for at in times if at is not None), default=None)
 
     def validate(self) -> None:
@@ -222,10 +226,11 @@ class CentralController:
                 attempt = core.sites.attempts.get(attempt_id)
                 if attempt is not None:
                     self._reports.start(job, attempt)
-            case SendStop(attempt_id, reason):
+            case SendStop(attempt_id, reason, grace_s, edge):
                 attempt = core.sites.attempts.get(attempt_id)
-                if attempt is not None:
-                    core.send(attempt.edge, StopAttempt(attempt_id, reason))
+                if edge or attempt is not None:
+                    to = edge or (attempt.edge if attempt is not None else "")
+                    core.stop(to, attempt_id, reason, grace_s)
 
     # ---- placement
 

@@ -32,10 +32,12 @@ class SendStart:
 
 @dataclass(frozen=True, slots=True)
 class SendStop:
-    """Tell the edge to stop this attempt, if it is still active."""
+    """Tell the edge to stop this attempt, if it is still active, or this edge in any case."""
 
     attempt_id: str
     reason: str
+    grace_s: float | None = None
+    edge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
