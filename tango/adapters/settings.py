@@ -53,6 +53,10 @@ def load_central(path: Path | str) -> CentralSettings:
         max_jobs_waiting=section.integer(
             "max_jobs_waiting", _CENTRAL.max_jobs_waiting, low=1, high=10_000_000
         ),
+        keep_jobs=section.integer("keep_jobs", _CENTRAL.keep_jobs, low=0, high=10_000_000),
+        keep_jobs_s=section.number(
+            "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
+        ),
     )
     document.finish()
     return settings

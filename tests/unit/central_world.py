@@ -13,6 +13,7 @@ from central_bench import MIB, Bench, spec
 
 from tango.controllers.central.jobs import ACTIVE, LOST
 from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.commands import Delete
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
 from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
 from tango.model.messages import (
@@ -31,6 +32,8 @@ from tango.model.messages import (
 
 CPU = 1000
 MEMORY = 256 * MIB
+# Ended jobs that central keeps: few, so that some go.
+KEEP = 3
 
 
 @dataclass
@@ -195,13 +198,15 @@ class World:
         self.sessions = 0
         self.jobs = 0
         self.acknowledged: set[str] = set()
+        # Jobs that were told to have ended: only these may be removed for their number.
+        self.ended: set[str] = set()
         self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
         self.crashes = 1
         self.held_at_boot: dict[tuple[str, str], int] = {}
         self.held: set[str] = set()
 
     def _boot(self, disk: dict[str, JobRecord]) -> Bench:
-        bench = Bench(disk, incarnation=1)
+        bench = Bench(disk, incarnation=1, keep_jobs=KEEP)
         bench.hold_disk = bench.hold_solves = True
         return bench
 
@@ -237,12 +242,22 @@ class World:
         """Some of the writes under way reach the disk, nobody hears of it."""
         old = self.bench
         for persist in list(old.writes)[:n_written]:
-            for put in persist.writes:
-                old.disk[put.key] = put.value
+            for write in persist.writes:
+                if isinstance(write, Delete):
+                    self.ended.add(write.key)
+                    old.disk.pop(write.key, None)
+                else:
+                    old.disk[write.key] = write.value
         for edge in self.edges:
             self._drop(edge)
         self.crashes += 1
-        self.bench = Bench(old.disk, incarnation=self.crashes, now=10.0, epoch=old.wall - 9.0)
+        self.bench = Bench(
+            old.disk,
+            incarnation=self.crashes,
+            now=10.0,
+            epoch=old.wall - 9.0,
+            keep_jobs=KEEP,
+        )
         self.bench.hold_disk = self.bench.hold_solves = True
         self.held_at_boot = self._held()
         self.observe()
@@ -349,7 +364,9 @@ class World:
         for answer in bench.answers.values():
             if isinstance(answer.result, JobRecord):
                 self.acknowledged.add(answer.result.job_id)
-        missing = self.acknowledged - bench.disk.keys()
+        self.ended.update(job.job_id for job in bench.changes if job.state.ended)
+        bench.changes.clear()
+        missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"
         self._check_live()
         erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
@@ -365,8 +382,8 @@ class World:
         """What lives beside the attempt that counts was out of reach when it was given up."""
         for _, node, status in self.live():
             job_id, index, _ = status.attempt_id.rsplit(".", 2)
-            task = self.bench.disk[job_id].tasks[int(index)]
-            if task.attempt_id != status.attempt_id:
+            job = self.bench.disk.get(job_id)
+            if job is None or job.tasks[int(index)].attempt_id != status.attempt_id:
                 assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
 
     def _held(self) -> dict[tuple[str, str], int]:
@@ -387,7 +404,11 @@ class World:
         elif isinstance(message, AckEnds):
             for attempt_id in message.attempt_ids:
                 job_id, index, _ = attempt_id.rsplit(".", 2)
-                task = self.bench.disk[job_id].tasks[int(index)]
+                job = self.bench.disk.get(job_id)
+                if job is None:
+                    assert job_id in self.ended
+                    continue
+                task = job.tasks[int(index)]
                 active = task.attempt_id == attempt_id and task.state in ACTIVE
                 assert not active, "an end is acknowledged before it is on disk"
 

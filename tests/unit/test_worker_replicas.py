@@ -294,6 +294,21 @@ def test_the_log_of_a_replica_is_its_latest_process(world: World) -> None:
     assert world.controller.process_key("j.0.1") == "j.0.1"
 
 
+def test_a_replica_that_fails_again_and_again_keeps_the_logs_of_two_processes(
+    manual: World,
+) -> None:
+    keys = [started(manual, target(service()))]
+    for _ in range(3):
+        manual.end(keys[-1])
+        manual.starts.clear()
+        manual.advance(60)
+        (spec,) = manual.starts
+        manual.begin(spec)
+        keys.append(spec.key)
+    dropped = [one.key for one in manual.commands(cmd.ForgetProcess) if not one.keep_log]
+    assert dropped == keys[:2]
+
+
 def test_a_start_answered_twice_changes_nothing(world: World) -> None:
     world.aim(target(service()))
     world.log.clear()

@@ -42,13 +42,14 @@ class Core:
 
     # ---- jobs
 
-    def restore(self, record: JobRecord) -> None:
+    def restore(self, record: JobRecord) -> Job:
         """A job found on disk. What it had scheduled may have been started: treat it as sent."""
         job = self.ledger.restore(record)
         for index, task in enumerate(record.tasks):
             if task.state in ACTIVE:
                 self._hold(record, index, sent=True)
         self.batch.reconsider(job, self.now, self.wall)
+        return job
 
     def change(self, job: Job, record: JobRecord, effects: Iterable[Effect] = ()) -> None:
         """The job is now this. Effects are released when it is on disk."""

@@ -17,6 +17,7 @@ from tango.model.messages import (
     AckEnds,
     AttemptChanged,
     AttemptRefused,
+    ForgetLogs,
     NodeResynced,
     StartAttempt,
     StopAttempt,
@@ -107,6 +108,14 @@ class Attempts:
             session = self._books.nodes[name].session
             if session is not None:
                 self._books.out.append(SendWorker(session, AckEnds(tuple(attempt_ids))))
+
+    def forget_logs(self, message: ForgetLogs) -> None:
+        """Jobs of these attempts are gone: so may be their logs; a node that is away keeps them."""
+        for attempt_id in message.attempt_ids:
+            self.past.pop(attempt_id, None)
+        node = self._books.nodes.get(message.node)
+        if node is not None and node.session is not None:
+            self._books.out.append(SendWorker(node.session, message))
 
     # ---- from workers
 

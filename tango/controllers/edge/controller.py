@@ -40,7 +40,7 @@ from tango.model.events import (
     WorkerSaid,
     WorkerUp,
 )
-from tango.model.messages import AckEnds, StartAttempt, StopAttempt
+from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
@@ -212,6 +212,8 @@ class EdgeController:
             self._attempts.stop(message)
         elif isinstance(message, AckEnds):
             self._attempts.acknowledge(message)
+        elif isinstance(message, ForgetLogs):
+            self._attempts.forget_logs(message)
 
     def _central_down(self, event: CentralDown, now: float) -> None:
         self._central.down(event.session)

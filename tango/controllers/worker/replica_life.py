@@ -88,6 +88,10 @@ class ReplicaLife:
         spec = replica.spec
         self._starts += 1
         key = f"{replica.replica_id}.{self._incarnation}-{self._starts}"
+        if replica.older_key:
+            # Of a replica that fails again and again the logs of two processes say enough.
+            self._out.add(ForgetProcess(replica.older_key, keep_log=False))
+        replica.older_key = replica.last_key
         replica.key = replica.last_key = key
         replica.phase = Phase.ASKED
         replica.failures = 0
