@@ -42,7 +42,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
             (
                 node.node,
                 node.edge,
-                "ready" if node.ready else "not ready",
+                node_status(node),
                 format_cpu(node.capacity.cpu_millis),
                 f"{report.lc.cpu_millis}m" if report else "-",
                 f"{report.be.cpu_millis}m" if report else "-",
@@ -60,6 +60,14 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
         "REPLICAS", "TASKS", "ENFORCEMENT",
     )  # fmt: skip
     return table(headings, rows)
+
+
+def node_status(node: NodeView) -> str:
+    """One word on whether it is there, and whether it takes anything new."""
+    status = "ready" if node.ready else "dead" if node.dead else "not ready"
+    if node.cordoned:
+        status += ", draining" if node.draining else ", cordoned"
+    return status
 
 
 def services_table(services: Sequence[ServiceView]) -> Table:

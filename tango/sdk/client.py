@@ -16,7 +16,7 @@ from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.service import ReplicaState, ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
-from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
@@ -157,6 +157,14 @@ class Client:
         """All services of all sites."""
         found = await asyncio.gather(*(edge.services() for edge in self._edges.values()))
         return tuple(view for views in found for view in views)
+
+    async def watch_service(
+        self, name: str, *, site: str = ""
+    ) -> AsyncGenerator[ServiceView, None]:
+        """The service at one site, now and after each change, until it is deleted."""
+        async with contextlib.aclosing(self.edge(site).watch_service(name)) as views:
+            async for view in views:
+                yield view
 
     # ---- calls
 
@@ -308,6 +316,38 @@ class Client:
     async def edges(self) -> tuple[EdgeView, ...]:
         """All sites as the central master sees them."""
         return await self._central.edges()
+
+    async def cordon(self, node: str, *, site: str = "") -> NodeView:
+        """No new replicas and tasks on a node. Raises NotFound."""
+        return await self.edge(site or await self._site_of_node(node)).cordon_node(node)
+
+    async def uncordon(self, node: str, *, site: str = "") -> NodeView:
+        """A node takes new replicas and tasks again. Raises NotFound."""
+        return await self.edge(site or await self._site_of_node(node)).uncordon_node(node)
+
+    async def drain(
+        self, node: str, *, grace_s: float | None = None, site: str = ""
+    ) -> AsyncGenerator[DrainView, None]:
+        """Cordon a node and move what it has; how it stands, until nothing moves any more.
+
+        grace_s: what BE tasks get between TERM and KILL, None for their own. The drain goes on when
+        nobody listens any more. Raises NotFound, InvalidField.
+        """
+        edge = self.edge(site or await self._site_of_node(node))
+        async with contextlib.aclosing(edge.drain_node(node, grace_s)) as views:
+            async for view in views:
+                yield view
+
+    async def _site_of_node(self, node: str) -> str:
+        views = await self.nodes()
+        found = sorted({view.edge for view in views if view.node == node})
+        if len(found) > 1:
+            raise InvalidField("node", f"{node!r} is at {' and '.join(found)}", "name the site")
+        if not found and len(self._edges) > 1:
+            known = ", ".join(sorted(view.node for view in views)) or "none"
+            fix = "for one that is away since its site was restarted, name the site"
+            raise NotFound(f"node {node!r} is unknown; known: {known}; {fix}")
+        return found[0] if found else ""
 
 
 def not_ready_reason(view: ServiceView | None) -> str:
