@@ -12,7 +12,7 @@ from tango.model.cluster import NodeView
 from tango.model.job import JobRecord
 from tango.model.units import format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
-from tango.sdk.client import not_ready_reason
+from tango.sdk.readiness import not_ready_reason
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -75,7 +75,7 @@ def services_table(services: Sequence[ServiceView]) -> Table:
     rows = []
     for view in services:
         counts = view.counts
-        short = view.ready < view.spec.replicas
+        short = view.ready < view.spec.replicas and not view.reason
         rows.append(
             (
                 view.spec.name,
@@ -89,7 +89,7 @@ def services_table(services: Sequence[ServiceView]) -> Table:
                 str(counts.late),
                 str(counts.rejected),
                 str(counts.failed),
-                not_ready_reason(view) if short else "",
+                not_ready_reason(view) if short else view.reason,
             )
         )
     headings = (

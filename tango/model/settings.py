@@ -26,6 +26,8 @@ class ServerSettings:
 class CentralSettings:
     """[central]: the master of BE jobs.
 
+    node_lost_after_s: from the word of an edge that a node is dead until its tasks run elsewhere: a
+    worker that is back by then finds them.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
     """
 
@@ -34,6 +36,7 @@ class CentralSettings:
     max_jobs_waiting: int = 100_000
     keep_jobs: int = 10_000
     keep_jobs_s: float = 7 * 86_400.0
+    node_lost_after_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

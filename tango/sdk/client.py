@@ -14,10 +14,11 @@ from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
-from tango.model.service import ReplicaState, ServiceSpec
+from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
+from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
 from tango.wire.channels import bearer, open_channel, read_token
@@ -122,11 +123,11 @@ class Client:
                 contextlib.aclosing(self.edge(site).watch_service(name)) as views,
             ):
                 async for view in views:
-                    if view.ready >= view.spec.replicas and _current(view):
+                    if view.ready >= view.spec.replicas and is_current(view):
                         return view
                     # What does not even start is not worth the whole wait.
                     patience = begun + wait_s
-                    if _backs_off(view):
+                    if backs_off(view):
                         backing_off = backing_off or loop.time()
                         patience = min(patience, backing_off + BACKOFF_PATIENCE_S)
                     else:
@@ -135,7 +136,9 @@ class Client:
         except TimeoutError:
             pass
         waited = loop.time() - begun
-        stays = f"; it stays declared until `tango delete {name}`" if view is not None else ""
+        stays = "" if view is None else f"; it stays declared until `tango delete {name}`"
+        if view is not None and not is_current(view) and view.ready:
+            stays = "; the replicas of the earlier generation go on serving until one is ready"
         raise Unavailable(
             f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s{stays}"
         )
@@ -348,28 +351,6 @@ class Client:
             fix = "for one that is away since its site was restarted, name the site"
             raise NotFound(f"node {node!r} is unknown; known: {known}; {fix}")
         return found[0] if found else ""
-
-
-def not_ready_reason(view: ServiceView | None) -> str:
-    """Why a service is short of ready replicas, for people."""
-    if view is None:
-        return "it was deleted"
-    reasons = [
-        f"{replica.status.replica_id} is {replica.status.state.value}"
-        + (f" ({replica.status.reason})" if replica.status.reason else "")
-        for replica in view.replicas
-        if replica.status.state is not ReplicaState.READY
-    ]
-    detail = "; ".join(reasons) or view.reason or "no replica is placed yet"
-    return f"{view.ready} of {view.spec.replicas} replicas ready: {detail}"
-
-
-def _backs_off(view: ServiceView) -> bool:
-    return any(replica.status.state is ReplicaState.BACKOFF for replica in view.replicas)
-
-
-def _current(view: ServiceView) -> bool:
-    return all(replica.status.generation == view.generation for replica in view.replicas)
 
 
 def _services_of(

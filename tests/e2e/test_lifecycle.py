@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -125,7 +124,6 @@ async def test_a_drain_moves_a_replica_and_a_task(
     assert {reply.code for reply in replies} == {Code.OK}
     drained = await node(client, "a1")
     assert (drained.cordoned, drained.replicas, drained.be_tasks) == (True, 0, 0)
-    assert " draining" in cluster.cli("get", "nodes").stdout
     gate.touch()
     async with asyncio.timeout(20):
         for submitted in jobs:
@@ -134,17 +132,16 @@ async def test_a_drain_moves_a_replica_and_a_task(
             assert (task.state, task.node) == (JobState.SUCCEEDED, "a2")
             assert (task.evictions, task.failures) == (int(was_there), 0)
 
-    stays = cluster.cli("drain", "a2", "-o", "json")
-    assert stays.returncode == 1
-    view = json.loads(stays.stdout)
-    assert view["stuck"]
-    assert [item["kind"] for item in view["items"] if not item["moved"]] == ["replica", "replica"]
-    assert all("no room" in item["detail"] for item in view["items"] if not item["moved"])
-    assert cluster.cli("uncordon", "a1").returncode == 0
+    stays = [view async for view in client.drain("a2")][-1]
+    assert (stays.done, stays.stuck) == (False, True)
+    left = [item for item in stays.items if not item.moved]
+    assert [item.kind for item in left] == ["replica", "replica"]
+    assert all("no room" in item.detail for item in left)
+    await client.uncordon("a1")
     await service_when(
         client, SITE, "moved", lambda view: {one.node for one in view.replicas} == {"a1"}
     )
-    assert cluster.cli("uncordon", "a2").returncode == 0
+    assert not (await client.uncordon("a2")).cordoned
     await client.delete("moved")
 
 
@@ -172,8 +169,9 @@ async def test_the_job_of_a_node_that_dies_runs_elsewhere_and_once(
         (task,) = (await client.job(submitted.job_id)).tasks
         return (task.state, task.node) == (JobState.RUNNING, other)
 
-    await until(moved, "the job to run elsewhere", 15)
-    assert loop.time() - killed_at < 10
+    # 3 s of silence, 5 s for a worker that may come back, and what this machine needs besides.
+    await until(moved, "the job to run elsewhere", 20)
+    assert loop.time() - killed_at < 15
     view = await service_when(client, SITE, "kept", lambda view: view.ready == 2)
     assert {one.node for one in view.replicas} == {other}
     assert (await node(client, dead)).dead

@@ -10,6 +10,8 @@ from tango.model.cluster import NodeView
 from tango.model.job import JobState
 from tango.model.messages import StopAttempt
 
+GRACE_S = 5.0
+
 
 def at_work(**options: object) -> Bench:
     """j1 runs on n1; n2 is there, and empty."""
@@ -22,8 +24,9 @@ def at_work(**options: object) -> Bench:
 
 
 def tell(bench: Bench, *nodes: NodeView, session: int = 1) -> None:
+    """What an edge says of its nodes; dead ones have had their last time when this returns."""
     bench.nodes(*nodes, session=session)
-    bench.advance(0.1)
+    bench.advance(0.1 + GRACE_S * any(view.dead for view in nodes))
 
 
 def dead(name: str = "n1") -> NodeView:
@@ -91,6 +94,26 @@ def test_a_loss_that_is_not_on_disk_starts_and_stops_nothing() -> None:
     again.edge_up(node("n1"), node("n2"), attempts=(running("j1.0.1"),))
     assert again.job().tasks[0].attempt_id == "j1.0.1"
     assert not again.stops()
+
+
+def test_a_node_that_is_back_in_time_keeps_its_tasks() -> None:
+    bench = at_work()
+    bench.nodes(dead(), node("n2"))
+    bench.advance(GRACE_S - 1)
+    bench.nodes(dead(), node("n2"))
+    bench.resynced("n1", running("j1.0.1"))
+    bench.nodes(node("n1"), node("n2"))
+    bench.advance(GRACE_S)
+    bench.nodes(dead(), node("n2"))  # and the next time it is counted from the beginning
+    bench.advance(GRACE_S - 1)
+    assert bench.job().tasks[0].attempt_id == "j1.0.1"
+    bench.edge_down()
+    bench.edge_up(dead(), node("n2"), session=2, complete=("n2",), attempts=(running("j1.0.1"),))
+    bench.advance(GRACE_S - 1)
+    assert bench.job().tasks[0].attempt_id == "j1.0.1"
+    bench.advance(1.1)
+    assert bench.job().tasks[0].attempt_id == "j1.0.2"
+    assert not bench.central.wake_at or bench.central.wake_at > bench.now
 
 
 def test_losses_are_bounded() -> None:

@@ -41,6 +41,7 @@ from tango.model.messages import (
     NodesChanged,
     StartAttempt,
 )
+from tango.model.settings import CentralSettings
 
 REFUSED_FIRST_S = 0.2
 REFUSED_LAST_S = 5.0
@@ -49,10 +50,10 @@ REFUSED_LAST_S = 5.0
 class Reports:
     """Applies the events of edges to the core."""
 
-    def __init__(self, core: Core, incarnation: int) -> None:
+    def __init__(self, core: Core, settings: CentralSettings, incarnation: int) -> None:
         self._core = core
         self._incarnation = incarnation
-        self.departures = Departures(core)
+        self.departures = Departures(core, settings)
 
     # ---- sessions
 

@@ -183,6 +183,8 @@ class Nodes:
         del self._books.sessions[node.session]
         node.session = None
         node.leaving = {}
+        # What waited for a replica to be gone waits no more.
+        self._services.place_soon(now, 0.0)
         self.check_at = min(self.check_at, node.heard_at + self._dead_after_s)
         self._recount(node)
         self._inflight.lost(node, f"node {node.name} was lost: {reason}", now)
