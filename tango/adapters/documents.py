@@ -75,6 +75,10 @@ class Section:
         """An InvalidField about this key, with its place."""
         return InvalidField(self.field(key), problem, fix, self.where(key))
 
+    def has(self, key: str) -> bool:
+        """Whether the key is given, whatever its value."""
+        return key in self._items
+
     def string(self, key: str, default: str | None = None) -> str:
         """A text; a number or a boolean is refused rather than guessed at."""
         item = self._take(key, default is not None)

@@ -54,6 +54,13 @@ def load_central(path: Path | str) -> CentralSettings:
         max_jobs_waiting=section.integer(
             "max_jobs_waiting", _CENTRAL.max_jobs_waiting, low=1, high=10_000_000
         ),
+        node_lost_after_s=section.number(
+            "node_lost_after_s", _CENTRAL.node_lost_after_s, low=0, high=86_400
+        ),
+        keep_jobs=section.integer("keep_jobs", _CENTRAL.keep_jobs, low=0, high=10_000_000),
+        keep_jobs_s=section.number(
+            "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
+        ),
     )
     document.finish()
     return settings

@@ -1,4 +1,4 @@
-"""`tango submit`, `watch`, `logs` and `cancel`: best-effort jobs."""
+"""`tango submit`, `logs` and `cancel`: best-effort jobs."""
 
 from __future__ import annotations
 
@@ -91,23 +91,6 @@ def describe(job: JobRecord) -> str:
     """State and reason on one line."""
     reason = job.reason or next((task.reason for task in job.tasks if task.reason), "")
     return job.state.value + (f" ({reason})" if reason else "")
-
-
-@click.command()
-@click.argument("job_id")
-@output_option
-@with_client
-async def watch(client: Client, job_id: str, output: str) -> int:
-    """Follow a job until it has ended; exit 0 only if it succeeded."""
-    state = JobState.PENDING
-    async with contextlib.aclosing(client.watch(job_id)) as jobs:
-        async for job in jobs:
-            state = job.state
-            if output == "json":
-                print_json(job)
-            else:
-                click.echo(f"{job.job_id}: {describe(job)}")
-    return int(state is not JobState.SUCCEEDED)
 
 
 @click.command()

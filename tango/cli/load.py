@@ -28,8 +28,9 @@ from tango.cli.report_view import (
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.request import Outcome
 from tango.model.views import ServiceView
-from tango.sdk.client import Client, not_ready_reason
+from tango.sdk.client import Client
 from tango.sdk.load import LoadRunner, RunRecord, ServiceLoad
+from tango.sdk.readiness import not_ready_reason
 from tango.workload.arrival import Arrival
 from tango.workload.azure_llm import WorkModel
 from tango.workload.patterns import PATTERN_NAMES, PatternSpec, arrivals

@@ -12,7 +12,7 @@ from tango.model.cluster import NodeView
 from tango.model.job import JobRecord
 from tango.model.units import format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
-from tango.sdk.client import not_ready_reason
+from tango.sdk.readiness import not_ready_reason
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -42,7 +42,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
             (
                 node.node,
                 node.edge,
-                "ready" if node.ready else "not ready",
+                node_status(node),
                 format_cpu(node.capacity.cpu_millis),
                 f"{report.lc.cpu_millis}m" if report else "-",
                 f"{report.be.cpu_millis}m" if report else "-",
@@ -68,12 +68,20 @@ def _enforcement(node: NodeView) -> str:
     return node.enforcement.value + (f" ({count} differ)" if count else "")
 
 
+def node_status(node: NodeView) -> str:
+    """One word on whether it is there, and whether it takes anything new."""
+    status = "ready" if node.ready else "dead" if node.dead else "not ready"
+    if node.cordoned:
+        status += ", draining" if node.draining else ", cordoned"
+    return status
+
+
 def services_table(services: Sequence[ServiceView]) -> Table:
     """`tango get services`"""
     rows = []
     for view in services:
         counts = view.counts
-        short = view.ready < view.spec.replicas
+        short = view.ready < view.spec.replicas and not view.reason
         rows.append(
             (
                 view.spec.name,
@@ -87,7 +95,7 @@ def services_table(services: Sequence[ServiceView]) -> Table:
                 str(counts.late),
                 str(counts.rejected),
                 str(counts.failed),
-                not_ready_reason(view) if short else "",
+                not_ready_reason(view) if short else view.reason,
             )
         )
     headings = (

@@ -25,15 +25,33 @@ class PlacementRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class OlderSpec:
+    """What replicas of an earlier generation run, for as long as there are any."""
+
+    generation: int
+    spec: ServiceSpec
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceRecord:
-    """A service as the edge stores it."""
+    """A service as the edge stores it. older: of generations that still have replicas."""
 
     spec: ServiceSpec
     generation: int
     next_replica: int = 0
+    older: tuple[OlderSpec, ...] = ()
 
 
-Stored = JobRecord | ServiceRecord | PlacementRecord
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A cordoned node, durable at the edge; grace_s: of a drain, None for the tasks' own."""
+
+    node: str
+    draining: bool = False
+    grace_s: float | None = None
+
+
+Stored = JobRecord | ServiceRecord | PlacementRecord | NodeRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,6 +68,20 @@ class DeleteService:
 
 
 @dataclass(frozen=True, slots=True)
+class CordonNode:
+    """An operator cordons, drains (cordoned too) or uncordons a node; answered with a NodeView.
+
+    grace_s: of a drain, for BE tasks; None for their own.
+    """
+
+    op_id: int
+    node: str
+    cordoned: bool
+    draining: bool = False
+    grace_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerUp:
     """A worker's stream said Hello and its full state. session: drawn by the shell, unique."""
 
@@ -323,6 +337,7 @@ EdgeEvent = (
     | PersistFailed
     | ApplyService
     | DeleteService
+    | CordonNode
     | WorkerUp
     | WorkerSaid
     | WorkerDown

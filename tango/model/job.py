@@ -88,6 +88,9 @@ class TaskRecord:
     """A task's latest attempt. Times are `now` of the central master's wall clock (unix seconds).
 
     exit_code is None until it ended, and where it ended by a signal or was lost.
+    failures count against the job's retries. losses: attempts given up with their nodes; evictions:
+    attempts stopped so that they run elsewhere. evicting: why this one is being stopped so; moved:
+    why the latest of all these was.
     """
 
     state: JobState = JobState.PENDING
@@ -103,6 +106,10 @@ class TaskRecord:
     ended_at: float = 0.0
     retry_at: float = 0.0
     failures: int = 0
+    losses: int = 0
+    evictions: int = 0
+    evicting: str = ""
+    moved: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,13 @@ class ReplicaChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class ReplicaGone:
+    """A replica that shall not run any more has no process left."""
+
+    replica_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptChanged:
     """An attempt's status is now this; an ENDED one is repeated until acknowledged."""
 
@@ -128,16 +135,28 @@ class StartAttempt:
 
 @dataclass(frozen=True, slots=True)
 class StopAttempt:
-    """Stop an attempt (cancel): TERM, grace, KILL; its end is reported as usual."""
+    """Stop an attempt: TERM, grace, KILL; its end is reported as usual.
+
+    grace_s: None for the task's own.
+    """
 
     attempt_id: str
     reason: str = ""
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AckEnds:
     """The central master has stored these ends; they need not be reported again."""
 
+    attempt_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLogs:
+    """Jobs were removed for their age or number: logs of these attempts may go from the node."""
+
+    node: str
     attempt_ids: tuple[str, ...]
 
 
@@ -235,6 +254,7 @@ FromWorker = (
     WorkerHello
     | WorkerState
     | ReplicaChanged
+    | ReplicaGone
     | AttemptChanged
     | RequestsDone
     | ReplyPart
@@ -247,6 +267,7 @@ ToWorker = (
     | StartAttempt
     | StopAttempt
     | AckEnds
+    | ForgetLogs
     | Dispatches
     | CancelDispatches
     | OpenLog
@@ -255,4 +276,4 @@ ToWorker = (
 FromEdge = (
     EdgeHello | EdgeState | NodesChanged | NodeResynced | AttemptChanged | AttemptRefused | LogPart
 )
-ToEdge = CentralWelcome | StartAttempt | StopAttempt | AckEnds | OpenLog | CloseLog
+ToEdge = CentralWelcome | StartAttempt | StopAttempt | AckEnds | ForgetLogs | OpenLog | CloseLog

@@ -39,11 +39,19 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class CentralSettings:
-    """[central]: the master of BE jobs."""
+    """[central]: the master of BE jobs.
+
+    node_lost_after_s: from the word of an edge that a node is dead until its tasks run elsewhere: a
+    worker that is back by then finds them.
+    keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
+    """
 
     server: ServerSettings
     batch_policy: str = "most-free"
     max_jobs_waiting: int = 100_000
+    keep_jobs: int = 10_000
+    keep_jobs_s: float = 7 * 86_400.0
+    node_lost_after_s: float = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,3 +65,26 @@ class JobCounts:
     failed: int = 0
     cancelled: int = 0
     cpu_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class DrainItem:
+    """A replica or a task of a drained node. kind: "replica" or "task".
+
+    detail: where a replica's replacement is, or why it has not moved.
+    """
+
+    kind: str
+    name: str
+    moved: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainView:
+    """How a drain stands. done: nothing is left there; stuck: nothing left can move as it is."""
+
+    node: str
+    done: bool
+    stuck: bool
+    items: tuple[DrainItem, ...] = ()

@@ -16,10 +16,11 @@ from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
-from tango.model.service import ReplicaState, ServiceSpec
+from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
-from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
+from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import client_credentials
@@ -130,11 +131,11 @@ class Client:
                 contextlib.aclosing(self.edge(site).watch_service(name)) as views,
             ):
                 async for view in views:
-                    if view.ready >= view.spec.replicas and _current(view):
+                    if view.ready >= view.spec.replicas and is_current(view):
                         return view
                     # What does not even start is not worth the whole wait.
                     patience = begun + wait_s
-                    if _backs_off(view):
+                    if backs_off(view):
                         backing_off = backing_off or loop.time()
                         patience = min(patience, backing_off + BACKOFF_PATIENCE_S)
                     else:
@@ -143,7 +144,9 @@ class Client:
         except TimeoutError:
             pass
         waited = loop.time() - begun
-        stays = f"; it stays declared until `tango delete {name}`" if view is not None else ""
+        stays = "" if view is None else f"; it stays declared until `tango delete {name}`"
+        if view is not None and not is_current(view) and view.ready:
+            stays = "; the replicas of the earlier generation go on serving until one is ready"
         raise Unavailable(
             f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s{stays}"
         )
@@ -164,6 +167,14 @@ class Client:
     async def services(self) -> tuple[ServiceView, ...]:
         """All services of all sites. Raises where a site does not answer; see from_sites."""
         return _whole(await self.from_sites(EdgeClient.services))
+
+    async def watch_service(
+        self, name: str, *, site: str = ""
+    ) -> AsyncGenerator[ServiceView, None]:
+        """The service at one site, now and after each change, until it is deleted."""
+        async with contextlib.aclosing(self.edge(site).watch_service(name)) as views:
+            async for view in views:
+                yield view
 
     # ---- calls
 
@@ -336,6 +347,38 @@ class Client:
         """All sites as the central master sees them."""
         return await self._central.edges()
 
+    async def cordon(self, node: str, *, site: str = "") -> NodeView:
+        """No new replicas and tasks on a node. Raises NotFound."""
+        return await self.edge(site or await self._site_of_node(node)).cordon_node(node)
+
+    async def uncordon(self, node: str, *, site: str = "") -> NodeView:
+        """A node takes new replicas and tasks again. Raises NotFound."""
+        return await self.edge(site or await self._site_of_node(node)).uncordon_node(node)
+
+    async def drain(
+        self, node: str, *, grace_s: float | None = None, site: str = ""
+    ) -> AsyncGenerator[DrainView, None]:
+        """Cordon a node and move what it has; how it stands, until nothing moves any more.
+
+        grace_s: what BE tasks get between TERM and KILL, None for their own. The drain goes on when
+        nobody listens any more. Raises NotFound, InvalidField.
+        """
+        edge = self.edge(site or await self._site_of_node(node))
+        async with contextlib.aclosing(edge.drain_node(node, grace_s)) as views:
+            async for view in views:
+                yield view
+
+    async def _site_of_node(self, node: str) -> str:
+        views = await self.nodes()
+        found = sorted({view.edge for view in views if view.node == node})
+        if len(found) > 1:
+            raise InvalidField("node", f"{node!r} is at {' and '.join(found)}", "name the site")
+        if not found and len(self._edges) > 1:
+            known = ", ".join(sorted(view.node for view in views)) or "none"
+            fix = "for one that is away since its site was restarted, name the site"
+            raise NotFound(f"node {node!r} is unknown; known: {known}; {fix}")
+        return found[0] if found else ""
+
 
 def _whole(found: tuple[tuple[T, ...], dict[str, TangoError]]) -> tuple[T, ...]:
     """All that was found, or the first site's error."""
@@ -343,28 +386,6 @@ def _whole(found: tuple[tuple[T, ...], dict[str, TangoError]]) -> tuple[T, ...]:
     for error in away.values():
         raise error
     return views
-
-
-def not_ready_reason(view: ServiceView | None) -> str:
-    """Why a service is short of ready replicas, for people."""
-    if view is None:
-        return "it was deleted"
-    reasons = [
-        f"{replica.status.replica_id} is {replica.status.state.value}"
-        + (f" ({replica.status.reason})" if replica.status.reason else "")
-        for replica in view.replicas
-        if replica.status.state is not ReplicaState.READY
-    ]
-    detail = "; ".join(reasons) or view.reason or "no replica is placed yet"
-    return f"{view.ready} of {view.spec.replicas} replicas ready: {detail}"
-
-
-def _backs_off(view: ServiceView) -> bool:
-    return any(replica.status.state is ReplicaState.BACKOFF for replica in view.replicas)
-
-
-def _current(view: ServiceView) -> bool:
-    return all(replica.status.generation == view.generation for replica in view.replicas)
 
 
 def _services_of(

@@ -13,7 +13,7 @@ from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
 from tango.model.service import ServiceSpec
-from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
 from tango.sdk.client import Client
 from tango.sdk.cluster_file import ClusterFile
 
@@ -145,3 +145,21 @@ class SyncClient:
     def edges(self) -> tuple[EdgeView, ...]:
         """See Client.edges."""
         return self._do(self._client.edges())
+
+    def watch_service(self, name: str, *, site: str = "") -> Iterator[ServiceView]:
+        """See Client.watch_service."""
+        return self._each(self._client.watch_service(name, site=site))
+
+    def cordon(self, node: str, *, site: str = "") -> NodeView:
+        """See Client.cordon."""
+        return self._do(self._client.cordon(node, site=site))
+
+    def uncordon(self, node: str, *, site: str = "") -> NodeView:
+        """See Client.uncordon."""
+        return self._do(self._client.uncordon(node, site=site))
+
+    def drain(
+        self, node: str, *, grace_s: float | None = None, site: str = ""
+    ) -> Iterator[DrainView]:
+        """See Client.drain."""
+        return self._each(self._client.drain(node, grace_s=grace_s, site=site))

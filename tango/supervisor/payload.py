@@ -117,8 +117,13 @@ class Payload:
         return found, None
 
     def acknowledge(self, key: str, *, keep_log: bool) -> bool:
-        """Forget an ended attempt, durably; True if that was done before. OSError from the disk."""
+        """Forget an ended attempt, durably; True if that was done before. OSError from the disk.
+
+        A repeat without keep_log removes a log that was kept.
+        """
         if key not in self._attempts and key in self._acked:
+            if not keep_log:
+                self._kept.delete(key)
             return True
         attempt = self._get(key)
         if attempt.live:

@@ -10,7 +10,7 @@ from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ReplicaStatus, ServiceSpec
-from tango.model.views import EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
 from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
@@ -44,6 +44,17 @@ class EdgeBackend(Protocol):
 
     def nodes(self) -> tuple[NodeView, ...]:
         """All nodes of the site, by name."""
+        ...
+
+    async def cordon_node(self, node: str, *, cordoned: bool) -> NodeView:
+        """Take a node out of service for what is new, or into it again. Raises NotFound."""
+        ...
+
+    def drain_node(self, node: str, grace_s: float | None) -> AsyncGenerator[DrainView, None]:
+        """Cordon a node and move what it has; how it stands, until nothing moves any more.
+
+        Raises NotFound, InvalidField.
+        """
         ...
 
     def new_request_id(self) -> str:

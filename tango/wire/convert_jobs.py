@@ -52,6 +52,10 @@ def task_record_to_pb(task: TaskRecord) -> pb.TaskRecord:
         ended_at=task.ended_at,
         retry_at=task.retry_at,
         failures=task.failures,
+        losses=task.losses,
+        evictions=task.evictions,
+        evicting=text(task.evicting),
+        moved=text(task.moved),
     )
 
 
@@ -71,6 +75,10 @@ def task_record_from_pb(message: pb.TaskRecord, where: str = "task") -> TaskReco
         ended_at=message.ended_at,
         retry_at=message.retry_at,
         failures=message.failures,
+        losses=message.losses,
+        evictions=message.evictions,
+        evicting=message.evicting,
+        moved=message.moved,
     )
 
 

@@ -15,8 +15,9 @@ from tango.model.cluster import (
     NodeView,
     SideUsage,
 )
-from tango.model.views import EdgeView
+from tango.model.views import DrainItem, DrainView, EdgeView
 from tango.v1 import central_service_pb2 as central
+from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import inverse, pairs_from_map, text
 
@@ -149,6 +150,10 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         report=None if view.report is None else node_report_to_pb(view.report),
         labels=dict(view.labels),
         observe_only=view.observe_only,
+        dead=view.dead,
+        cordoned=view.cordoned,
+        draining=view.draining,
+        drain_grace_s=view.drain_grace_s,
     )
 
 
@@ -169,7 +174,34 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         report=node_report_from_pb(message.report) if message.HasField("report") else None,
         labels=pairs_from_map(message.labels),
         observe_only=message.observe_only,
+        dead=message.dead,
+        cordoned=message.cordoned,
+        draining=message.draining,
+        drain_grace_s=message.drain_grace_s if message.HasField("drain_grace_s") else None,
     )
+
+
+def drain_view_to_pb(view: DrainView) -> edge.DrainView:
+    """Items keep their order."""
+    return edge.DrainView(
+        node=view.node,
+        done=view.done,
+        stuck=view.stuck,
+        items=[
+            edge.DrainItem(
+                kind=item.kind, name=item.name, moved=item.moved, detail=text(item.detail)
+            )
+            for item in view.items
+        ],
+    )
+
+
+def drain_view_from_pb(message: edge.DrainView) -> DrainView:
+    """Items keep their order."""
+    items = tuple(
+        DrainItem(item.kind, item.name, item.moved, item.detail) for item in message.items
+    )
+    return DrainView(message.node, message.done, message.stuck, items)
 
 
 def edge_view_to_pb(view: EdgeView) -> central.EdgeView:

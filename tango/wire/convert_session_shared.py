@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
+from tango.model.checks import check_range
 from tango.model.messages import (
     AckEnds,
     AttemptChanged,
     CloseLog,
+    ForgetLogs,
     LogPart,
     OpenLog,
     StartAttempt,
@@ -15,6 +19,8 @@ from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import text
 from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_specs import task_spec_from_pb, task_spec_to_pb
+
+MAX_GRACE_S = 86_400.0
 
 
 def attempt_changed_to_pb(changed: AttemptChanged) -> pb.AttemptChanged:
@@ -42,13 +48,26 @@ def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
 
 
 def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:
-    """Field by field."""
-    return pb.StopAttempt(attempt_id=stop.attempt_id, reason=text(stop.reason))
+    """grace_s stays unset for the task's own."""
+    return pb.StopAttempt(
+        attempt_id=stop.attempt_id, reason=text(stop.reason), grace_s=stop.grace_s
+    )
 
 
 def stop_attempt_from_pb(message: pb.StopAttempt) -> StopAttempt:
-    """Field by field."""
-    return StopAttempt(message.attempt_id, message.reason)
+    """Raises InvalidField for a grace that is none."""
+    return StopAttempt(
+        message.attempt_id, message.reason, grace_from_pb(message, "grace_s", "stop_attempt")
+    )
+
+
+def grace_from_pb(message: Message, field: str, where: str) -> float | None:
+    """An optional number of seconds; raises InvalidField below 0, above MAX_GRACE_S and for NaN."""
+    if not message.HasField(field):
+        return None
+    value: float = getattr(message, field)
+    check_range(f"{where}.{field}", value, 0, MAX_GRACE_S)
+    return value
 
 
 def ack_ends_to_pb(ack: AckEnds) -> pb.AckEnds:
@@ -59,6 +78,16 @@ def ack_ends_to_pb(ack: AckEnds) -> pb.AckEnds:
 def ack_ends_from_pb(message: pb.AckEnds) -> AckEnds:
     """Field by field."""
     return AckEnds(tuple(message.attempt_ids))
+
+
+def forget_logs_to_pb(forget: ForgetLogs) -> pb.ForgetLogs:
+    """Field by field."""
+    return pb.ForgetLogs(node=forget.node, attempt_ids=forget.attempt_ids)
+
+
+def forget_logs_from_pb(message: pb.ForgetLogs) -> ForgetLogs:
+    """Field by field."""
+    return ForgetLogs(message.node, tuple(message.attempt_ids))
 
 
 def open_log_to_pb(log: OpenLog) -> pb.OpenLog:

@@ -8,6 +8,7 @@ from tango.model.messages import (
     EdgeWelcome,
     NodeTargets,
     ReplicaChanged,
+    ReplicaGone,
     ReplicaTarget,
     ReportUsage,
     RequestsDone,
@@ -95,6 +96,16 @@ def replica_changed_to_pb(changed: ReplicaChanged) -> edge.ReplicaChanged:
 def replica_changed_from_pb(message: edge.ReplicaChanged) -> ReplicaChanged:
     """Raises InvalidField for a state that is missing or unknown."""
     return ReplicaChanged(replica_status_from_pb(message.replica, "replica_changed.replica"))
+
+
+def replica_gone_to_pb(gone: ReplicaGone) -> edge.ReplicaGone:
+    """Field by field."""
+    return edge.ReplicaGone(replica_id=gone.replica_id)
+
+
+def replica_gone_from_pb(message: edge.ReplicaGone) -> ReplicaGone:
+    """Field by field."""
+    return ReplicaGone(message.replica_id)
 
 
 def requests_done_to_pb(batch: RequestsDone) -> edge.RequestsDone:

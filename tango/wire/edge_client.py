@@ -11,12 +11,12 @@ from tango.model.cluster import NodeView
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ServiceSpec
-from tango.model.views import ServiceView
+from tango.model.views import DrainView, ServiceView
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
-from tango.wire.convert_nodes import node_view_from_pb
+from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
 from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.errors import model_errors
@@ -91,6 +91,35 @@ class EdgeClient:
                 pb.ListNodesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(node_view_from_pb(view) for view in response.nodes)
+
+    async def cordon_node(self, node: str) -> NodeView:
+        """No new replicas and tasks on a node. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.CordonNode(
+                pb.CordonNodeRequest(node=node), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return node_view_from_pb(response.node)
+
+    async def uncordon_node(self, node: str) -> NodeView:
+        """The node takes new replicas and tasks again. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.UncordonNode(
+                pb.UncordonNodeRequest(node=node), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return node_view_from_pb(response.node)
+
+    async def drain_node(
+        self, node: str, grace_s: float | None = None
+    ) -> AsyncGenerator[DrainView, None]:
+        """How a drain stands, until nothing moves any more. Raises NotFound, InvalidField."""
+        request = pb.DrainNodeRequest(node=node, grace_s=grace_s)
+        stream = self._stub.DrainNode(request, metadata=self._metadata)
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield drain_view_from_pb(response.drain)
+        finally:
+            stream.cancel()
 
     async def call(self, request: CallRequest) -> CallReply:
         """One unary call; every end of it is a CallReply."""

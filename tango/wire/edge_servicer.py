@@ -13,9 +13,10 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.wire.backends import EdgeBackend, WorkerSession
 from tango.wire.call_servicer import CallServicer
-from tango.wire.convert_nodes import node_view_to_pb
+from tango.wire.convert_nodes import drain_view_to_pb, node_view_to_pb
 from tango.wire.convert_requests import applied_service_from_pb
 from tango.wire.convert_services import service_view_to_pb
+from tango.wire.convert_session_shared import grace_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
 from tango.wire.sessions import decode_from_worker, encode_to_worker
@@ -77,6 +78,29 @@ class EdgeServicer(EdgeServiceServicer):
     ) -> pb.ListNodesResponse:
         """All nodes."""
         return pb.ListNodesResponse(nodes=[node_view_to_pb(view) for view in self._backend.nodes()])
+
+    async def CordonNode(
+        self, request: pb.CordonNodeRequest, context: Context
+    ) -> pb.CordonNodeResponse:
+        """No new replicas and tasks on a node."""
+        view = await self._backend.cordon_node(request.node, cordoned=True)
+        return pb.CordonNodeResponse(node=node_view_to_pb(view))
+
+    async def UncordonNode(
+        self, request: pb.UncordonNodeRequest, context: Context
+    ) -> pb.UncordonNodeResponse:
+        """A node takes new replicas and tasks again."""
+        view = await self._backend.cordon_node(request.node, cordoned=False)
+        return pb.UncordonNodeResponse(node=node_view_to_pb(view))
+
+    async def DrainNode(
+        self, request: pb.DrainNodeRequest, context: Context
+    ) -> AsyncGenerator[pb.DrainNodeResponse, None]:
+        """How a drain stands, until nothing moves any more."""
+        grace_s = grace_from_pb(request, "grace_s", "drain")
+        async with aclosing(self._backend.drain_node(request.node, grace_s)) as views:
+            async for view in views:
+                yield pb.DrainNodeResponse(drain=drain_view_to_pb(view))
 
     async def Call(self, request: pb.CallRequest, context: Context) -> pb.CallResponse:
         """One request."""

@@ -80,6 +80,7 @@ _DOWN: Mapping[str, _Row] = {
     ),
     "stop_attempt": (m.StopAttempt, shared.stop_attempt_to_pb, shared.stop_attempt_from_pb),
     "ack_ends": (m.AckEnds, shared.ack_ends_to_pb, shared.ack_ends_from_pb),
+    "forget_logs": (m.ForgetLogs, shared.forget_logs_to_pb, shared.forget_logs_from_pb),
     "open_log": (m.OpenLog, shared.open_log_to_pb, shared.open_log_from_pb),
     "close_log": (m.CloseLog, shared.close_log_to_pb, shared.close_log_from_pb),
 }
@@ -101,6 +102,11 @@ FROM_WORKER: Direction[m.FromWorker, edge.ConnectWorkerRequest] = Direction(
             m.ReplicaChanged,
             of_worker.replica_changed_to_pb,
             of_worker.replica_changed_from_pb,
+        ),
+        "replica_gone": (
+            m.ReplicaGone,
+            of_worker.replica_gone_to_pb,
+            of_worker.replica_gone_from_pb,
         ),
         "attempt_changed": _ATTEMPT_CHANGED,
         "requests_done": (

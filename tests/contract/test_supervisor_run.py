@@ -304,6 +304,14 @@ def test_an_acknowledged_log_is_kept_or_deleted_as_asked(client):
         assert Path(record["log"]).exists() is keep_log
 
 
+def test_a_log_that_was_kept_goes_when_that_is_asked_for(client):
+    client.start("kept-1", "echo", "hi")
+    record = client.event("exited", "kept-1")
+    client.ok("ack", key="kept-1", keep_log=True)
+    assert client.ok("ack", key="kept-1", keep_log=False)["duplicate"] is True
+    assert not Path(record["log"]).exists()
+
+
 def test_the_first_process_may_leave_the_output_open(client):
     """A daemon that keeps the pipe open must not delay the end; without a group it is found too."""
     client.start("open-1", "sh", "-c", "setsid sleep 60 & echo done")

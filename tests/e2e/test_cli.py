@@ -151,7 +151,7 @@ def test_call_and_jobs_from_the_shell(busy: ClusterAtWork, tmp_path: Path) -> No
     (submitted,) = json.loads(done.stdout)
     assert submitted["tasks"][0]["exit_code"] == 3
     assert busy.cli("logs", submitted["job_id"]).stdout == "said\n"
-    watched = busy.cli("watch", submitted["job_id"])
+    watched = busy.cli("watch", "job", submitted["job_id"])
     assert watched.returncode == 1
     assert watched.stdout == f"{submitted['job_id']}: failed (exit code 3)\n"
     (cancelled,) = busy.json("cancel", submitted["job_id"])

@@ -65,6 +65,7 @@ POSITIVE = {
     (job.TaskSpec, "memory_bytes"): st.integers(1, 2**50),
     (job.JobSpec, "priority"): st.integers(-1000, 1000),
     (cluster.GroupReport, "quota_millis"): st.integers(-1, 10**6),
+    (messages.StopAttempt, "grace_s"): st.none() | st.floats(0, 86_400),
     # Checked at the door.
     (request.CallRequest, "request_id"): st.text(
         st.characters(codec="ascii", categories=["L", "N"])
@@ -134,6 +135,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 cluster.NodeReport,
                 cluster.NodeView,
                 views.EdgeView,
+                views.DrainView,
             ],
         ),
         (convert_services, [service.ReplicaStatus, views.RequestCounts, views.ServiceView]),
@@ -153,6 +155,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.WorkerHello,
                 messages.WorkerState,
                 messages.ReplicaChanged,
+                messages.ReplicaGone,
                 messages.RequestsDone,
                 messages.ReportUsage,
                 messages.EdgeWelcome,
@@ -179,6 +182,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.StartAttempt,
                 messages.StopAttempt,
                 messages.AckEnds,
+                messages.ForgetLogs,
                 messages.OpenLog,
                 messages.CloseLog,
                 messages.LogPart,
@@ -206,7 +210,7 @@ def test_there_and_back(case: Any) -> None:
 def test_every_message_of_the_protos_has_a_converter() -> None:
     produced = {to_pb.__annotations__["return"].rsplit(".", 1)[1] for _, to_pb, _ in CASES}
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
-    inside = {"Header", "ReplicaView", "ReplicaTarget"}
+    inside = {"Header", "ReplicaView", "ReplicaTarget", "DrainItem"}
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, worker_service_pb2):
         for name in module.DESCRIPTOR.message_types_by_name:

@@ -16,10 +16,10 @@ from tango.model.commands import (
     Answer,
     CentralCommand,
     CloseEdge,
+    Delete,
     JobChanged,
     Note,
     Persist,
-    Put,
     SendEdge,
     Solve,
 )
@@ -112,11 +112,18 @@ class Bench:
         *,
         policy: BatchPolicy | None = None,
         max_jobs_waiting: int = 1000,
+        keep_jobs: int = 10_000,
+        keep_jobs_s: float = 7 * 86_400.0,
         incarnation: int = 1,
         now: float = 100.0,
         epoch: float = EPOCH,
     ) -> None:
-        settings = CentralSettings(SERVER, max_jobs_waiting=max_jobs_waiting)
+        settings = CentralSettings(
+            SERVER,
+            max_jobs_waiting=max_jobs_waiting,
+            keep_jobs=keep_jobs,
+            keep_jobs_s=keep_jobs_s,
+        )
         self.central = CentralController(settings, incarnation=incarnation, seed=7)
         self.policy = policy or MostFree()
         self.disk: dict[str, JobRecord] = dict(disk or {})
@@ -160,7 +167,8 @@ class Bench:
                     assert op_id not in self.answers, "answered twice"
                     self.answers[op_id] = command
                 case JobChanged(job):
-                    assert self.disk[job.job_id].version >= job.version, "told before durable"
+                    known = self.disk.get(job.job_id)
+                    assert known is None or known.version >= job.version, "told before durable"
                     self.changes.append(job)
                 case SendEdge(session, message):
                     self.sent.append((session, message))
@@ -176,7 +184,9 @@ class Bench:
     def write(self) -> None:
         persist = self.writes.popleft()
         for put in persist.writes:
-            assert isinstance(put, Put)
+            if isinstance(put, Delete):
+                assert self.disk.pop(put.key).state.ended, "removed before its end"
+                continue
             assert isinstance(put.value, JobRecord)
             old = self.disk.get(put.key)
             assert old is None or old.version < put.value.version, "written out of order"

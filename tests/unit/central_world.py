@@ -13,6 +13,7 @@ from central_bench import MIB, Bench, spec
 
 from tango.controllers.central.jobs import ACTIVE, LOST
 from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.commands import Delete
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
 from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
 from tango.model.messages import (
@@ -31,11 +32,16 @@ from tango.model.messages import (
 
 CPU = 1000
 MEMORY = 256 * MIB
+# Ended jobs that central keeps: few, so that some go.
+KEEP = 3
 
 
 @dataclass
 class Node:
-    """linked: its worker's stream to the edge is open. attempts: the worker's truth."""
+    """linked: its worker's stream to the edge is open. attempts: the worker's truth.
+
+    dead, draining: as its edge says. abandoned: attempts that lived there when it was dead.
+    """
 
     name: str
     linked: bool = False
@@ -43,6 +49,9 @@ class Node:
     starts: Counter[str] = field(default_factory=Counter)
     forgotten: set[str] = field(default_factory=set)
     erased: set[str] = field(default_factory=set)
+    dead: bool = False
+    draining: bool = False
+    abandoned: set[str] = field(default_factory=set)
 
 
 class Edge:
@@ -60,7 +69,7 @@ class Edge:
         self.held_stops: set[str] = set()
 
     def views(self) -> tuple[NodeView, ...]:
-        return tuple(self._view(node) for node in self.nodes.values())
+        return tuple(self._view(node) for node in self.nodes.values() if node.name in self.complete)
 
     def _view(self, node: Node) -> NodeView:
         live = self._live(node)
@@ -72,6 +81,9 @@ class Edge:
             be_held_millis=sum(status.cpu_millis for status in live),
             be_memory_bytes=sum(status.memory_bytes for status in live),
             be_tasks=len(live),
+            dead=node.dead,
+            cordoned=node.draining,
+            draining=node.draining,
         )
 
     def _live(self, node: Node) -> list[AttemptStatus]:
@@ -100,7 +112,12 @@ class Edge:
             return
         view = self._view(node)
         room = view.be_held_millis + task.cpu_millis <= CPU
-        if not node.linked or not room or view.be_memory_bytes + task.memory_bytes > MEMORY:
+        if (
+            node.draining
+            or not node.linked
+            or not room
+            or view.be_memory_bytes + task.memory_bytes > MEMORY
+        ):
             self.say(AttemptRefused(attempt_id, "no room" if node.linked else "node is away"))
             return
         assert attempt_id not in node.forgotten, f"{attempt_id} runs again after its end was stored"
@@ -143,6 +160,7 @@ class Edge:
 
     def link(self, node: Node) -> None:
         node.linked = True
+        node.dead = False
         self.complete.add(node.name)
         for attempt_id in [i for i, status in self.known.items() if status.node == node.name]:
             del self.known[attempt_id]
@@ -155,6 +173,16 @@ class Edge:
 
     def unlink(self, node: Node) -> None:
         node.linked = False
+        self.say(NodesChanged(self.views()))
+
+    def die(self, node: Node) -> None:
+        """Nothing is heard of the node for long: what runs there runs on."""
+        node.abandoned.update(node.attempts)
+        node.dead = True
+        self.unlink(node)
+
+    def drain(self, node: Node, on: bool) -> None:
+        node.draining = on
         self.say(NodesChanged(self.views()))
 
 
@@ -170,13 +198,15 @@ class World:
         self.sessions = 0
         self.jobs = 0
         self.acknowledged: set[str] = set()
+        # Jobs that were told to have ended: only these may be removed for their number.
+        self.ended: set[str] = set()
         self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
         self.crashes = 1
         self.held_at_boot: dict[tuple[str, str], int] = {}
         self.held: set[str] = set()
 
     def _boot(self, disk: dict[str, JobRecord]) -> Bench:
-        bench = Bench(disk, incarnation=1)
+        bench = Bench(disk, incarnation=1, keep_jobs=KEEP)
         bench.hold_disk = bench.hold_solves = True
         return bench
 
@@ -212,12 +242,22 @@ class World:
         """Some of the writes under way reach the disk, nobody hears of it."""
         old = self.bench
         for persist in list(old.writes)[:n_written]:
-            for put in persist.writes:
-                old.disk[put.key] = put.value
+            for write in persist.writes:
+                if isinstance(write, Delete):
+                    self.ended.add(write.key)
+                    old.disk.pop(write.key, None)
+                else:
+                    old.disk[write.key] = write.value
         for edge in self.edges:
             self._drop(edge)
         self.crashes += 1
-        self.bench = Bench(old.disk, incarnation=self.crashes, now=10.0, epoch=old.wall - 9.0)
+        self.bench = Bench(
+            old.disk,
+            incarnation=self.crashes,
+            now=10.0,
+            epoch=old.wall - 9.0,
+            keep_jobs=KEEP,
+        )
         self.bench.hold_disk = self.bench.hold_solves = True
         self.held_at_boot = self._held()
         self.observe()
@@ -252,7 +292,9 @@ class World:
         edge.known.clear()
         edge.complete.clear()
         for node in edge.nodes.values():
-            node.linked = False
+            node.linked = node.dead = False
+            # If it stays away for long it is given up.
+            node.abandoned.update(node.attempts)
 
     def deliver(self, edge: Edge, *, up: bool) -> bool:
         if up and edge.outbox:
@@ -322,8 +364,11 @@ class World:
         for answer in bench.answers.values():
             if isinstance(answer.result, JobRecord):
                 self.acknowledged.add(answer.result.job_id)
-        missing = self.acknowledged - bench.disk.keys()
+        self.ended.update(job.job_id for job in bench.changes if job.state.ended)
+        bench.changes.clear()
+        missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"
+        self._check_live()
         erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
         for job in bench.disk.values():
             for task in job.tasks:
@@ -332,6 +377,14 @@ class World:
         for place, cpu_millis in self._held().items():
             most = max(CPU, self.held_at_boot.get(place, 0))
             assert cpu_millis <= most, "assigned more than the node has"
+
+    def _check_live(self) -> None:
+        """What lives beside the attempt that counts was out of reach when it was given up."""
+        for _, node, status in self.live():
+            job_id, index, _ = status.attempt_id.rsplit(".", 2)
+            job = self.bench.disk.get(job_id)
+            if job is None or job.tasks[int(index)].attempt_id != status.attempt_id:
+                assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
 
     def _held(self) -> dict[tuple[str, str], int]:
         return {
@@ -351,7 +404,11 @@ class World:
         elif isinstance(message, AckEnds):
             for attempt_id in message.attempt_ids:
                 job_id, index, _ = attempt_id.rsplit(".", 2)
-                task = self.bench.disk[job_id].tasks[int(index)]
+                job = self.bench.disk.get(job_id)
+                if job is None:
+                    assert job_id in self.ended
+                    continue
+                task = job.tasks[int(index)]
                 active = task.attempt_id == attempt_id and task.state in ACTIVE
                 assert not active, "an end is acknowledged before it is on disk"
 
@@ -359,6 +416,7 @@ class World:
         """Everything comes back and works; every job must end, and nothing may be left over."""
         for edge in self.edges:
             for node in edge.nodes.values():
+                node.draining = False
                 edge.link(node)
             self.connect(edge)
         for _ in range(400):

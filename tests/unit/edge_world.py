@@ -26,6 +26,7 @@ from tango.model.messages import (
     FromWorker,
     NodeTargets,
     ReplicaChanged,
+    ReplicaGone,
     ReportUsage,
     RequestsDone,
     StartAttempt,
@@ -149,6 +150,8 @@ class FakeWorker:
         self.inbox.append(message)
         if isinstance(message, NodeTargets):
             wanted = {target.replica_id: target for target in message.replicas}
+            gone = [name for name in self.replicas if name not in wanted]
+            self.world.gone.extend((self, name) for name in gone)
             self.replicas = {k: v for k, v in self.replicas.items() if k in wanted}
             for replica_id, target in wanted.items():
                 status = ReplicaStatus(
@@ -188,6 +191,9 @@ class EdgeWorld:
         self.notes: list[cmd.Note] = []
         self.open_calls: dict[str, int] = {}
         self.cancelled: set[str] = set()
+        # Replicas whose end their workers are about to tell.
+        self.gone: deque[tuple[FakeWorker, str]] = deque()
+        self.auto_gone = True
         self.log: list[tuple[object, tuple[cmd.EdgeCommand, ...]]] = []
 
     # ---- driving
@@ -200,7 +206,15 @@ class EdgeWorld:
         self._check(event, commands)
         for command in commands:
             self._perform(command)
-        while (self.auto_persist and self.persists) or (self.auto_solve and self.solves):
+        while (
+            (self.auto_persist and self.persists)
+            or (self.auto_solve and self.solves)
+            or (self.auto_gone and self.gone)
+        ):
+            if self.auto_gone and self.gone:
+                worker, name = self.gone.popleft()
+                if self.workers.get(worker.session) is worker:
+                    worker.say(ReplicaGone(name))
             if self.auto_persist and self.persists:
                 self.persist()
             if self.auto_solve and self.solves:
@@ -260,6 +274,28 @@ class EdgeWorld:
             for worker in list(self.workers.values()):
                 if any(s.state is ReplicaState.STARTING for s in worker.replicas.values()):
                     worker.ready()
+        return op_id
+
+    def roll(self) -> None:
+        """Every replica that starts turns ready, until nothing starts any more."""
+        for _ in range(100):
+            starting = [
+                worker
+                for worker in self.workers.values()
+                if any(s.state is ReplicaState.STARTING for s in worker.replicas.values())
+            ]
+            if not starting:
+                return
+            for worker in starting:
+                worker.ready()
+        raise AssertionError("replicas start without end")
+
+    def cordon(
+        self, node: str, *, drain: bool = False, off: bool = False, grace_s: float | None = None
+    ) -> int:
+        """Cordon, drain or uncordon a node. The op id: its Answer is in `answers`."""
+        op_id = next(self.ids)
+        self.do(ev.CordonNode(op_id, node, not off, drain, grace_s))
         return op_id
 
     def delete(self, name: str = "hello") -> int:

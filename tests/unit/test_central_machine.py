@@ -51,7 +51,7 @@ class CentralMachine(RuleBasedStateMachine):
     def solve(self) -> None:
         self.world.solve()
 
-    @rule(seconds=st.sampled_from((0.01, 0.3, 2.0)))
+    @rule(seconds=st.sampled_from((0.01, 0.3, 2.0, 11.0)))
     def advance(self, seconds: float) -> None:
         self.world.bench.advance(seconds)
         self.world.observe()
@@ -74,7 +74,18 @@ class CentralMachine(RuleBasedStateMachine):
 
     @rule(
         what=st.sampled_from(
-            ("connect", "disconnect", "restart", "link", "unlink", "reboot", "crash")
+            (
+                "connect",
+                "disconnect",
+                "restart",
+                "link",
+                "unlink",
+                "reboot",
+                "crash",
+                "die",
+                "drain",
+                "undrain",
+            )
         ),
         place=PLACES,
         n_written=st.integers(0, 3),
@@ -94,6 +105,10 @@ class CentralMachine(RuleBasedStateMachine):
                 edge.unlink(node)
             case "reboot":
                 self.world.reboot(edge, node)
+            case "die":
+                edge.die(node)
+            case "drain" | "undrain":
+                edge.drain(node, what == "drain")
             case _:
                 self.world.crash(n_written)
 
@@ -103,6 +118,7 @@ class CentralMachine(RuleBasedStateMachine):
         for edge, node in self.world.places():
             if not node.linked:
                 edge.link(node)
+            edge.drain(node, on=False)
         for edge in self.world.edges:
             if edge.session is None:
                 self.world.connect(edge)

@@ -14,6 +14,7 @@ from tango.model.messages import (
     AttemptRefused,
     CentralWelcome,
     EdgeState,
+    ForgetLogs,
     NodeResynced,
     NodesChanged,
     StartAttempt,
@@ -276,3 +277,12 @@ def test_an_attempt_that_turns_up_on_another_node_moves() -> None:
     world.central_says(StopAttempt("a"))
     assert other.told(StopAttempt)
     assert not worker.told(StopAttempt)
+
+
+def test_forgotten_logs_are_passed_on_to_a_node_that_is_there() -> None:
+    world = EdgeWorld()
+    worker = world.worker("n1")
+    world.central_up()
+    world.central_says(ForgetLogs("n1", ("j.0.1",)))
+    world.central_says(ForgetLogs("n2", ("k.0.1",)))
+    assert worker.told(ForgetLogs) == [ForgetLogs("n1", ("j.0.1",))]

@@ -85,6 +85,16 @@ class EdgeMachine(RuleBasedStateMachine):
     def persist(self, fails: bool) -> None:
         self.world.persist("disk full" if fails else "")
 
+    @rule(name=nodes, drain=st.booleans(), off=st.booleans())
+    def cordon(self, name: str, drain: bool, off: bool) -> None:
+        self.world.cordon(name, drain=drain and not off, off=off)
+        self.world.controller.drain_view(name)
+
+    @rule(slow=st.booleans())
+    def leave(self, slow: bool) -> None:
+        """Replicas that shall go take their time, or go at once."""
+        self.world.auto_gone = not slow
+
     # ---- workers
 
     @rule(name=nodes, forgets=st.booleans(), stranger=st.booleans(), restarts=st.booleans())
@@ -230,13 +240,15 @@ class EdgeMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Let everything end: every call has its one reply, nothing is held any more."""
         world = self.world
-        world.auto_persist = world.auto_solve = world.reporting = True
+        world.auto_persist = world.auto_solve = world.reporting = world.auto_gone = True
         while world.persists:
             world.persist()
         while world.solves:
             world.solve()
         for worker in self.all.values():
             worker.up()
+        for name in NODES:
+            world.cordon(name, off=True)
         for _ in range(300):
             for worker in self.all.values():
                 if worker.serving:
@@ -251,6 +263,28 @@ class EdgeMachine(RuleBasedStateMachine):
         for node in world.controller.node_views():
             assert node.lc_held_millis == 0
             assert node.ready
+        self.rolled_out()
+
+    def rolled_out(self) -> None:
+        """Nothing stands in the way any more: every service is what was declared last."""
+        world = self.world
+        for _ in range(20):
+            world.advance(1.1)
+            world.roll()
+        for view in world.controller.service_views():
+            assert len(view.replicas) == view.spec.replicas
+            placed = [one for one in view.replicas if one.node]
+            assert all(one.status.generation == view.generation for one in placed), view.reason
+            assert view.ready == len(placed)
+            assert view.ready == view.spec.replicas or "no room" in view.reason
+        running = [name for worker in self.all.values() for name in worker.replicas]
+        wanted = [
+            one.status.replica_id
+            for view in world.controller.service_views()
+            for one in view.replicas
+            if one.node
+        ]
+        assert sorted(running) == sorted(wanted), "a replica runs twice, or nowhere"
 
 
 TestEdgeMachine = EdgeMachine.TestCase

@@ -8,7 +8,7 @@ from worker_world import MIB, World, task
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, WorkerState
+from tango.model.messages import AttemptChanged, ForgetLogs, StopAttempt, WorkerState
 
 ID = "j.0.1"
 
@@ -186,6 +186,13 @@ def test_a_stop_is_reported_with_its_reason(manual: World, reason: str, failure:
     assert manual.attempt(ID).failure == failure
 
 
+def test_a_stop_may_bring_its_own_grace(manual: World) -> None:
+    manual.start_attempt(ID)
+    manual.begin(manual.starts[0])
+    manual.say(StopAttempt(ID, "evicted", grace_s=0.5))
+    assert manual.stops == {ID: 0.5}
+
+
 def test_a_stop_before_the_start_is_answered_waits_for_it(manual: World) -> None:
     manual.start_attempt(ID)
     manual.stop_attempt(ID)
@@ -254,3 +261,9 @@ def test_an_end_of_an_unknown_process_is_forgotten(world: World) -> None:
     world.log.clear()
     world.post(ev.ProcessEnded(ID, record))
     assert world.log == [cmd.ForgetProcess(ID, keep_log=True)]
+
+
+def test_logs_are_forgotten_only_of_attempts_that_are_done_with(world: World) -> None:
+    world.start_attempt("j.0.2")
+    world.say(ForgetLogs("n", ("j.0.1", "j.0.2", "hello-g1-0.1-1")))
+    assert world.commands(cmd.ForgetProcess) == [cmd.ForgetProcess("j.0.1", keep_log=False)]

@@ -10,7 +10,7 @@ from worker_world import MIB, World, service, target, targets
 
 from tango.model import commands as cmd
 from tango.model import events as ev
-from tango.model.messages import EdgeWelcome, WorkerHello, WorkerState
+from tango.model.messages import EdgeWelcome, ReplicaGone, WorkerHello, WorkerState
 from tango.model.process import ProcessRecord
 from tango.model.service import QuotaMode, ReplicaState
 
@@ -143,8 +143,8 @@ def test_draining_waits_for_requests_in_flight_and_takes_no_new_ones(manual: Wor
     assert key in manual.stops
 
 
-def test_draining_ends_with_the_grace(manual: World) -> None:
-    key = started(manual, target(service(stop_grace_s=2)))
+def test_draining_ends_with_the_timeout_of_requests(manual: World) -> None:
+    key = started(manual, target(service(stop_grace_s=1, timeout_s=2)))
     manual.answer(manual.checks[0])
     manual.dispatch("a")
     manual.aim()
@@ -155,8 +155,10 @@ def test_draining_ends_with_the_grace(manual: World) -> None:
     manual.end(key, signal=15)
     # The group stays until the last answer is in.
     assert "lc/hello/hello-0" in manual.groups
+    assert ReplicaGone("hello-0") not in manual.sent
     manual.finish("a")
     assert "lc/hello/hello-0" not in manual.groups
+    assert manual.sent[-1] == ReplicaGone("hello-0")
 
 
 def test_a_stop_that_brings_no_end_is_repeated(manual: World) -> None:
@@ -290,6 +292,21 @@ def test_the_log_of_a_replica_is_its_latest_process(world: World) -> None:
     world.advance(1)
     assert world.controller.process_key("hello-0") == "hello-0.1-2"
     assert world.controller.process_key("j.0.1") == "j.0.1"
+
+
+def test_a_replica_that_fails_again_and_again_keeps_the_logs_of_two_processes(
+    manual: World,
+) -> None:
+    keys = [started(manual, target(service()))]
+    for _ in range(3):
+        manual.end(keys[-1])
+        manual.starts.clear()
+        manual.advance(60)
+        (spec,) = manual.starts
+        manual.begin(spec)
+        keys.append(spec.key)
+    dropped = [one.key for one in manual.commands(cmd.ForgetProcess) if not one.keep_log]
+    assert dropped == keys[:2]
 
 
 def test_a_start_answered_twice_changes_nothing(world: World) -> None:

@@ -29,6 +29,7 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.controllers.central.reports import Reports
+from tango.controllers.central.retention import Retention
 from tango.model.commands import Answer, CentralCommand, JobChanged
 from tango.model.errors import AlreadyExists, NotFound, TangoError, Unavailable
 from tango.model.events import (
@@ -45,7 +46,6 @@ from tango.model.events import (
     Tick,
 )
 from tango.model.job import JobRecord, JobState
-from tango.model.messages import StopAttempt
 from tango.model.plan import Placement
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
@@ -62,12 +62,15 @@ class CentralController:
     def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
         self._settings = settings
         self._core = Core(seed)
-        self._reports = Reports(self._core, incarnation)
+        self._reports = Reports(self._core, settings, incarnation)
+        self._retention = Retention(self._core, settings)
 
     def load(self, jobs: Mapping[str, JobRecord]) -> None:
         """Take over what is on disk; once, before the first event."""
         for record in sorted(jobs.values(), key=lambda job: (job.submitted_at, job.job_id)):
-            self._core.restore(record)
+            job = self._core.restore(record)
+            if record.state.ended:
+                self._retention.ended(job)
 
     def handle(self, event: CentralEvent, now: float) -> list[CentralCommand]:
         """What is to be done about this event. now: seconds on the shell's monotonic clock."""
@@ -95,12 +98,19 @@ class CentralController:
             case SolveFailed():
                 if core.batch.solve_failed(event.solve_id, now):
                     core.note("error", "solve_failed", error=event.error)
+        self._reports.departures.pump()
+        self._retention.pump()
         return core.finish()
 
     @property
     def wake_at(self) -> float | None:
         """When a Tick is wanted, on the clock of `now`; None while only events matter."""
-        times = [self._core.batch.wake_at(), self._core.ledger.retry_at]
+        times = [
+            self._core.batch.wake_at(),
+            self._core.ledger.retry_at,
+            self._reports.departures.due_at,
+            self._retention.due_at,
+        ]
         return min((at for at in times if at is not None), default=None)
 
     def validate(self) -> None:
@@ -202,9 +212,13 @@ class CentralController:
             for effect in effects:
                 self._release(job, effect, seen)
             self._core.out.append(JobChanged(seen))
+            if seen.state.ended:
+                self._retention.ended(job)
+        self._retention.persisted(event.persist_id)
 
     def _persist_failed(self, event: PersistFailed) -> None:
         self._core.note("error", "store_failed", error=event.error)
+        self._retention.persist_failed(event.persist_id)
         for job, answers in self._core.ledger.failed(event.persist_id, self._core.now):
             later = "" if job.durable is None else "; the change is kept and written again"
             error = Unavailable(f"the job could not be stored: {event.error}{later}")
@@ -222,10 +236,11 @@ class CentralController:
                 attempt = core.sites.attempts.get(attempt_id)
                 if attempt is not None:
                     self._reports.start(job, attempt)
-            case SendStop(attempt_id, reason):
+            case SendStop(attempt_id, reason, grace_s, edge):
                 attempt = core.sites.attempts.get(attempt_id)
-                if attempt is not None:
-                    core.send(attempt.edge, StopAttempt(attempt_id, reason))
+                if edge or attempt is not None:
+                    to = edge or (attempt.edge if attempt is not None else "")
+                    core.stop(to, attempt_id, reason, grace_s)
 
     # ---- placement
 

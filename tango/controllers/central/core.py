@@ -11,7 +11,7 @@ from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
 from tango.model.commands import CentralCommand, Note, SendEdge
 from tango.model.job import JobRecord, JobState
-from tango.model.messages import AckEnds, ToEdge
+from tango.model.messages import AckEnds, StopAttempt, ToEdge
 
 
 class Core:
@@ -42,13 +42,14 @@ class Core:
 
     # ---- jobs
 
-    def restore(self, record: JobRecord) -> None:
+    def restore(self, record: JobRecord) -> Job:
         """A job found on disk. What it had scheduled may have been started: treat it as sent."""
         job = self.ledger.restore(record)
         for index, task in enumerate(record.tasks):
             if task.state in ACTIVE:
                 self._hold(record, index, sent=True)
         self.batch.reconsider(job, self.now, self.wall)
+        return job
 
     def change(self, job: Job, record: JobRecord, effects: Iterable[Effect] = ()) -> None:
         """The job is now this. Effects are released when it is on disk."""
@@ -104,6 +105,10 @@ class Core:
         site = self.sites.by_name.get(edge)
         if site is not None and site.session is not None:
             self.out.append(SendEdge(site.session, message))
+
+    def stop(self, edge: str, attempt_id: str, reason: str, grace_s: float | None = None) -> None:
+        """Tell the edge to stop an attempt; a repeat does no harm."""
+        self.send(edge, StopAttempt(attempt_id, reason, grace_s))
 
     def ack(self, edge: str, attempt_id: str) -> None:
         """Tell the edge that the end is stored (or of no interest); batched per `handle`."""

@@ -10,7 +10,7 @@ LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, a
 one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
-Offers are withdrawn while a node is not ready or its edge is away.
+Offers are withdrawn while a node is not ready or cordoned, or its edge is away.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Site:
     def offer(self, node: str) -> BatchOffer | None:
         """What the node offers now, computed afresh; None for nothing."""
         view = self.nodes.get(node)
-        if view is None or not view.ready or self.session is None:
+        if view is None or not view.ready or view.cordoned or self.session is None:
             return None
         held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)

@@ -12,6 +12,9 @@ A task:
 - A refusal has not run: back to PENDING, not counted as a failure. Its attempt id is never used
   again: every assignment takes the next attempt number.
 - A lost attempt (its node came back without it after it ran) is a failure like any other.
+- An attempt that is given up with its node goes back to PENDING and costs no retry; after
+  MAX_LOSSES of them the task is FAILED. One that was stopped to run elsewhere (`evicting`) costs no
+  retry either, unless it ends well, which counts.
 - cpu_s adds up over all attempts; the other fields are those of the latest one.
 
 A job, from its tasks, in this order: one FAILED -> FAILED; all ended -> SUCCEEDED (CANCELLED after
@@ -46,6 +49,8 @@ ACTIVE = frozenset({JobState.SCHEDULED, JobState.RUNNING})
 LOST = "lost with its node or supervisor"
 NEVER_STARTED = "stopped before it started"
 CANCELLING = "cancelling"
+# A task that takes its nodes down with it must not go through all of them for ever.
+MAX_LOSSES = 5
 _LEADING = (JobState.FAILED, JobState.RUNNING, JobState.SCHEDULED, JobState.PENDING)
 _NO_TASKS: frozenset[int] = frozenset()
 
@@ -92,6 +97,9 @@ def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobReco
             node=node,
             cpu_s=task.cpu_s,
             failures=task.failures,
+            losses=task.losses,
+            evictions=task.evictions,
+            moved=task.moved,
         )
     return _settled(record, changed, 0.0)
 
@@ -105,7 +113,7 @@ def running(record: JobRecord, index: int, status: AttemptStatus, wall: float) -
 
 def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: float) -> JobRecord:
     """The edge did not admit the attempt of this task: it has not run, and is placed again."""
-    task = replace(record.tasks[index], attempt_id="", edge="", node="", reason=reason)
+    task = replace(record.tasks[index], attempt_id="", edge="", node="", reason=reason, evicting="")
     if stopping(record):
         task = replace(task, state=JobState.CANCELLED, reason=NEVER_STARTED, ended_at=wall)
     else:
@@ -133,6 +141,7 @@ def ended(
         cpu_s=before.cpu_s + status.cpu_s,
         started_at=started_at,
         ended_at=_clipped(status.ended_at, record, wall),
+        evicting="",
     )
     if status.exit_code == 0 and not status.signal and not status.failure:
         task = replace(task, state=JobState.SUCCEEDED)
@@ -140,6 +149,15 @@ def ended(
         ran = status.failure != NEVER_STARTED
         reason = f"stopped: {task.reason}" if ran else NEVER_STARTED
         task = replace(task, state=JobState.CANCELLED, reason=reason)
+    elif before.evicting:
+        task = replace(
+            task,
+            state=JobState.PENDING,
+            reason=f"stopped to run elsewhere: {before.evicting}",
+            evictions=task.evictions + 1,
+            moved=before.evicting,
+            retry_at=wall,
+        )
     elif task.failures < record.spec.retries:
         delay = backoff_s(record.spec, task.failures)
         task = replace(
@@ -158,6 +176,34 @@ def lost(
     failure = LOST if task.state is JobState.RUNNING else NEVER_STARTED
     status = AttemptStatus(task.attempt_id, AttemptState.ENDED, failure=failure)
     return ended(record, index, status, wall, unsent)
+
+
+def evicting(record: JobRecord, index: int, reason: str) -> JobRecord:
+    """The attempt of this task is about to be stopped, so that it runs elsewhere."""
+    task = replace(record.tasks[index], evicting=reason)
+    return _settled(record, {index: task}, 0.0)
+
+
+def given_up(
+    record: JobRecord,
+    index: int,
+    reason: str,
+    wall: float,
+    unsent: frozenset[int] = _NO_TASKS,
+) -> JobRecord:
+    """The attempt of this task is out of reach with its node: what becomes of it does not count."""
+    before = record.tasks[index]
+    task = replace(
+        before, reason=reason, ended_at=wall, losses=before.losses + 1, moved=reason, evicting=""
+    )
+    if stopping(record):
+        task = replace(task, state=JobState.CANCELLED, reason=f"stopped: {reason}")
+    elif task.losses <= MAX_LOSSES:
+        task = replace(task, state=JobState.PENDING, retry_at=wall)
+    else:
+        reason = f"{reason}: {task.losses} attempts were lost with their nodes"
+        task = replace(task, state=JobState.FAILED, reason=reason, failures=before.failures + 1)
+    return _settled(record, {index: task}, wall, unsent)
 
 
 def cancelled(record: JobRecord, wall: float, unsent: frozenset[int] = _NO_TASKS) -> JobRecord:

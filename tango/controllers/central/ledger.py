@@ -32,10 +32,12 @@ class SendStart:
 
 @dataclass(frozen=True, slots=True)
 class SendStop:
-    """Tell the edge to stop this attempt, if it is still active."""
+    """Tell the edge to stop this attempt, if it is still active, or this edge in any case."""
 
     attempt_id: str
     reason: str
+    grace_s: float | None = None
+    edge: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +183,21 @@ class Ledger:
             self._delay_s = min(2 * self._delay_s, LAST_RETRY_S)
         return told
 
+    def next_persist(self) -> int:
+        """A number for a write; those of the ledger's own are from the same row."""
+        self._persists += 1
+        return self._persists
+
+    def remove(self, job: Job) -> None:
+        """The disk has forgotten the job, which had ended and was at rest."""
+        record = job.durable
+        assert record is not None
+        del self.jobs[record.job_id]
+        del self.by_state[record.state][record.job_id]
+        if self.submissions.get(record.submission_id) == record.job_id:
+            del self.submissions[record.submission_id]
+        self.cpu_s -= sum(task.cpu_s for task in record.tasks)
+
     def counts(self) -> JobCounts:
         """Over all durable jobs."""
         numbers = {state.value: len(ids) for state, ids in self.by_state.items()}
@@ -200,12 +217,12 @@ class Ledger:
         return job
 
     def _persist(self, jobs: list[Job]) -> Persist:
-        self._persists += 1
+        number = self.next_persist()
         for job in jobs:
             job.saving = job.record.version
-        self._under_way[self._persists] = tuple((job, job.record) for job in jobs)
+        self._under_way[number] = tuple((job, job.record) for job in jobs)
         writes = tuple(Put(KIND, job.record.job_id, job.record) for job in jobs)
-        return Persist(self._persists, writes)
+        return Persist(number, writes)
 
     def _became_durable(self, job: Job, record: JobRecord) -> None:
         old = job.durable

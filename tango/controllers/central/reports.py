@@ -26,6 +26,7 @@ from collections.abc import Iterable
 
 from tango.controllers.central import jobs
 from tango.controllers.central.core import Core
+from tango.controllers.central.departures import Departures
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import Acknowledge, Job
 from tango.model.commands import CloseEdge, SendEdge
@@ -39,8 +40,8 @@ from tango.model.messages import (
     NodeResynced,
     NodesChanged,
     StartAttempt,
-    StopAttempt,
 )
+from tango.model.settings import CentralSettings
 
 REFUSED_FIRST_S = 0.2
 REFUSED_LAST_S = 5.0
@@ -49,9 +50,10 @@ REFUSED_LAST_S = 5.0
 class Reports:
     """Applies the events of edges to the core."""
 
-    def __init__(self, core: Core, incarnation: int) -> None:
+    def __init__(self, core: Core, settings: CentralSettings, incarnation: int) -> None:
         self._core = core
         self._incarnation = incarnation
+        self.departures = Departures(core, settings)
 
     # ---- sessions
 
@@ -74,6 +76,7 @@ class Reports:
         """A stream ended. Its nodes offer nothing; its attempts stay as they are."""
         site = self._core.sites.disconnect(event.session)
         if site is not None:
+            self.departures.connected(site)
             self._core.note("warning", "edge_down", edge=site.edge, reason=event.reason)
 
     def edge_said(self, event: EdgeSaid) -> None:
@@ -87,6 +90,7 @@ class Reports:
         elif isinstance(message, NodesChanged):
             if self._core.sites.set_nodes(site, message.nodes):
                 self._core.batch.room_grew()
+            self.departures.look(site)
         elif isinstance(message, AttemptRefused):
             self._refused(site, message)
         elif isinstance(message, NodeResynced):
@@ -102,6 +106,8 @@ class Reports:
         complete = frozenset(state.complete_nodes)
         ours = tuple(attempt for attempt in site.attempts() if attempt.node in complete)
         self._compare(site, state.attempts, ours)
+        self.departures.connected(site)
+        self.departures.look(site)
 
     def _compare(
         self, site: Site, statuses: Iterable[AttemptStatus], ours: Iterable[Attempt]
@@ -140,10 +146,13 @@ class Reports:
     def _foreign(self, site: Site, status: AttemptStatus) -> None:
         """Not an active attempt of this edge: stop it, or let its end be forgotten."""
         if status.state is not AttemptState.ENDED:
-            self._core.send(site.edge, StopAttempt(status.attempt_id, "not wanted any more"))
+            self._core.stop(site.edge, status.attempt_id, "not wanted any more")
             self._core.note("warning", "foreign_attempt", attempt=status.attempt_id)
             return
-        job = self._core.ledger.jobs.get(status.attempt_id.rsplit(".", 2)[0])
+        job_id, index, number = status.attempt_id.rsplit(".", 2)
+        job = self._core.ledger.jobs.get(job_id)
+        if job is not None and job.record.tasks[int(index)].attempt > int(number):
+            self._core.note("info", "superseded_end", attempt=status.attempt_id)
         ack = Acknowledge(site.edge, status.attempt_id)
         under_way = job is not None and any(effect == ack for _, effect in job.effects)
         if under_way or (job is not None and self._core.ledger.when_durable(job, ack)):
@@ -156,8 +165,10 @@ class Reports:
         if attempt is None or attempt.edge != site.edge:
             return
         durable = self._core.ledger.jobs[attempt.job_id].durable
+        if self.departures.stop_again(site, attempt):
+            return
         if durable is not None and jobs.stopping(durable):
-            self._core.send(site.edge, StopAttempt(attempt.attempt_id, durable.reason))
+            self._core.stop(site.edge, attempt.attempt_id, durable.reason)
 
     def _missing(self, attempt: Attempt) -> None:
         """The node is complete and does not know this attempt of ours."""

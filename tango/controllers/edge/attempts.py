@@ -17,6 +17,7 @@ from tango.model.messages import (
     AckEnds,
     AttemptChanged,
     AttemptRefused,
+    ForgetLogs,
     NodeResynced,
     StartAttempt,
     StopAttempt,
@@ -108,6 +109,14 @@ class Attempts:
             if session is not None:
                 self._books.out.append(SendWorker(session, AckEnds(tuple(attempt_ids))))
 
+    def forget_logs(self, message: ForgetLogs) -> None:
+        """Jobs of these attempts are gone: so may be their logs; a node that is away keeps them."""
+        for attempt_id in message.attempt_ids:
+            self.past.pop(attempt_id, None)
+        node = self._books.nodes.get(message.node)
+        if node is not None and node.session is not None:
+            self._books.out.append(SendWorker(node.session, message))
+
     # ---- from workers
 
     def changed(self, node: NodeBook, status: AttemptStatus) -> None:
@@ -172,6 +181,8 @@ class Attempts:
         """Why the attempt cannot start there, "" if it can. BE takes only what nobody holds."""
         if node is None or node.session is None:
             return f"node {message.node!r} is not connected"
+        if node.name in self._books.cordons:
+            return f"node {node.name} is cordoned"
         spec = message.spec
         cpu_millis = node.cpu_millis - node.be_cpu_millis
         if spec.cpu_millis > cpu_millis:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_book import ServiceBook, generation_of
 from tango.model.job import AttemptState
 from tango.model.service import ReplicaState
 
@@ -105,18 +105,23 @@ def _audit_service(books: Books, service: ServiceBook) -> None:
     for name, place in service.places.items():
         assert place.in_flight == by_place.get(name, 0), f"{service.name} on {name} is off"
         node = books.nodes[name]
-        ready = sum(
-            1
+        slots = sum(
+            service.specs[generation_of(replica)].concurrency
             for replica, where in service.placement.items()
             if where == name
             and node.session is not None
             and replica in node.statuses
             and node.statuses[replica].state is ReplicaState.READY
         )
-        assert place.slots == ready * service.spec.concurrency, f"slots on {name} are off"
+        assert place.slots == slots, f"slots on {name} are off"
     open_names = sorted(name for name, place in service.places.items() if place.slots > 0)
     assert [place.node.name for place in service.open] == open_names
-    assert len(service.placement) <= service.spec.replicas
+    assert len(service.placement) <= service.spec.replicas + 1, "more than a surge of one"
+    generations = {generation_of(replica) for replica in service.placement}
+    assert generations <= service.specs.keys(), f"a replica of {service.name} has no spec"
+    for replica, where in service.placement.items():
+        book = books.nodes.get(where)
+        assert book is None or replica not in book.leaving, f"{replica} leaves where it shall run"
 
 
 def _audit_claims(books: Books) -> None:
@@ -124,10 +129,11 @@ def _audit_claims(books: Books) -> None:
     placed: dict[str, int] = {}
     counts: dict[str, int] = {}
     for service in books.services.values():
-        for node in service.placement.values():
+        for replica, node in service.placement.items():
             counts[node] = counts.get(node, 0) + 1
             if node:
-                placed[node] = placed.get(node, 0) + service.spec.memory_bytes
+                size = service.specs[generation_of(replica)].memory_bytes
+                placed[node] = placed.get(node, 0) + size
     assert books.replicas_on == counts
     for node, size in placed.items():
         assert books.replica_memory.get(node, 0) >= size, f"replica memory of {node} is off"

@@ -7,7 +7,15 @@ from collections import deque
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
-from tango.model.commands import EdgeCommand, Note, ServiceChanged
+from tango.model.commands import (
+    Delete,
+    EdgeCommand,
+    NodeRecord,
+    Note,
+    Persist,
+    Put,
+    ServiceChanged,
+)
 from tango.model.plan import Route
 from tango.model.request import Outcome
 from tango.model.settings import EdgeSettings
@@ -23,6 +31,8 @@ class Books:
 
     nodes_dirty: something that the central master is told of nodes has changed.
     anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
+    cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
+    edge started had time enough to.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
     """
 
@@ -40,7 +50,10 @@ class Books:
         self.totals = Counts()
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
+        self.cordons: dict[str, NodeRecord] = {}
+        self.unseen_lost = False
         self.nodes_dirty = False
+        self._persists = 0
         self.out: list[EdgeCommand] = []
         # (request, service, node, outcome, error, route), oldest first.
         self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
@@ -54,6 +67,22 @@ class Books:
         service.unready = ""
         self.nodes_dirty = True
         self.out.append(ServiceChanged(service.name))
+
+    def is_lost(self, node: str) -> bool:
+        """Whether the node is dead, as far as this edge can tell."""
+        book = self.nodes.get(node)
+        return book.dead if book is not None else self.unseen_lost
+
+    def is_draining(self, node: str) -> bool:
+        """Whether what the node has shall move away."""
+        cordon = self.cordons.get(node)
+        return cordon is not None and cordon.draining
+
+    def persist(self, writes: tuple[Put | Delete, ...]) -> int:
+        """Write these, all or none; the number that Persisted or PersistFailed will name."""
+        self._persists += 1
+        self.out.append(Persist(self._persists, writes))
+        return self._persists
 
     def count_replicas(self) -> None:
         """Count the placed replicas of each node again, after placements changed."""

@@ -11,6 +11,7 @@ from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.audit import audit
 from tango.controllers.edge.books import Books, Decision
 from tango.controllers.edge.central import CentralLink
+from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
@@ -19,7 +20,7 @@ from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
 from tango.controllers.edge.waiting import Waiting
 from tango.model.cluster import NodeView
-from tango.model.commands import EdgeCommand, PlacementRecord, ServiceRecord
+from tango.model.commands import EdgeCommand, NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.events import (
     ApplyService,
     CallArrived,
@@ -27,6 +28,7 @@ from tango.model.events import (
     CentralDown,
     CentralSaid,
     CentralUp,
+    CordonNode,
     DeleteService,
     EdgeEvent,
     Persisted,
@@ -38,9 +40,9 @@ from tango.model.events import (
     WorkerSaid,
     WorkerUp,
 )
-from tango.model.messages import AckEnds, StartAttempt, StopAttempt
+from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
 from tango.model.settings import EdgeSettings
-from tango.model.views import RequestCounts, ServiceView
+from tango.model.views import DrainView, RequestCounts, ServiceView
 
 
 class EdgeController:
@@ -59,9 +61,11 @@ class EdgeController:
         self._waiting = Waiting(books, self._endings, self._router)
         self._inflight = InFlight(books, self._endings, self._router, self._waiting)
         self._services = Services(books, self._endings, self._router)
+        self._cordons = Cordons(books, self._services, self._central)
         self._attempts = Attempts(books, self._central)
         self._nodes = Nodes(books, self._router, self._inflight, self._services, self._attempts)
         self._wake_at = math.inf
+        self._begun = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             CallArrived: self._waiting.arrive,
             WorkerSaid: self._nodes.said,
@@ -71,10 +75,11 @@ class EdgeController:
             WorkerUp: self._nodes.up,
             WorkerDown: self._nodes.down,
             SolveFailed: self._router.failed,
-            Persisted: self._services.persisted,
-            PersistFailed: self._services.persist_failed,
+            Persisted: self._persisted,
+            PersistFailed: self._persist_failed,
             ApplyService: self._services.apply,
             DeleteService: self._services.delete,
+            CordonNode: self._cordons.cordon,
             CentralUp: self._central_up,
             CentralSaid: self._central_said,
             CentralDown: self._central_down,
@@ -84,14 +89,19 @@ class EdgeController:
         self,
         services: Mapping[str, ServiceRecord],
         placements: Mapping[str, PlacementRecord],
+        nodes: Mapping[str, NodeRecord] | None = None,
     ) -> None:
         """What the store holds; once, before the first event."""
+        self._cordons.load(nodes or {})
         self._services.load(services, placements)
 
     def handle(self, event: EdgeEvent, now: float) -> list[EdgeCommand]:
         """What is to be done about the event, in this order. now: seconds, never going back."""
         commands: list[EdgeCommand] = []
         self.books.out = commands
+        if not self._begun:
+            self._begun = True
+            self._nodes.begin(now)
         waiting = self._waiting
         if now >= waiting.due_at:
             waiting.expire(now)
@@ -149,6 +159,10 @@ class EdgeController:
             for view in node_views(self.books)
         )
 
+    def drain_view(self, node: str) -> DrainView | None:
+        """How the drain of a node stands; None where it is not drained."""
+        return self._cordons.drain_view(node)
+
     def session_of(self, target: str) -> int | None:
         """The session of the worker that has (the log of) a replica or an attempt.
 
@@ -177,6 +191,14 @@ class EdgeController:
     def _tick(self, event: Tick, now: float) -> None:
         self._nodes.check_silence(now)
 
+    def _persisted(self, event: Persisted, now: float) -> None:
+        self._services.persisted(event, now)
+        self._cordons.persisted(event, now)
+
+    def _persist_failed(self, event: PersistFailed, now: float) -> None:
+        self._services.persist_failed(event, now)
+        self._cordons.persist_failed(event, now)
+
     def _central_up(self, event: CentralUp, now: float) -> None:
         self._central.up(event.session, self._attempts.all(), now)
 
@@ -190,6 +212,8 @@ class EdgeController:
             self._attempts.stop(message)
         elif isinstance(message, AckEnds):
             self._attempts.acknowledge(message)
+        elif isinstance(message, ForgetLogs):
+            self._attempts.forget_logs(message)
 
     def _central_down(self, event: CentralDown, now: float) -> None:
         self._central.down(event.session)

@@ -1,14 +1,19 @@
-"""What a declared service means for this site: generation, replica ids, nodes, memory claims."""
+"""What a declared service means for this site: generation, replicas on nodes, memory claims."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tango.algorithms.placement.spread import SpreadNode, spread
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.service_book import ServiceBook
-from tango.model.commands import Delete, PlacementRecord, Put, ServiceRecord
-from tango.model.service import ReplicaState, ServiceSpec
+from tango.controllers.edge.rollout import Step, step
+from tango.controllers.edge.service_book import (
+    Placement,
+    ServiceBook,
+    generation_of,
+    memory_by_node,
+)
+from tango.model.commands import Delete, OlderSpec, PlacementRecord, Put, ServiceRecord
+from tango.model.service import ServiceSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,52 +29,57 @@ class Change:
     op_id: int | None
     name: str
     record: ServiceRecord | None
-    placement: tuple[tuple[str, str], ...] = ()
+    placement: Placement = ()
     short: str = ""
     claims: tuple[tuple[str, int], ...] = ()
     forgets: str = ""
 
 
-def replica_id(service: str, generation: int, ordinal: int) -> str:
-    """The name of a replica, never used again at this site."""
-    return f"{service}-g{generation}-{ordinal}"
-
-
 def plan_apply(books: Books, spec: ServiceSpec, op_id: int, last_generation: int) -> Change | None:
     """The change that makes the service what `spec` says; None if it is that already.
 
-    last_generation: that of a deleted service of this name, 0 for none.
+    Its replicas follow one step at a time. last_generation: that of a deleted service of this name,
+    0 for none.
     """
     service = books.services.get(spec.name)
     if service is None:
         record = ServiceRecord(spec, last_generation + 1)
-        return _placed(books, None, record, {}, op_id)
+        return _change(books, None, step(books, record, {}), op_id)
     if spec == service.spec:
         return None
     if replace(service.spec, replicas=spec.replicas) == spec:
-        record = ServiceRecord(spec, service.generation, service.next_replica)
-        return _placed(books, service, record, _kept(books, service, spec.replicas), op_id)
-    record = ServiceRecord(spec, service.generation + 1)
-    return _placed(books, service, record, {}, op_id)
+        record = replace(service.record, spec=spec)
+    else:
+        before = OlderSpec(service.generation, service.spec)
+        older = (*service.record.older, before)
+        record = ServiceRecord(spec, service.generation + 1, 0, older)
+    return _change(books, service, step(books, record, service.placement), op_id)
 
 
-def plan_waiting(books: Books, service: ServiceBook) -> Change | None:
-    """The change that gives nodes to replicas that had no room; None if there is still none."""
-    if not incomplete(service):
+def plan_next(books: Books, service: ServiceBook) -> Change | None:
+    """The next step of a service towards what is declared; None if nothing can be done now."""
+    if not unsettled(books, service):
         return None
-    record = ServiceRecord(service.spec, service.generation, service.next_replica)
-    change = _placed(books, service, record, service.placement, None)
-    if change.placement == tuple(service.placement.items()):
-        if service.short != change.short:
-            service.short = change.short
+    due = step(books, service.record, service.placement)
+    if due.placement == tuple(service.placement.items()):
+        if service.short != due.short:
+            service.short = due.short
             books.changed(service)
         return None
-    return change
+    return _change(books, service, due, None)
 
 
-def incomplete(service: ServiceBook) -> bool:
-    """Whether some declared replica has no node."""
-    return len(service.placement) < service.spec.replicas or "" in service.placement.values()
+def unsettled(books: Books, service: ServiceBook) -> bool:
+    """Whether some replica is missing, too much, or not where or what it shall be, or was."""
+    if service.short or len(service.placement) != service.spec.replicas:
+        return True
+    return any(
+        not node
+        or generation_of(name) != service.generation
+        or books.is_lost(node)
+        or books.is_draining(node)
+        for name, node in service.placement.items()
+    )
 
 
 def plan_delete(name: str, op_id: int, forgets: str) -> Change:
@@ -92,67 +102,16 @@ def writes(change: Change, generation: int) -> tuple[Put | Delete, ...]:
     return (Put("service", name, change.record), Put("placement", name, placement))
 
 
-def memory_by_node(placement: tuple[tuple[str, str], ...], memory_bytes: int) -> dict[str, int]:
-    """What placed replicas declare, by node."""
-    held: dict[str, int] = {}
-    for _, node in placement:
-        if node:
-            held[node] = held.get(node, 0) + memory_bytes
-    return held
-
-
-def _kept(books: Books, service: ServiceBook, count: int) -> dict[str, str]:
-    """The replicas that stay when there shall be `count`: unplaced, unready, youngest go first."""
-
-    def worth(item: tuple[str, str]) -> tuple[bool, bool, int]:
-        name, node_name = item
-        node = books.nodes.get(node_name)
-        status = node.statuses.get(name) if node is not None and node.session is not None else None
-        ready = status is not None and status.state is ReplicaState.READY
-        return bool(node_name), ready, -int(name.rsplit("-", 1)[1])
-
-    best = sorted(service.placement.items(), key=worth, reverse=True)[:count]
-    names = {name for name, _ in best}
-    return {name: node for name, node in service.placement.items() if name in names}
-
-
-def _placed(
-    books: Books,
-    service: ServiceBook | None,
-    record: ServiceRecord,
-    kept: dict[str, str],
-    op_id: int | None,
-) -> Change:
-    """Complete `kept` to the declared number of replicas and find nodes for those without."""
-    spec = record.spec
-    placement = dict(kept)
-    next_replica = record.next_replica
-    while len(placement) < spec.replicas:
-        placement[replica_id(spec.name, record.generation, next_replica)] = ""
-        next_replica += 1
+def _change(books: Books, service: ServiceBook | None, due: Step, op_id: int | None) -> Change:
+    """The step as a change, with the memory that it needs beyond what the service holds."""
     held: dict[str, int] = {}
     if service is not None:
-        before = tuple(service.placement.items())
-        held = memory_by_node(before, service.spec.memory_bytes)
-    kept_memory = memory_by_node(tuple(kept.items()), spec.memory_bytes)
-    candidates = []
-    for node in books.nodes.values():
-        if node.session is None:
-            continue
-        # What this service's own leaving replicas hold there is free for those that come.
-        leaving = held.get(node.name, 0) - kept_memory.get(node.name, 0)
-        room = node.memory_bytes - node.replica_memory_bytes + leaving
-        there = sum(where == node.name for where in kept.values())
-        candidates.append(SpreadNode(node.name, there, room, room - node.be_memory_bytes))
-    homeless = [name for name, where in placement.items() if not where]
-    plan = spread(len(homeless), spec.memory_bytes, candidates, one_per_node=spec.port != 0)
-    placement.update(zip(homeless, plan.nodes, strict=False))
-    items = tuple(placement.items())
-    wanted = memory_by_node(items, spec.memory_bytes)
+        held = memory_by_node(tuple(service.placement.items()), service.record)
+    wanted = memory_by_node(due.placement, due.record)
     claims = tuple(
         (node, size - held.get(node, 0))
         for node, size in wanted.items()
         if size > held.get(node, 0)
     )
-    stored = replace(record, next_replica=next_replica)
-    return Change(op_id, spec.name, stored, items, plan.reason, claims)
+    name = due.record.spec.name
+    return Change(op_id, name, due.record, due.placement, due.short, claims)

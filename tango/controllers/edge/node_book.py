@@ -34,6 +34,8 @@ class Hold:
 class NodeBook:
     """A node that has dialled in since this edge started; session is None while it is away.
 
+    dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
+    shall not run there any more and are not gone yet.
     replica_memory_bytes: declared by replicas placed here, or about to be.
     """
 
@@ -43,12 +45,14 @@ class NodeBook:
         "be_memory_bytes",
         "be_tasks",
         "cpu_millis",
+        "dead",
         "groups",
         "heard_at",
         "hello",
         "holds",
         "lc_cpu_millis",
         "lc_request_memory_bytes",
+        "leaving",
         "memory_bytes",
         "name",
         "replica_memory_bytes",
@@ -66,6 +70,8 @@ class NodeBook:
         self.replica_memory_bytes = replica_memory_bytes
         self.session: int | None = None
         self.heard_at = 0.0
+        self.dead = False
+        self.leaving: dict[str, str] = {}
         self.holds: dict[str, Hold] = {}
         self.lc_cpu_millis = 0
         self.lc_request_memory_bytes = 0

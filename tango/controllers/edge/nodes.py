@@ -18,12 +18,16 @@ from tango.model.messages import (
     AttemptChanged,
     EdgeWelcome,
     ReplicaChanged,
+    ReplicaGone,
     ReportUsage,
     RequestsDone,
     WorkerHello,
 )
 from tango.model.names import check_name
 from tango.model.service import ReplicaStatus
+
+# How much longer than a silent node one may stay away that has not dialled in since the start.
+UNSEEN_FACTOR = 3
 
 
 class Nodes:
@@ -43,7 +47,13 @@ class Nodes:
         self._services = services
         self._attempts = attempts
         self._dead_after_s = books.settings.node_dead_after_s
+        self._unseen_at = math.inf
         self.check_at = math.inf
+
+    def begin(self, now: float) -> None:
+        """The first event: from now on the nodes that replicas are placed on can dial in."""
+        if self._books.replicas_on.keys() - {""}:
+            self._unseen_at = self.check_at = now + UNSEEN_FACTOR * self._dead_after_s
 
     def up(self, event: WorkerUp, now: float) -> None:
         """Take a worker's stream on and rebuild its node from what it says, or refuse it."""
@@ -66,12 +76,19 @@ class Nodes:
         node.memory_bytes = hello.capacity.memory_bytes
         node.session = event.session
         node.heard_at = now
+        node.dead = False
         books.sessions[event.session] = node
         self.check_at = min(self.check_at, now + self._dead_after_s)
         books.out.append(SendWorker(event.session, EdgeWelcome(books.edge, books.incarnation)))
         self._services.targets(node)
         self._inflight.resync(node, event.state, now)
-        node.statuses = {status.replica_id: status for status in event.state.replicas}
+        node.statuses = {}
+        node.leaving = {}
+        for status in event.state.replicas:
+            if self._belongs(node, status):
+                node.statuses[status.replica_id] = status
+            else:
+                node.leaving[status.replica_id] = status.service
         self._recount(node)
         self._attempts.resync(node, event.state.attempts)
         books.nodes_dirty = True
@@ -106,19 +123,36 @@ class Nodes:
             self._replica_changed(node, message.replica, now)
         elif isinstance(message, AttemptChanged):
             self._attempts.changed(node, message.attempt)
+        elif isinstance(message, ReplicaGone):
+            self._replica_gone(node, message.replica_id, now)
 
     def check_silence(self, now: float) -> None:
-        """Close the streams of nodes that said nothing for too long, and count them as down."""
+        """Count nodes that said nothing for too long as dead, and close their streams.
+
+        One that has not dialled in since this edge started gets more time: it may be on its way.
+        """
         if now < self.check_at:
             return
-        for node in list(self._books.sessions.values()):
+        books = self._books
+        died = False
+        for node in books.nodes.values():
             # The same sum as check_at's: a difference can round to less, and never come true.
-            if node.session is not None and now >= node.heard_at + self._dead_after_s:
-                reason = f"node {node.name} was silent for {now - node.heard_at:.1f} s"
-                self._books.out.append(CloseWorker(node.session, reason))
+            if node.dead or now < node.heard_at + self._dead_after_s:
+                continue
+            reason = f"node {node.name} was silent for {now - node.heard_at:.1f} s"
+            if node.session is not None:
+                books.out.append(CloseWorker(node.session, reason))
                 self._lose(node, reason, now)
-        heard = [node.heard_at for node in self._books.sessions.values()]
-        self.check_at = min(heard) + self._dead_after_s if heard else math.inf
+            node.dead = died = books.nodes_dirty = True
+            books.note("warning", "node_dead", node=node.name, reason=reason)
+        if now >= self._unseen_at:
+            books.unseen_lost = died = True
+            self._unseen_at = math.inf
+        if died:
+            self._services.place_soon(now, 0.0)
+        heard = [node.heard_at for node in books.nodes.values() if not node.dead]
+        first = min(heard) + self._dead_after_s if heard else math.inf
+        self.check_at = min(first, self._unseen_at)
 
     def _refusal(self, node: NodeBook | None, hello: WorkerHello) -> str:
         """Why a stream is not taken on, "" if it is.
@@ -148,6 +182,10 @@ class Nodes:
         assert node.session is not None
         del self._books.sessions[node.session]
         node.session = None
+        node.leaving = {}
+        # What waited for a replica to be gone waits no more.
+        self._services.place_soon(now, 0.0)
+        self.check_at = min(self.check_at, node.heard_at + self._dead_after_s)
         self._recount(node)
         self._inflight.lost(node, f"node {node.name} was lost: {reason}", now)
         self._books.nodes_dirty = True
@@ -162,9 +200,9 @@ class Nodes:
 
     def _replica_changed(self, node: NodeBook, status: ReplicaStatus, now: float) -> None:
         """One replica's status; news of one that shall not run here any more is dropped."""
-        service = self._books.services.get(status.service)
-        if service is None or service.placement.get(status.replica_id) != node.name:
+        if not self._belongs(node, status):
             return
+        service = self._books.services[status.service]
         old = node.statuses.get(status.replica_id)
         node.statuses[status.replica_id] = status
         if old is not None and replace(old, in_flight=status.in_flight) == status:
@@ -172,3 +210,15 @@ class Nodes:
         if service.recount(node):
             self._router.want(now)
         self._books.changed(service)
+        self._services.replica_moved(service, now)
+
+    def _replica_gone(self, node: NodeBook, replica: str, now: float) -> None:
+        """A replica that left has no process any more: what waits for that goes on."""
+        service = self._books.services.get(node.leaving.pop(replica, ""))
+        if service is not None:
+            self._services.replica_moved(service, now)
+
+    def _belongs(self, node: NodeBook, status: ReplicaStatus) -> bool:
+        """Whether the replica shall run on this node."""
+        service = self._books.services.get(status.service)
+        return service is not None and service.placement.get(status.replica_id) == node.name

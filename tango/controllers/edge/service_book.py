@@ -11,6 +11,41 @@ from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import ServiceRecord
 from tango.model.service import ReplicaState, ServiceSpec
 
+Placement = tuple[tuple[str, str], ...]
+"""(replica id, node) of each replica, node "" while there is no room."""
+
+
+def replica_id(service: str, generation: int, ordinal: int) -> str:
+    """The name of a replica, never used again at this site."""
+    return f"{service}-g{generation}-{ordinal}"
+
+
+def generation_of(replica: str) -> int:
+    """The generation in a replica's name."""
+    return int(replica.rsplit("-", 2)[1][1:])
+
+
+def ordinal_of(replica: str) -> int:
+    """The number in a replica's name: later ones of a generation are larger."""
+    return int(replica.rsplit("-", 1)[1])
+
+
+def specs_of(record: ServiceRecord) -> dict[int, ServiceSpec]:
+    """What replicas of each generation run."""
+    specs = {older.generation: older.spec for older in record.older}
+    specs[record.generation] = record.spec
+    return specs
+
+
+def memory_by_node(placement: Placement, record: ServiceRecord) -> dict[str, int]:
+    """What placed replicas declare, by node."""
+    specs = specs_of(record)
+    held: dict[str, int] = {}
+    for name, node in placement:
+        if node:
+            held[node] = held.get(node, 0) + specs[generation_of(name)].memory_bytes
+    return held
+
 
 class ServicePlace:
     """A service on one node. slots: sum of the concurrency of its ready replicas there."""
@@ -54,7 +89,8 @@ class ServicePlace:
 class ServiceBook:
     """A service: its spec, where its replicas are, its queue and what was measured of it.
 
-    placement: replica id -> node, "" while it has no room. open: places with ready replicas, by
+    placement: replica id -> node, "" while it has no room. specs: by generation, of its replicas.
+    open: places with ready replicas, by
     node name. forecast: what was measured of it.
     """
 
@@ -67,14 +103,15 @@ class ServiceBook:
         "generation",
         "in_flight",
         "name",
-        "next_replica",
         "open",
         "placement",
         "places",
         "queue",
+        "record",
         "request_memory_bytes",
         "short",
         "spec",
+        "specs",
         "unready",
     )
 
@@ -95,12 +132,21 @@ class ServiceBook:
 
     def adopt(self, record: ServiceRecord, placement: Mapping[str, str]) -> None:
         """Take over what is now durable; readiness is to be recounted afterwards."""
+        self.record = record
         self.spec: ServiceSpec = record.spec
+        self.specs = specs_of(record)
         self.generation = record.generation
-        self.next_replica = record.next_replica
         self.cpu_millis = record.spec.cpu_per_request_millis
         self.request_memory_bytes = record.spec.memory_per_request_bytes
         self.placement = dict(placement)
+
+    def memory_on(self, node: str) -> int:
+        """What its replicas placed on the node declare."""
+        return sum(
+            self.specs[generation_of(replica)].memory_bytes
+            for replica, where in self.placement.items()
+            if where == node
+        )
 
     def place(self, node: NodeBook) -> ServicePlace:
         """The service's place on the node, made if it is not there."""
@@ -111,17 +157,17 @@ class ServiceBook:
 
     def recount(self, node: NodeBook) -> bool:
         """Count ready slots on the node again; whether they changed."""
-        ready = 0
+        slots = 0
         if node.session is not None:
-            for replica_id, where in self.placement.items():
+            for replica, where in self.placement.items():
                 if where == node.name:
-                    status = node.statuses.get(replica_id)
-                    ready += status is not None and status.state is ReplicaState.READY
+                    status = node.statuses.get(replica)
+                    if status is not None and status.state is ReplicaState.READY:
+                        slots += self.specs[generation_of(replica)].concurrency
         place = self.places.get(node.name)
-        if place is None and not ready:
+        if place is None and not slots:
             return False
         place = place or self.place(node)
-        slots = ready * self.spec.concurrency
         if slots == place.slots:
             return False
         place.slots = slots

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.deployment import (
     Change,
-    incomplete,
-    memory_by_node,
     plan_apply,
     plan_delete,
-    plan_waiting,
+    plan_next,
+    unsettled,
     writes,
 )
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
-from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_book import ServiceBook, generation_of, memory_by_node
 from tango.controllers.edge.views import service_view
-from tango.model.commands import Answer, Persist, PlacementRecord, SendWorker, ServiceRecord
+from tango.model.commands import Answer, PlacementRecord, SendWorker, ServiceRecord
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.events import ApplyService, DeleteService, Persisted, PersistFailed
 from tango.model.messages import NodeTargets, ReplicaTarget
@@ -43,12 +42,13 @@ class Services:
         self._books = books
         self._endings = endings
         self._router = router
-        self._persist_id = 0
         self._changes: dict[int, Change] = {}
         self._busy: dict[str, deque[ApplyService | DeleteService]] = {}
         self._graves: dict[str, int] = {}
         self._targets_version = 0
         self.place_at = math.inf
+        # Told of each replica that left a node, with the service as it is then.
+        self.on_left: Callable[[ServiceBook, str, str], None] = lambda service, replica, node: None
 
     def load(
         self,
@@ -63,7 +63,7 @@ class Services:
             current = stored is not None and stored.generation == record.generation
             nodes = stored.nodes if stored is not None and current else ()
             books.services[name] = ServiceBook(record, dict(nodes))
-            for node, size in memory_by_node(nodes, record.spec.memory_bytes).items():
+            for node, size in memory_by_node(nodes, record).items():
                 books.claim_memory(node, size)
         for name in sorted(placements):
             if name not in services:
@@ -112,10 +112,18 @@ class Services:
             self.place_at = min(self.place_at, now + PLACE_RETRY_S)
         self._next(change.name)
 
-    def place_soon(self, now: float) -> None:
-        """Room may have appeared for replicas that have none."""
-        if any(incomplete(service) for service in self._books.services.values()):
-            self.place_at = min(self.place_at, now + PLACE_SETTLE_S)
+    def place_soon(self, now: float, delay_s: float = PLACE_SETTLE_S) -> None:
+        """Room may have appeared, or another step of a roll or a drain be due."""
+        books = self._books
+        if now + delay_s < self.place_at and any(
+            unsettled(books, service) for service in books.services.values()
+        ):
+            self.place_at = now + delay_s
+
+    def replica_moved(self, service: ServiceBook, now: float) -> None:
+        """A replica of the service changed its state, or is gone: its next step may be due."""
+        if now < self.place_at and unsettled(self._books, service):
+            self.place_at = now
 
     def settle(self, now: float) -> None:
         """Place what waits for room, if its time has come."""
@@ -124,7 +132,7 @@ class Services:
         self.place_at = math.inf
         for service in list(self._books.services.values()):
             if service.name not in self._busy:
-                change = plan_waiting(self._books, service)
+                change = plan_next(self._books, service)
                 if change is not None:
                     self._begin(change)
 
@@ -134,10 +142,11 @@ class Services:
             return
         self._targets_version += 1
         replicas = tuple(
-            ReplicaTarget(replica, service.generation, service.spec)
+            ReplicaTarget(replica, generation, service.specs[generation])
             for service in self._books.services.values()
             for replica, where in service.placement.items()
             if where == node.name
+            for generation in (generation_of(replica),)
         )
         message = NodeTargets(self._targets_version, replicas)
         self._books.out.append(SendWorker(node.session, message))
@@ -177,12 +186,10 @@ class Services:
         books = self._books
         for node, size in change.claims:
             books.claim_memory(node, size)
-        self._persist_id += 1
-        self._changes[self._persist_id] = change
         self._busy.setdefault(change.name, deque())
         service = books.services.get(change.name)
         generation = service.generation if service is not None else 0
-        books.out.append(Persist(self._persist_id, writes(change, generation)))
+        self._changes[books.persist(writes(change, generation))] = change
 
     def _next(self, name: str) -> None:
         """The name is free: start what waits for it, until something is persisted again."""
@@ -201,7 +208,7 @@ class Services:
         for node, size in change.claims:
             books.claim_memory(node, -size)
         if service is not None:
-            held = memory_by_node(tuple(before.items()), service.spec.memory_bytes)
+            held = memory_by_node(tuple(before.items()), service.record)
             for node, size in held.items():
                 books.claim_memory(node, -size)
         if change.record is None:
@@ -216,18 +223,23 @@ class Services:
             else:
                 service.adopt(change.record, dict(change.placement))
             service.short = change.short
-            held = memory_by_node(change.placement, change.record.spec.memory_bytes)
+            held = memory_by_node(change.placement, change.record)
             for node, size in held.items():
                 books.claim_memory(node, size)
         after = dict(change.placement)
         for replica, where in before.items():
-            if after.get(replica) != where and where in books.nodes:
-                books.nodes[where].statuses.pop(replica, None)
+            if where and after.get(replica) != where:
+                self.on_left(service, replica, where)
+            node_book = books.nodes.get(where)
+            if after.get(replica) != where and node_book is not None:
+                known = node_book.statuses.pop(replica, None)
+                if known is not None and node_book.session is not None:
+                    node_book.leaving[replica] = change.name
         self._retarget(service, before, after)
         books.count_replicas()
         books.changed(service)
         self._router.want(now)
-        self.place_soon(now)
+        self.place_soon(now, 0.0)
 
     def _retarget(
         self, service: ServiceBook, before: Mapping[str, str], after: Mapping[str, str]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_book import ServiceBook, generation_of
 from tango.model.cluster import NodeView
 from tango.model.service import ReplicaState, ReplicaStatus
 from tango.model.views import ReplicaView, ServiceView
@@ -20,11 +20,13 @@ def replica_view(
     """One replica as far as this edge knows; one on a node that is away is not ready."""
     node = books.nodes.get(node_name)
     status = node.statuses.get(replica_id) if node is not None else None
-    away = "" if node is not None and node.session is not None else f"node {node_name} is away"
+    how = "lost" if books.is_lost(node_name) else "away"
+    away = "" if node is not None and node.session is not None else f"node {node_name} is {how}"
     if status is None:
         reason = (away or "not reported yet") if node_name else service.short or "not placed yet"
         state = ReplicaState.STARTING
-        status = ReplicaStatus(replica_id, service.name, service.generation, state, reason=reason)
+        generation = generation_of(replica_id)
+        status = ReplicaStatus(replica_id, service.name, generation, state, reason=reason)
     elif away:
         status = replace(status, state=ReplicaState.UNHEALTHY, reason=away)
     return ReplicaView(status, node_name)
@@ -35,7 +37,9 @@ def service_view(books: Books, service: ServiceBook) -> ServiceView:
     replicas = tuple(replica_view(books, service, *item) for item in service.placement.items())
     ready = sum(view.status.state is ReplicaState.READY for view in replicas)
     reason = service.short
-    if not reason and ready < service.spec.replicas:
+    if not reason and service.record.older:
+        reason = rolling(service, replicas)
+    elif not reason and ready < service.spec.replicas:
         reason = shortfall(replicas)
     return ServiceView(
         spec=service.spec,
@@ -48,6 +52,17 @@ def service_view(books: Books, service: ServiceBook) -> ServiceView:
         counts=service.counts.view(),
         service_time_ms=service.forecast.service_s * 1000,
         reason=reason,
+    )
+
+
+def rolling(service: ServiceBook, replicas: tuple[ReplicaView, ...]) -> str:
+    """How far a rolling update is, and what it waits for."""
+    new = tuple(view for view in replicas if view.status.generation == service.generation)
+    ready = sum(view.status.state is ReplicaState.READY for view in new)
+    waits = shortfall(new)
+    declared = service.spec.replicas
+    return f"rolling update to generation {service.generation}: {ready} of {declared} ready" + (
+        f"; waits for {waits}" if waits else ""
     )
 
 
@@ -78,6 +93,7 @@ def unready_reason(books: Books, service: ServiceBook) -> str:
 
 def node_view(books: Books, node: NodeBook) -> NodeView:
     """The node as the central master and listings see it."""
+    cordon = books.cordons.get(node.name)
     return NodeView(
         node=node.name,
         edge=books.edge,
@@ -93,6 +109,10 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         report=node.report,
         labels=node.hello.labels,
         observe_only=node.hello.observe_only,
+        dead=node.dead,
+        cordoned=cordon is not None,
+        draining=cordon is not None and cordon.draining,
+        drain_grace_s=cordon.grace_s if cordon is not None else None,
     )
 
 

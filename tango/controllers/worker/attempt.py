@@ -16,6 +16,7 @@ class Attempt:
     """One attempt. record: its process, None until that began. ended: its end has been told.
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
+    grace_s: of the stop that was asked for, None for the task's own.
     """
 
     attempt_id: str
@@ -26,6 +27,7 @@ class Attempt:
     ended: bool = False
     failure: str = ""
     cpu_s: float = 0.0
+    grace_s: float | None = None
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""

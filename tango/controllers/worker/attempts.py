@@ -18,7 +18,13 @@ from tango.model.commands import ForgetProcess, StartProcess, StopProcess
 from tango.model.errors import InvalidField
 from tango.model.events import GroupUsed, ProcessStarted, ProcessStartFailed
 from tango.model.job import AttemptStatus, TaskSpec
-from tango.model.messages import AckEnds, AttemptChanged, StartAttempt, StopAttempt
+from tango.model.messages import (
+    AckEnds,
+    AttemptChanged,
+    ForgetLogs,
+    StartAttempt,
+    StopAttempt,
+)
 from tango.model.process import ProcessRecord, ProcessSpec
 
 # An end that is not acknowledged is told again; a new session tells all of them anyway.
@@ -121,6 +127,7 @@ class Attempts:
         elif attempt.ended:
             self._tell(attempt)
         else:
+            attempt.grace_s = message.grace_s
             self._stop(attempt, reason, now)
 
     def acknowledge(self, message: AckEnds, now: float) -> None:
@@ -142,6 +149,14 @@ class Attempts:
                 self._out.add(ForgetProcess(attempt_id, keep_log=True))
         if not self._unacked:
             self._timers.clear("repeat", _REPEAT)
+
+    def forget_logs(self, message: ForgetLogs, now: float) -> None:
+        """Their jobs are gone: the logs of these attempts go, but of those still in the books."""
+        del now
+        for attempt_id in message.attempt_ids:
+            # No other process's key has two dots: nothing but an attempt is ever forgotten here.
+            if attempt_id not in self._attempts and attempt_id.count(".") == 2:
+                self._out.add(ForgetProcess(attempt_id, keep_log=False))
 
     # ---- what its process does
 
@@ -238,6 +253,8 @@ class Attempts:
     def _halt(self, attempt: Attempt, now: float) -> None:
         attempt.phase = Phase.HALTING
         grace_s = attempt.spec.stop_grace_s
+        if attempt.grace_s is not None:
+            grace_s = attempt.grace_s
         self._timers.clear("deadline", attempt.attempt_id)
         self._out.add(StopProcess(attempt.attempt_id, grace_s))
         self._timers.set("stop", attempt.attempt_id, now + grace_s + STOP_AGAIN_S)

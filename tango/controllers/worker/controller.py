@@ -41,6 +41,7 @@ from tango.model.messages import (
     AckEnds,
     CancelDispatches,
     Dispatches,
+    ForgetLogs,
     NodeTargets,
     StartAttempt,
     StopAttempt,
@@ -137,6 +138,7 @@ class WorkerController:
             StartAttempt: self._attempts.start,
             StopAttempt: self._attempts.stop,
             AckEnds: self._attempts.acknowledge,
+            ForgetLogs: self._attempts.forget_logs,
         }
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerCommand]:

@@ -65,6 +65,7 @@ def replica_meta(replica_id: str, generation: int, spec: ServiceSpec, restarts: 
         ("quota", spec.quota.value),
         ("quota_base", str(spec.quota_base_millis)),
         ("stop_grace", repr(spec.stop_grace_s)),
+        ("timeout", repr(spec.timeout_s)),
         ("health_path", health.path),
         ("health_interval", repr(health.interval_s)),
         ("health_timeout", repr(health.timeout_s)),
@@ -120,6 +121,7 @@ def _read_replica(record: ProcessRecord, meta: dict[str, str]) -> ReplicaRecord:
         quota=QuotaMode(meta["quota"]),
         quota_base_millis=int(meta["quota_base"]),
         stop_grace_s=float(meta["stop_grace"]),
+        timeout_s=float(meta.get("timeout", "5.0")),
     )
     return ReplicaRecord(
         record=record,

@@ -17,7 +17,8 @@ class Replica:
 
     spec, generation: of the process that runs or ran last. target: what the edge wants; None where
     it shall go, or, while `adopted`, where the edge has not spoken since this worker started.
-    key: of its process, "" in Phase.NONE; last_key: of the latest one, for its log.
+    key: of its process, "" in Phase.NONE; last_key: of the latest one, for its log;
+    older_key: of the one before that.
     exits: in a row, for the backoff. ready_at: since when it is ready without a break.
     oom_kills: of its group when its process began; None if that is not known yet.
     autopsy: the end of the process whose group is being looked at for OOM kills.
@@ -35,6 +36,7 @@ class Replica:
     phase: Phase = Phase.NONE
     key: str = ""
     last_key: str = ""
+    older_key: str = ""
     pid: int = 0
     port: int = 0
     restarts: int = 0

@@ -17,7 +17,7 @@ from tango.controllers.worker.replica_oom import OomWatch
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import ForgetProcess, StartProcess, StopProcess
 from tango.model.events import ProcessStarted, ProcessStartFailed
-from tango.model.messages import ReplicaTarget
+from tango.model.messages import ReplicaGone, ReplicaTarget
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.service import LISTEN, QuotaMode, ReplicaState
 
@@ -88,6 +88,10 @@ class ReplicaLife:
         spec = replica.spec
         self._starts += 1
         key = f"{replica.replica_id}.{self._incarnation}-{self._starts}"
+        if replica.older_key:
+            # Of a replica that fails again and again the logs of two processes say enough.
+            self._out.add(ForgetProcess(replica.older_key, keep_log=False))
+        replica.older_key = replica.last_key
         replica.key = replica.last_key = key
         replica.phase = Phase.ASKED
         replica.failures = 0
@@ -160,7 +164,7 @@ class ReplicaLife:
         self._books.set_state(replica, ReplicaState.STOPPING, reason)
         if replica.phase is Phase.ALIVE:
             if replica.in_flight:
-                drain_until = now + replica.spec.stop_grace_s
+                drain_until = now + max(replica.spec.timeout_s, replica.spec.stop_grace_s)
                 self._timers.set("drain", replica.replica_id, drain_until)
             else:
                 self._halt(replica, now)
@@ -240,6 +244,7 @@ class ReplicaLife:
         self.oom.forget(replica)
         self._books.drop(replica)
         self._groups.remove_replica(replica.group)
+        self._out.send(ReplicaGone(replica.replica_id))
         self._books.note("info", "replica_removed", replica)
         if replica.target is not None:
             self.create(replica.target, now)

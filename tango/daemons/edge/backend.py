@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -26,13 +27,15 @@ from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
-from tango.model.views import ServiceView
+from tango.model.views import DrainView, ServiceView
 from tango.ports import Store
 from tango.wire.backends import WorkerSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
 STREAM_PARTS = 1024
+DRAIN_POLL_S = 0.1
+STUCK_PATIENCE_S = 2.0
 
 
 class EdgeDaemon:
@@ -144,6 +147,36 @@ class EdgeDaemon:
     def nodes(self) -> tuple[NodeView, ...]:
         """All nodes."""
         return self._controller.node_views()
+
+    async def cordon_node(self, node: str, *, cordoned: bool) -> NodeView:
+        """Cordon or uncordon a node."""
+        view = await self._operations.run(
+            lambda op_id: self.shell.post(ev.CordonNode(op_id, node, cordoned))
+        )
+        return cast("NodeView", view)
+
+    async def drain_node(self, node: str, grace_s: float | None) -> AsyncGenerator[DrainView, None]:
+        """Drain a node; the drain goes on when the caller has gone."""
+        await self._operations.run(
+            lambda op_id: self.shell.post(
+                ev.CordonNode(op_id, node, cordoned=True, draining=True, grace_s=grace_s)
+            )
+        )
+        told: DrainView | None = None
+        stuck_since = math.inf
+        while not self._stopping.is_set():
+            view = self._controller.drain_view(node)
+            if view is None:
+                raise Refused(f"node {node!r} was uncordoned while it was drained")
+            if view != told:
+                yield view
+                told = view
+            now = self.shell.now()
+            stuck_since = min(stuck_since, now) if view.stuck else math.inf
+            # Room may yet appear where a replica or a task has just ended.
+            if view.done or now >= stuck_since + STUCK_PATIENCE_S:
+                return
+            await asyncio.sleep(DRAIN_POLL_S)
 
     async def watch_service(self, name: str) -> AsyncGenerator[ServiceView, None]:
         """The service now and after each change."""

@@ -21,7 +21,7 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model import messages as msg
 from tango.model.access import Role
-from tango.model.commands import PlacementRecord, ServiceRecord
+from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.settings import EdgeSettings
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import Credentials, daemon_credentials
@@ -51,7 +51,8 @@ async def main(settings: EdgeSettings) -> None:
         controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
-        controller.load(services, placements)
+        nodes = cast("dict[str, NodeRecord]", await store.load("node"))
+        controller.load(services, placements, nodes)
         registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:

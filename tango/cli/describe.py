@@ -1,0 +1,248 @@
+"""`tango describe service|job|node|edge NAME`: everything there is to say about one of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+
+import click
+from rich.markup import escape
+
+from tango.cli import tables
+from tango.cli.options import output_option, print_json, with_client
+from tango.model.cluster import NodeView
+from tango.model.errors import NotFound
+from tango.model.job import JobRecord, JobState, TaskRecord
+from tango.model.service import ReplicaStatus
+from tango.model.units import format_cpu, format_memory
+from tango.model.views import EdgeView, ServiceView
+from tango.sdk.client import Client
+
+KINDS = ("service", "job", "node", "edge")
+MAX_JOBS = 1000
+Facts = Iterable[tuple[str, str]]
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("name")
+@click.option("--site", default="", help="Of a service or node.  [default: all that have it]")
+@output_option
+@with_client
+async def describe(client: Client, kind: str, name: str, site: str, output: str) -> None:
+    """Say all that is known of a service, job, node or edge."""
+    if kind == "job":
+        job = await client.job(name)
+        print_json(job) if output == "json" else show_job(job)
+    elif kind == "service":
+        found = [
+            view
+            for view in await client.services()
+            if view.spec.name == name and site in ("", view.edge)
+        ]
+        _known(found, "service", name)
+        if output == "json":
+            print_json(found)
+            return
+        for view in found:
+            show_service(view)
+    elif kind == "node":
+        await _node(client, name, site, output)
+    else:
+        edges = [view for view in await client.edges() if view.edge == name]
+        _known(edges, "edge", name)
+        services = [view for view in await client.services() if view.edge == name]
+        if output == "json":
+            print_json({"edge": edges[0], "services": services})
+        else:
+            show_edge(edges[0], services)
+
+
+async def _node(client: Client, name: str, site: str, output: str) -> None:
+    nodes = [v for v in await client.nodes() if v.node == name and site in ("", v.edge)]
+    _known(nodes, "node", name)
+    services = await client.services()
+    jobs, _ = await client.jobs(JobState.SCHEDULED, JobState.RUNNING, limit=MAX_JOBS)
+    documents = []
+    for node in nodes:
+        replicas = [
+            one
+            for view in services
+            if view.edge == node.edge
+            for one in view.replicas
+            if one.node == node.node
+        ]
+        tasks = [
+            task
+            for job in jobs
+            for task in job.tasks
+            if (task.edge, task.node) == (node.edge, node.node) and not task.state.ended
+        ]
+        documents.append({"node": node, "replicas": replicas, "tasks": tasks})
+        if output != "json":
+            show_node(node)
+            _rows(
+                "Replicas",
+                ("REPLICA", "STATE", "PORT", "PID", "RESTARTS", "REASON"),
+                (_replica_row(one.status) for one in replicas),
+            )
+            _rows("Tasks", ("ATTEMPT", "STATE"), ((t.attempt_id, t.state.value) for t in tasks))
+    if output == "json":
+        print_json(documents)
+
+
+def _known(found: Sequence[object], kind: str, name: str) -> None:
+    if not found:
+        raise NotFound(f"{kind} {name!r} is unknown; `tango get {kind}s` lists those there are")
+
+
+def show_service(view: ServiceView) -> None:
+    """One service at one site."""
+    spec, counts = view.spec, view.counts
+    rejected = f"{counts.rejected} rejected, {counts.failed} failed"
+    _facts(
+        ("Service", spec.name),
+        ("Site", view.edge),
+        ("Command", " ".join(spec.argv)),
+        ("Generation", str(view.generation)),
+        ("Replicas", f"{view.ready} ready of {spec.replicas}"),
+        ("Reason", view.reason),
+        ("Deadline", f"{spec.deadline_s * 1000:g} ms (timeout {spec.timeout_s * 1000:g} ms)"),
+        ("Per request", f"{format_cpu(spec.cpu_per_request_millis)} CPU"),
+        ("Concurrency", f"{spec.concurrency} a replica"),
+        ("Memory", f"{format_memory(spec.memory_bytes)} a replica"),
+        ("Now", f"{view.queued} queued, {view.in_flight} in flight"),
+        ("Service time", f"{view.service_time_ms:.2f} ms"),
+        (
+            "Requests",
+            f"{counts.sent} sent: {counts.completed} in time, {counts.late} late, {rejected}",
+        ),
+    )
+    _rows(
+        "Replicas",
+        ("REPLICA", "STATE", "PORT", "PID", "RESTARTS", "REASON", "NODE", "GENERATION"),
+        (
+            (*_replica_row(one.status), one.node or "-", str(one.status.generation))
+            for one in view.replicas
+        ),
+    )
+
+
+def _replica_row(status: ReplicaStatus) -> tuple[str, ...]:
+    return (
+        status.replica_id,
+        status.state.value,
+        str(status.port or "-"),
+        str(status.pid or "-"),
+        str(status.restarts),
+        status.reason,
+    )
+
+
+def show_job(job: JobRecord) -> None:
+    """One job with its tasks."""
+    spec = job.spec
+    _facts(
+        ("Job", job.job_id),
+        ("State", job.state.value),
+        ("Reason", job.reason),
+        ("Priority", str(spec.priority)),
+        ("Retries", f"{spec.retries}, after {spec.backoff_s:g} s, doubling"),
+        ("Submitted", _when(job.submitted_at)),
+        ("Started", _when(job.started_at)),
+        ("Ended", _when(job.ended_at)),
+    )
+    for task, record in zip(spec.tasks, job.tasks, strict=True):
+        click.echo()
+        _facts(
+            ("Task", task.name),
+            ("Command", " ".join(task.argv)),
+            ("Asks for", f"{format_cpu(task.cpu_millis)} CPU, {format_memory(task.memory_bytes)}"),
+            *_task_facts(record),
+        )
+
+
+def _task_facts(record: TaskRecord) -> Facts:
+    place = f"{record.node} of {record.edge}" if record.node else ""
+    moved = ""
+    if record.losses or record.evictions:
+        moved = f"{record.losses} times lost with a node, {record.evictions} times drained away"
+        moved += f"; the last time: {record.moved}"
+    end = f"exit code {record.exit_code}" if record.exit_code is not None else ""
+    return (
+        ("State", record.state.value),
+        ("Reason", record.reason),
+        ("Attempt", record.attempt_id),
+        ("On", place),
+        ("Moved", moved),
+        ("Being moved", record.evicting),
+        ("Failures", str(record.failures) if record.failures else ""),
+        ("End", f"signal {record.signal}" if record.signal else end),
+        ("CPU time", f"{record.cpu_s:.2f} s"),
+        ("Started", _when(record.started_at)),
+        ("Ended", _when(record.ended_at)),
+    )
+
+
+def show_node(node: NodeView) -> None:
+    """One node."""
+    report = node.report
+    usage = []
+    if report is not None:
+        usage = [
+            ("LC uses", f"{report.lc.cpu_millis}m CPU, {format_memory(report.lc.memory_bytes)}"),
+            ("BE uses", f"{report.be.cpu_millis}m CPU, {format_memory(report.be.memory_bytes)}"),
+        ]
+        usage += [
+            ("Mismatch", f"{one.group} {one.field}: wanted {one.wanted}, found {one.found}")
+            for one in report.mismatches
+        ]
+    capacity = node.capacity
+    _facts(
+        ("Node", node.node),
+        ("Site", node.edge),
+        ("Status", tables.node_status(node)),
+        ("Enforcement", node.enforcement.value),
+        (
+            "Capacity",
+            f"{format_cpu(capacity.cpu_millis)} CPU, {format_memory(capacity.memory_bytes)}",
+        ),
+        ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
+        ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
+        *usage,
+        ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
+    )
+
+
+def show_edge(edge: EdgeView, services: Sequence[ServiceView]) -> None:
+    """One site."""
+    _facts(
+        ("Edge", edge.edge),
+        ("Address", edge.address),
+        ("Status", "connected" if edge.connected else "not connected"),
+        ("Version", edge.version),
+    )
+    click.echo()
+    tables.show(tables.nodes_table(edge.nodes))
+    click.echo()
+    tables.show(tables.services_table(services))
+
+
+def _facts(*facts: tuple[str, str]) -> None:
+    """Name and value, one a line; what is empty is left out."""
+    for name, value in facts:
+        if value:
+            click.echo(f"{name + ':':<14}{value}")
+
+
+def _rows(title: str, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    found = list(rows)
+    click.echo()
+    if not found:
+        click.echo(f"{title}: none")
+        return
+    tables.show(tables.table(headings, [[escape(cell) for cell in row] for row in found]))
+
+
+def _when(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) if at else ""

@@ -1,0 +1,142 @@
+"""`tango describe`, `watch` and `config check`: what people read, from views made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tango.cli import describe
+from tango.cli.config import config
+from tango.cli.tables import node_status
+from tango.cli.watch import service_line
+from tango.model.cgroup import Mismatch
+from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
+from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
+from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
+from tango.model.views import EdgeView, ReplicaView, RequestCounts, ServiceView
+
+SPEC = ServiceSpec("web", ("serve", "[bold]"), replicas=2)
+SERVICE = ServiceView(
+    SPEC,
+    2,
+    "site-a",
+    (
+        ReplicaView(ReplicaStatus("web-g1-0", "web", 1, ReplicaState.READY, 8080, 42), "a1"),
+        ReplicaView(
+            ReplicaStatus("web-g2-0", "web", 2, ReplicaState.BACKOFF, reason="exited [1]"), "a2"
+        ),
+    ),
+    ready=1,
+    queued=3,
+    in_flight=4,
+    counts=RequestCounts(sent=10, completed=7, late=1, rejected=1, failed=1),
+    reason="rolling update to generation 2: 0 of 2 ready",
+)
+NODE = NodeView(
+    "a1",
+    "site-a",
+    ready=True,
+    capacity=NodeCapacity(2000, 2**30),
+    report=NodeReport(
+        "a1",
+        1.0,
+        SideUsage(cpu_millis=120),
+        SideUsage(),
+        mismatches=(Mismatch("g", "w", "1", "2"),),
+    ),
+    labels=(("disk", "ssd"),),
+)
+
+
+def test_a_service_with_its_roll(capsys: pytest.CaptureFixture[str]) -> None:
+    describe.show_service(SERVICE)
+    said = capsys.readouterr().out
+    for words in (
+        "Service:      web",
+        "Command:      serve [bold]",
+        "Replicas:     1 ready of 2",
+        "rolling update to generation 2: 0 of 2 ready",
+        "10 sent: 7 in time, 1 late, 1 rejected, 1 failed",
+        "web-g2-0  backoff",
+        "exited [1]",
+    ):
+        assert words in said
+
+
+def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = JobSpec("crunch", (TaskSpec("main", ("gzip", "x")),))
+    task = TaskRecord(
+        JobState.RUNNING, 3, "crunch-1.0.3", "site-a", "a2", losses=1, evictions=1,
+        moved="node a1 lost", evicting="node a2 is drained", started_at=2.0,
+    )  # fmt: skip
+    describe.show_job(JobRecord("crunch-1", "s", spec, JobState.RUNNING, (task,), 1.0))
+    said = capsys.readouterr().out
+    assert "On:           a2 of site-a" in said
+    assert "1 times lost with a node, 1 times drained away; the last time: node a1 lost" in said
+    assert "Being moved:  node a2 is drained" in said
+    assert "Failures" not in said, "what is empty is left out"
+
+
+def test_a_node_and_an_edge(capsys: pytest.CaptureFixture[str]) -> None:
+    describe.show_node(NODE)
+    said = capsys.readouterr().out
+    assert "Capacity:     2 CPU, 1.0 GiB" in said
+    assert "Mismatch:     g w: wanted 1, found 2" in said
+    assert "Labels:       disk=ssd" in said
+    describe.show_edge(EdgeView("site-a", "h:1", True, "0.1", (NODE,)), [SERVICE])
+    said = capsys.readouterr().out
+    assert "Edge:         site-a" in said
+    assert "web" in said
+
+
+def test_the_status_of_a_node_is_one_word_or_two() -> None:
+    assert node_status(NODE) == "ready"
+    assert node_status(replace(NODE, ready=False)) == "not ready"
+    assert node_status(replace(NODE, ready=False, dead=True)) == "dead"
+    assert node_status(replace(NODE, cordoned=True)) == "ready, cordoned"
+    assert node_status(replace(NODE, cordoned=True, draining=True)) == "ready, draining"
+
+
+def test_a_watched_service_is_one_line() -> None:
+    assert service_line(SERVICE) == (
+        "web at site-a: generation 2, 1/2 ready [web-g1-0@a1 ready, web-g2-0@a2 backoff]: "
+        "rolling update to generation 2: 0 of 2 ready"
+    )
+
+
+GOOD = '[server]\nlisten = "127.0.0.1:0"\ntoken_file = "t"\nstate_dir = "s"\n[central]\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "status", "said"),
+    [
+        ("c.toml", GOOD, 0, "c.toml: a configuration for `tango central`\n"),
+        ("s.yaml", "kind: Service\nname: x\nargv: [a]\n", 0, "s.yaml: Service x\n"),
+        ("c.toml", GOOD + "keep_jobs = -1\n", 1, "c.toml:6: central.keep_jobs: -1 is out of range"),
+        ("c.toml", GOOD + "keep = 1\n", 1, "c.toml:6: central.keep: "),
+        ("c.toml", GOOD + "[edge]\n", 1, "has sections of central and edge"),
+        ("c.toml", "[server]\n", 1, "c.toml: document: has no daemon's section; a file is for one"),
+        ("s.yaml", "kind: Service\nname: x\nargv: [a]\nreplicas: x\n", 1, "s.yaml:4: replicas: is"),
+        ("c.txt", "", 1, "neither a configuration nor a manifest; name it .toml or .yaml"),
+    ],
+)
+def test_config_check_names_file_line_field_problem_and_fix(
+    tmp_path: Path, name: str, text: str, status: int, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    done = CliRunner().invoke(config, ["check", str(tmp_path / name)], standalone_mode=False)
+    assert (done.return_value or 0) == status
+    assert said in done.output
+
+
+def test_config_check_goes_on_after_a_bad_file(tmp_path: Path) -> None:
+    files = [tmp_path / "a.toml", tmp_path / "b.yaml"]
+    files[1].write_text("kind: Service\nname: x\nargv: [a]\n")
+    words = ["check", *map(str, files)]
+    done = CliRunner().invoke(config, words, standalone_mode=False)
+    assert done.return_value == 1
+    assert "a.toml: document: cannot be read" in done.output
+    assert "b.yaml: Service x" in done.output
