@@ -248,6 +248,25 @@ class ProcessesListed:
 
 
 @dataclass(frozen=True, slots=True)
+class RuntimeDown:
+    """The runtime (the supervisor) does not answer; what it started may still run."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeUp:
+    """The runtime answers again. renewed: it is another one, which knows of no stop under way.
+
+    adopted, lost: of what ran before, how many processes it found running, and how many it did not.
+    """
+
+    renewed: bool
+    adopted: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessStarted:
     """Answer to StartProcess. port: the one that was picked, 0 where none was asked for."""
 
@@ -352,6 +371,8 @@ WorkerEvent = (
     | UpstreamSaid
     | UpstreamDown
     | ProcessesListed
+    | RuntimeDown
+    | RuntimeUp
     | ProcessStarted
     | ProcessStartFailed
     | ProcessEnded

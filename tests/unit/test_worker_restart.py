@@ -6,6 +6,7 @@ import pytest
 from worker_world import MIB, World, service, target, task
 
 from tango.model import commands as cmd
+from tango.model import events as ev
 from tango.model.job import AttemptState
 from tango.model.messages import WorkerState
 from tango.model.process import ProcessRecord
@@ -250,3 +251,21 @@ def test_a_deadline_that_ended_it_before_the_crash_is_still_said(world: World) -
     world.boot()
     world.connect()
     assert state(world).attempts[0].failure == "deadline of 60 s exceeded"
+
+
+def test_a_new_supervisor_is_told_again_what_to_stop(world: World) -> None:
+    """The one that died took with it what it was stopping; the grace begins anew."""
+    world.auto = False
+    world.aim(target(FOLLOW))
+    world.start_attempt("job.0.1", task())
+    for spec in tuple(world.starts):
+        world.begin(spec)
+    world.aim()
+    world.stop_attempt("job.0.1")
+    stopped = {command.key for command in world.commands(cmd.StopProcess)}
+    assert len(stopped) == 2
+    before = len(world.commands(cmd.StopProcess))
+    world.post(ev.RuntimeUp(renewed=False))
+    assert len(world.commands(cmd.StopProcess)) == before
+    world.post(ev.RuntimeUp(renewed=True, adopted=2))
+    assert {command.key for command in world.commands(cmd.StopProcess)[before:]} == stopped

@@ -29,6 +29,8 @@ from tango.model.events import (
     ProcessStarted,
     ProcessStartFailed,
     RequestFinished,
+    RuntimeDown,
+    RuntimeUp,
     Tick,
     UpstreamDown,
     UpstreamSaid,
@@ -123,6 +125,8 @@ class WorkerController:
             UsageSampled: self._sampled,
             HealthChecked: self._life.health.answered,
             ProcessesListed: self._list,
+            RuntimeDown: self._runtime_down,
+            RuntimeUp: self._runtime_up,
             ProcessStarted: self._started,
             ProcessStartFailed: self._start_failed,
             ProcessEnded: self._ended,
@@ -236,6 +240,24 @@ class WorkerController:
         self._listed = True
         if self._dialled is not None:
             self._greet()
+
+    def _runtime_down(self, event: RuntimeDown, now: float) -> None:
+        del now
+        self._usage.problem = f"supervisor down: {event.reason}"
+        self._out.note("error", "supervisor_down", reason=event.reason)
+
+    def _runtime_up(self, event: RuntimeUp, now: float) -> None:
+        self._usage.problem = ""
+        self._out.note(
+            "warning" if event.renewed else "info",
+            "supervisor_up",
+            renewed=event.renewed,
+            adopted=event.adopted,
+            lost=event.lost,
+        )
+        if event.renewed:
+            self._life.stop_again(now)
+            self._attempts.stop_again(now)
 
     def _started(self, event: ProcessStarted, now: float) -> None:
         if event.key in self._attempts:

@@ -21,6 +21,7 @@ from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.worker.backend import WorkerDaemon
 from tango.daemons.worker.metrics import WorkerMetrics
+from tango.daemons.worker.supervisor import SupervisorWatch
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.settings import WorkerSettings
 from tango.wire.channels import bearer, open_channel, read_token
@@ -64,7 +65,15 @@ async def main(settings: WorkerSettings) -> None:
         features=cgroups.features() if cgroups is not None else None,
         seed=incarnation,
     )
-    runtime = await ProcessRuntime.connect(socket_path, cgroups, settings)
+    supervisor = SupervisorWatch(state / "supervisor")
+    runtime = await ProcessRuntime.connect(
+        socket_path,
+        cgroups,
+        settings,
+        on_down=supervisor.down,
+        on_up=supervisor.up,
+        revive=supervisor.revive,
+    )
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
     registry = CollectorRegistry()
     metrics = WorkerMetrics(registry)
@@ -82,6 +91,7 @@ async def main(settings: WorkerSettings) -> None:
                 enforcement=enforcement,
             )
             metrics.watch(daemon.report)
+            supervisor.tell(daemon.shell.post)
             await _serve(settings, daemon, group, token, registry, incarnation)
     finally:
         await http.close()
