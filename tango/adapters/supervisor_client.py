@@ -38,6 +38,10 @@ class SupervisorRefused(Exception):
         self.reply = reply
 
 
+class NotRevived(Exception):
+    """What `revive` raises where it could not start a supervisor; it is asked again later."""
+
+
 class _ConnectionLost(Exception):
     """The connection ended, or never came about; a new one may help."""
 
@@ -47,7 +51,8 @@ class SupervisorClient:
 
     on_event: called with each event. on_connected: called after each connect with all records,
     listed once events come, so that no end is missed. on_lost: called when the connection ends,
-    with the reason. revive: starts a supervisor where none answers, once for each connect.
+    with the reason. revive: starts a supervisor where none answers; a new one may die too, so it
+    is asked before every later try.
     Every operation of the protocol can be repeated, so a request whose answer was lost with the
     connection is sent again on the next one.
     """
@@ -98,11 +103,11 @@ class SupervisorClient:
                 if self._is_open():
                     return
                 await asyncio.sleep(pause_s)
-                if tries == _REVIVE_AFTER and self._revive is not None and not self._closed:
-                    await self._revive()
                 try:
+                    if tries >= _REVIVE_AFTER and self._revive is not None:
+                        await self._revive()
                     await self._open()
-                except (OSError, _ConnectionLost) as error:
+                except (OSError, _ConnectionLost, NotRevived) as error:
                     problem = error
                 else:
                     return

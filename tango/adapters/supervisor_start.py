@@ -68,7 +68,10 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
             ended, found = os.waitpid(pid, os.WNOHANG)
             if ended:
                 status = os.waitstatus_to_exitcode(found)
-                deadline = min(deadline, time.monotonic() + _OTHERS_START_S)
+                if status < 0:  # killed, which says nothing about the next one
+                    pid, status = _spawn(state, log), None
+                else:
+                    deadline = min(deadline, time.monotonic() + _OTHERS_START_S)
         time.sleep(_POLL_S)
     how = "does not answer" if status is None else f"ended with status {status}"
     raise RuntimeLost(f"the supervisor in {state} {how}: {_last_line(log)}")

@@ -7,9 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from tango.adapters.supervisor_client import NotRevived
 from tango.adapters.supervisor_start import ensure_supervisor
 from tango.daemons.lifecycle import log_event
 from tango.model.events import RuntimeDown, RuntimeUp
+from tango.ports import RuntimeLost
 
 
 class SupervisorWatch:
@@ -39,7 +41,7 @@ class SupervisorWatch:
         self._say(RuntimeUp(renewed, adopted, lost))
 
     async def revive(self) -> None:
-        """Start one, in a thread, for it blocks. Raises RuntimeLost as ensure_supervisor does.
+        """Start one, in a thread, for it blocks. Raises NotRevived.
 
         posix_spawn neither forks this process's memory nor runs its fork handlers, so that gRPC's
         threads do not mind.
@@ -47,7 +49,11 @@ class SupervisorWatch:
         if os.environ.get("NOTIFY_SOCKET"):
             return
         log_event("warning", "supervisor started again", state=str(self._state))
-        await asyncio.to_thread(ensure_supervisor, self._state)
+        try:
+            await asyncio.to_thread(ensure_supervisor, self._state)
+        except RuntimeLost as error:
+            log_event("error", "supervisor not started", error=str(error))
+            raise NotRevived(str(error)) from error
 
     def _say(self, event: RuntimeDown | RuntimeUp) -> None:
         if self._post is not None:
