@@ -45,6 +45,7 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         enforcement=enforcement_to_pb(hello.enforcement),
         version=hello.version,
         labels=dict(hello.labels),
+        dial=hello.dial,
     )
 
 
@@ -58,6 +59,7 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         enforcement=enforcement_from_pb(message.enforcement),
         version=message.version,
         labels=pairs_from_map(message.labels),
+        dial=message.dial,
     )
 
 

@@ -9,6 +9,7 @@ import platform
 import random
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -141,6 +142,8 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the state directory")
     parser.add_argument("--verbose", action="store_true", help="print every kill")
     options = parser.parse_args()
+    # However it ends, the cluster is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     top = Path(tempfile.mkdtemp(prefix="tango-chaos-"))
     cluster = ClusterAtWork(top / "state")
     begun = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tango import __version__
@@ -203,7 +204,7 @@ class WorkerController:
     def _greet(self) -> None:
         out = self._out
         out.session = self._dialled
-        out.send(self._hello)
+        out.send(replace(self._hello, dial=self._dialled or 0))
         out.send(WorkerState(self.replicas(), self.attempts(), self.in_flight()))
 
     def _down(self, event: UpstreamDown, now: float) -> None:
