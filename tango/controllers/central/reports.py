@@ -68,6 +68,7 @@ class Reports:
                 edge=hello.edge,
                 incarnation=hello.incarnation,
                 dial=hello.dial,
+                reason=reason,
             )
             return
         if superseded is not None:
