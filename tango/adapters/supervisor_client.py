@@ -24,8 +24,9 @@ _MAX_LINE_BYTES = 4 << 20
 _ANSWER_S = 15.0
 # Tries after a lost connection, each after a pause: long enough for a supervisor that is restarted.
 _PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
-# After so many in vain it is started by us, where that is for us to do.
-_REVIVE_AFTER = 3
+# After so many in vain it is started by us, where that is for us to do: soon, since the exit codes
+# of what ends meanwhile are lost.
+_REVIVE_AFTER = 1
 _SENDS = 3
 
 

@@ -14,6 +14,7 @@ from tango.model.messages import (
     EdgeState,
     FromEdge,
     FromWorker,
+    NodeTargets,
     ToEdge,
     ToWorker,
     WorkerHello,
@@ -240,11 +241,13 @@ class ProcessesListed:
     """What the runtime already runs or remembers, told once before anything else.
 
     groups: all that exist in the kernel below the node's own; those that no record accounts for
-    were made by a worker that died before it could use them, and are removed.
+    were made by a worker that died before it could use them, and are removed. targets: the edge's
+    last word to an earlier life of this worker, if it is known.
     """
 
     records: tuple[ProcessRecord, ...]
     groups: tuple[str, ...] = ()
+    targets: NodeTargets | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,17 +124,27 @@ async def test_no_acknowledged_job_is_lost_with_central_and_none_runs_twice(
     assert Counter(ran.read_text().split()) == dict.fromkeys(tried, 1), "each ran exactly once"
 
 
-async def test_a_job_runs_on_while_central_is_away(
-    cluster: ClusterAtWork, client: Client, tmp_path: Path
+@pytest.mark.parametrize("away", ["central", "edge", "both"])
+async def test_a_job_runs_on_while_its_masters_are_away(
+    cluster: ClusterAtWork, client: Client, tmp_path: Path, away: str
 ) -> None:
     go, starts = tmp_path / "go", tmp_path / "starts"
     submitted = await client.submit(job("/bin/sh", "-c", WAIT, str(go), str(starts)))
     await until(starts.exists, "the job to begin")
-    cluster.kill("central")
-    with pytest.raises(Unavailable):
-        await client.job(submitted.job_id)
+    (task,) = (await client.job(submitted.job_id)).tasks
+    if away != "edge":
+        cluster.kill("central")
+        with pytest.raises(Unavailable):
+            await client.job(submitted.job_id)
+    if away != "central":
+        cluster.kill(task.edge)
+    groups = cluster.groups(f"{task.node}/be/{task.attempt_id}")
     go.touch()  # it ends while nobody is there to be told
-    await central_back(cluster, client)
+    await until(lambda: not any((g / "cgroup.procs").read_text() for g in groups), "its end")
+    if away != "central":
+        await back(cluster, task.edge)
+    if away != "edge":
+        await central_back(cluster, client)
     async with asyncio.timeout(30):
         last = await client.wait(submitted.job_id)
     assert (last.state, last.reason) == (JobState.FAILED, "exit code 7")

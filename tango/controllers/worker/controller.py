@@ -237,6 +237,8 @@ class WorkerController:
         self._groups.remove_leftovers(event.groups, needed)
         self._targets.adopt(replicas, now)
         self._attempts.adopt(attempts, now)
+        if event.targets is not None:
+            self._targets.remember(event.targets, now)
         self._usage.begin(now)
         self._listed = True
         if self._dialled is not None:

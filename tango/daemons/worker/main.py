@@ -20,6 +20,7 @@ from tango.daemons.lifecycle import log_event
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.worker.backend import WorkerDaemon
+from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.daemons.worker.supervisor import SupervisorWatch
 from tango.model.cluster import Enforcement, NodeCapacity
@@ -86,6 +87,7 @@ async def main(settings: WorkerSettings) -> None:
                 http,
                 group,
                 metrics,
+                KeptTargets(state),
                 node=settings.node,
                 capacity=capacity,
                 enforcement=enforcement,
