@@ -19,7 +19,7 @@ CALL_TIMEOUT_S = 3.0
 GIVE_UP_S = CALL_TIMEOUT_S + 5.0 + 4.0
 SUBMIT_AGAIN_S = 0.5
 # Submissions that wait for their acknowledgement at once: a modest load, not a storm of retries.
-MAX_WAITING = 12
+MAX_WAITING = 20
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Jobs:
         fails = self.random.random() < 0.1
         if fails:
             self.fails.add(name)
-        seconds = self.random.choice((0.05, 0.3, 1.0, 2.0))
+        seconds = self.random.choice((0.05, 0.5, 2.0, 4.0))
         spec = job(
             *self.ledger.argv(name, seconds, FAILS if fails else 0),
             name="chaos",

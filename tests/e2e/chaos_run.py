@@ -138,7 +138,7 @@ def main() -> int:
     parser.add_argument("--report", type=Path, help="JSON file for what was seen")
     parser.add_argument("--pace", type=float, default=0.4, help="mean seconds between blows")
     parser.add_argument("--calls", type=float, default=8.0, help="calls a second at each site")
-    parser.add_argument("--jobs", type=float, default=3.0, help="jobs a second")
+    parser.add_argument("--jobs", type=float, default=6.0, help="jobs a second")
     parser.add_argument("--keep", action="store_true", help="leave the state directory")
     parser.add_argument("--verbose", action="store_true", help="print every kill")
     options = parser.parse_args()

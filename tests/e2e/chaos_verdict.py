@@ -119,21 +119,26 @@ async def check_rest(
         wrong += [
             f"group left: {path}" for path in cluster.groups("") for path in path.glob("*/be/*/")
         ]
-        wrong += base_quotas(cluster, service)
+        wrong += base_quotas(cluster, service, replicas)
         return wrong
 
     return await eventually(at_rest, AT_REST_S)
 
 
-def base_quotas(cluster: ClusterAtWork, service: str) -> list[str]:
+def base_quotas(cluster: ClusterAtWork, service: str, replicas: int) -> list[str]:
     """Replicas' groups whose quota in the kernel's file is not the base of an idle replica."""
     wrong = []
-    for root in cluster.groups(""):
-        for path in root.glob(f"*/lc/{service}/*/cpu.cfs_quota_us"):
-            period = int(path.with_name("cpu.cfs_period_us").read_text())
-            millis = int(path.read_text()) * 1000 // period
-            if millis != BASE_MILLIS:
-                wrong.append(f"{path}: {millis}m, not {BASE_MILLIS}m")
+    roots = cluster.groups("")
+    v1 = [p for root in roots for p in root.glob(f"*/lc/{service}/*/cpu.cfs_quota_us")]
+    v2 = [p for root in roots for p in root.glob(f"*/lc/{service}/*/cpu.max")]
+    if roots and len(v1 + v2) != replicas:
+        wrong.append(f"{len(v1 + v2)} groups with a quota, and {replicas} replicas")
+    for path in v1 + v2:
+        period = path.with_name("cpu.cfs_period_us").read_text() if path in v1 else ""
+        quota, per = [*path.read_text().split(), period][:2]
+        millis = -1 if quota in ("max", "-1") else int(quota) * 1000 // int(per)
+        if millis != BASE_MILLIS:
+            wrong.append(f"{path}: {millis}m, not {BASE_MILLIS}m")
     return wrong
 
 

@@ -124,7 +124,7 @@ async def test_no_acknowledged_job_is_lost_with_central_and_none_runs_twice(
     assert Counter(ran.read_text().split()) == dict.fromkeys(tried, 1), "each ran exactly once"
 
 
-@pytest.mark.parametrize("away", ["central", "edge", "both"])
+@pytest.mark.parametrize("away", ["central", "edge"])
 async def test_a_job_runs_on_while_its_masters_are_away(
     cluster: ClusterAtWork, client: Client, tmp_path: Path, away: str
 ) -> None:
@@ -132,19 +132,19 @@ async def test_a_job_runs_on_while_its_masters_are_away(
     submitted = await client.submit(job("/bin/sh", "-c", WAIT, str(go), str(starts)))
     await until(starts.exists, "the job to begin")
     (task,) = (await client.job(submitted.job_id)).tasks
-    if away != "edge":
+    if away == "central":
         cluster.kill("central")
         with pytest.raises(Unavailable):
             await client.job(submitted.job_id)
-    if away != "central":
+    else:
         cluster.kill(task.edge)
     groups = cluster.groups(f"{task.node}/be/{task.attempt_id}")
     go.touch()  # it ends while nobody is there to be told
     await until(lambda: not any((g / "cgroup.procs").read_text() for g in groups), "its end")
-    if away != "central":
-        await back(cluster, task.edge)
-    if away != "edge":
+    if away == "central":
         await central_back(cluster, client)
+    else:
+        await back(cluster, task.edge)
     async with asyncio.timeout(30):
         last = await client.wait(submitted.job_id)
     assert (last.state, last.reason) == (JobState.FAILED, "exit code 7")
