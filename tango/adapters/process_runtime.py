@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -37,7 +37,14 @@ class ProcessRuntime:
     """
 
     def __init__(
-        self, socket_path: Path | str, cgroups: Cgroups | None, settings: WorkerSettings
+        self,
+        socket_path: Path | str,
+        cgroups: Cgroups | None,
+        settings: WorkerSettings,
+        *,
+        on_down: Callable[[str], None] | None = None,
+        on_up: Callable[[bool, int, int], None] | None = None,
+        revive: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._launch = Launch(cgroups, settings)
         self._ports = ReplicaPorts()
@@ -45,22 +52,38 @@ class ProcessRuntime:
         self._ended: set[str] = set()  # and not yet forgotten
         self._starting: dict[str, asyncio.Future[tuple[ProcessRecord, int]]] = {}
         self._watchers: set[Ends] = set()
+        self._on_down = on_down
+        self._on_up = on_up
+        self._incarnation = 0
+        self._told_down = False
         self._client = SupervisorClient(
             socket_path,
             on_event=self._on_event,
             on_connected=self._on_records,
             on_lost=self._on_lost,
+            revive=revive,
         )
 
     @classmethod
     async def connect(
-        cls, socket_path: Path | str, cgroups: Cgroups | None, settings: WorkerSettings
+        cls,
+        socket_path: Path | str,
+        cgroups: Cgroups | None,
+        settings: WorkerSettings,
+        *,
+        on_down: Callable[[str], None] | None = None,
+        on_up: Callable[[bool, int, int], None] | None = None,
+        revive: Callable[[], Awaitable[None]] | None = None,
     ) -> Self:
         """A runtime that knows what already runs. cgroups: None where groups are not used.
 
+        on_down: told why the supervisor does not answer any more. on_up: told, once one does
+        again, whether it is another one, how many processes it has adopted, and how many that
+        ran before it did not find. revive: starts a supervisor where none answers.
+
         Raises RuntimeLost, and InvalidField where settings.run_as is no user of this machine.
         """
-        runtime = cls(socket_path, cgroups, settings)
+        runtime = cls(socket_path, cgroups, settings, on_down=on_down, on_up=on_up, revive=revive)
         await runtime._client.connect()
         return runtime
 
@@ -179,6 +202,7 @@ class ProcessRuntime:
     def _on_records(self, records: Sequence[Json]) -> None:
         """After each connect: what runs, and what ended while nobody listened."""
         found = {record.key: record for record in map(to_record, records)}
+        before = set(self._running)
         for key, record in tuple(self._running.items()):
             # A supervisor that lost its state directory knows nothing of it any more.
             if key not in found:
@@ -188,8 +212,17 @@ class ProcessRuntime:
                 self._on_end(record)
             else:
                 self._adopt(record)
+        incarnation = self._client.hello.get("incarnation", 0)
+        renewed, self._incarnation = incarnation != self._incarnation, incarnation
+        if self._on_up is not None and self._told_down:
+            self._told_down = False
+            kept = before & set(self._running)
+            self._on_up(renewed, len(kept), len(before - kept))
 
-    def _on_lost(self) -> None:
+    def _on_lost(self, reason: str) -> None:
+        if self._on_down is not None:
+            self._told_down = True
+            self._on_down(reason)
         for watcher in tuple(self._watchers):
             watcher.wake()
 

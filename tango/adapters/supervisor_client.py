@@ -24,6 +24,9 @@ _MAX_LINE_BYTES = 4 << 20
 _ANSWER_S = 15.0
 # Tries after a lost connection, each after a pause: long enough for a supervisor that is restarted.
 _PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
+# After so many in vain it is started by us, where that is for us to do: soon, since the exit codes
+# of what ends meanwhile are lost.
+_REVIVE_AFTER = 1
 _SENDS = 3
 
 
@@ -36,6 +39,10 @@ class SupervisorRefused(Exception):
         self.reply = reply
 
 
+class NotRevived(Exception):
+    """What `revive` raises where it could not start a supervisor; it is asked again later."""
+
+
 class _ConnectionLost(Exception):
     """The connection ended, or never came about; a new one may help."""
 
@@ -44,7 +51,9 @@ class SupervisorClient:
     """One connection at a time, made again when it is lost.
 
     on_event: called with each event. on_connected: called after each connect with all records,
-    listed once events come, so that no end is missed. on_lost: called when the connection ends.
+    listed once events come, so that no end is missed. on_lost: called when the connection ends,
+    with the reason. revive: starts a supervisor where none answers; a new one may die too, so it
+    is asked before every later try.
     Every operation of the protocol can be repeated, so a request whose answer was lost with the
     connection is sent again on the next one.
     """
@@ -55,12 +64,14 @@ class SupervisorClient:
         *,
         on_event: Callable[[Json], None],
         on_connected: Callable[[list[Json]], None],
-        on_lost: Callable[[], None],
+        on_lost: Callable[[str], None],
+        revive: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._path = str(socket_path)
         self._on_event = on_event
         self._on_connected = on_connected
         self._on_lost = on_lost
+        self._revive = revive
         self._lines: _Lines | None = None
         self._connecting = asyncio.Lock()
         self._closed = False
@@ -87,15 +98,17 @@ class SupervisorClient:
             return
         async with self._connecting:
             problem: Exception | None = None
-            for pause_s in _PAUSES_S:
+            for tries, pause_s in enumerate(_PAUSES_S):
                 if self._closed:
                     raise RuntimeLost("the connection to the supervisor is closed")
                 if self._is_open():
                     return
                 await asyncio.sleep(pause_s)
                 try:
+                    if tries >= _REVIVE_AFTER and self._revive is not None:
+                        await self._revive()
                     await self._open()
-                except (OSError, _ConnectionLost) as error:
+                except (OSError, _ConnectionLost, NotRevived) as error:
                     problem = error
                 else:
                     return
@@ -146,8 +159,8 @@ class SupervisorClient:
         self._on_connected(records)
 
     def _gone(self, lines: _Lines) -> None:
-        if lines is self._lines:
-            self._on_lost()
+        if lines is self._lines and not self._closed:
+            self._on_lost(lines.reason)
 
 
 async def _all_records(call: Callable[..., Awaitable[Json]]) -> list[Json]:
@@ -172,12 +185,12 @@ class _Lines(asyncio.Protocol):
         self._buffer = bytearray()
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self._last_id = 0
-        self._reason = "the supervisor closed the connection"
+        self.reason = "the supervisor closed the connection"
 
     async def request(self, op: str, timeout_s: float, fields: Json) -> Json:
         """Send and wait. _ConnectionLost, SupervisorRefused, or RuntimeLost where it hangs."""
         if self._transport is None or not self.open:
-            raise _ConnectionLost(self._reason)
+            raise _ConnectionLost(self.reason)
         self._last_id += 1
         number = self._last_id
         line = json.dumps({"id": number, "op": op, **fields}, separators=(",", ":")).encode()
@@ -202,7 +215,7 @@ class _Lines(asyncio.Protocol):
     def close(self, reason: str) -> None:
         """End the connection; what waits for a reply gets _ConnectionLost."""
         if self.open:
-            self._reason = reason
+            self.reason = reason
         if self._transport is not None:
             self._transport.abort()
         self._end()
@@ -242,7 +255,7 @@ class _Lines(asyncio.Protocol):
         if future is not None and not future.done():
             future.set_result(message)
         elif number is None:  # said as it closes, to one connection too many for instance
-            self.close(str(message.get("error", self._reason)))
+            self.close(str(message.get("error", self.reason)))
 
     def _end(self) -> None:
         if not self.open:
@@ -250,5 +263,5 @@ class _Lines(asyncio.Protocol):
         self.open = False
         for future in self._waiting.values():
             if not future.done():
-                future.set_exception(_ConnectionLost(self._reason))
+                future.set_exception(_ConnectionLost(self.reason))
         self._on_lost(self)

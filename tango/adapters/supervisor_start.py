@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +24,8 @@ _HELLO_S = 2.0
 _POLL_S = 0.01
 # Where another worker's supervisor won the race for the lock, its socket comes a moment later.
 _OTHERS_START_S = 3.0
+# Supervisors that this process has started: its children, to be reaped should they die before it.
+_started: set[int] = set()
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "PYTHONHOME")
 
 
@@ -41,6 +44,7 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
         raise InvalidField("server.state_dir", problem, "a unix socket's path is short; move it")
     if answering_pid(path):
         return path
+    _reap()
     log = state / _LOG_NAME
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -57,12 +61,17 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
                 # come to life later, should that one be shut down before ours has looked.
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
+            elif answering == pid:
+                _started.add(pid)
             return path
         if status is None:
             ended, found = os.waitpid(pid, os.WNOHANG)
             if ended:
                 status = os.waitstatus_to_exitcode(found)
-                deadline = min(deadline, time.monotonic() + _OTHERS_START_S)
+                if status < 0:  # killed, which says nothing about the next one
+                    pid, status = _spawn(state, log), None
+                else:
+                    deadline = min(deadline, time.monotonic() + _OTHERS_START_S)
         time.sleep(_POLL_S)
     how = "does not answer" if status is None else f"ended with status {status}"
     raise RuntimeLost(f"the supervisor in {state} {how}: {_last_line(log)}")
@@ -97,7 +106,10 @@ def answering_pid(path: Path) -> int:
 
 
 def _spawn(state: Path, log: Path) -> int:
-    """posix_spawn, not fork: nothing of this process's threads and memory is carried over."""
+    """posix_spawn, not fork: nothing of this process's threads and memory is carried over.
+
+    Nor its files: a listening socket in the supervisor's hands would outlive this process.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         sys.executable,
@@ -108,10 +120,36 @@ def _spawn(state: Path, log: Path) -> int:
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), flags, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, fd) for fd in _inheritable()),
         ],
         setsid=True,
         setsigmask=(),
+        # What this process's loop ignores or blocks is not the supervisor's to inherit.
+        setsigdef=(signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP, signal.SIGCHLD),
     )
+
+
+def _inheritable() -> list[int]:
+    """Files beyond the standard three that would be passed on."""
+    found = []
+    for path in Path("/proc/self/fd").iterdir():
+        fd = int(path.name)
+        # The descriptor that lists the directory is gone by now.
+        with contextlib.suppress(OSError):
+            if fd > 2 and os.get_inheritable(fd):
+                found.append(fd)
+    return found
+
+
+def _reap() -> None:
+    """Those of ours that have died."""
+    for pid in tuple(_started):
+        try:
+            gone = os.waitpid(pid, os.WNOHANG)[0] == pid
+        except ChildProcessError:
+            gone = True
+        if gone:
+            _started.discard(pid)
 
 
 def _environment() -> dict[str, str]:

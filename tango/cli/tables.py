@@ -42,7 +42,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
             (
                 node.node,
                 node.edge,
-                node_status(node),
+                node_status(node) + (f" ({report.problem})" if report and report.problem else ""),
                 format_cpu(node.capacity.cpu_millis),
                 f"{report.lc.cpu_millis}m" if report else "-",
                 f"{report.be.cpu_millis}m" if report else "-",

@@ -60,6 +60,7 @@ class NodeReport:
     """What a worker says of its node at each report. at_s: the worker's wall clock.
 
     groups is filled only in listing reports (1 s), empty in control reports (100 ms).
+    problem: what is wrong with the node itself now, for people; "" for nothing.
     """
 
     node: str
@@ -70,6 +71,7 @@ class NodeReport:
     be_tasks: int = 0
     mismatches: tuple[Mismatch, ...] = ()
     groups: tuple[GroupReport, ...] = ()
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

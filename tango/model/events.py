@@ -14,6 +14,7 @@ from tango.model.messages import (
     EdgeState,
     FromEdge,
     FromWorker,
+    NodeTargets,
     ToEdge,
     ToWorker,
     WorkerHello,
@@ -254,11 +255,32 @@ class ProcessesListed:
     """What the runtime already runs or remembers, told once before anything else.
 
     groups: all that exist in the kernel below the node's own; those that no record accounts for
-    were made by a worker that died before it could use them, and are removed.
+    were made by a worker that died before it could use them, and are removed. targets: the edge's
+    last word to an earlier life of this worker, if it is known.
     """
 
     records: tuple[ProcessRecord, ...]
     groups: tuple[str, ...] = ()
+    targets: NodeTargets | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeDown:
+    """The runtime (the supervisor) does not answer; what it started may still run."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeUp:
+    """The runtime answers again. renewed: it is another one, which knows of no stop under way.
+
+    adopted, lost: of what ran before, how many processes it found running, and how many it did not.
+    """
+
+    renewed: bool
+    adopted: int = 0
+    lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +389,8 @@ WorkerEvent = (
     | UpstreamSaid
     | UpstreamDown
     | ProcessesListed
+    | RuntimeDown
+    | RuntimeUp
     | ProcessStarted
     | ProcessStartFailed
     | ProcessEnded

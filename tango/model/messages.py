@@ -19,7 +19,10 @@ from tango.model.service import ReplicaStatus, ServiceSpec
 
 @dataclass(frozen=True, slots=True)
 class WorkerHello:
-    """Who dials. key: drawn once, kept in the worker's state directory; proves the same node."""
+    """Who dials. key: drawn once, kept in the worker's state directory; proves the same node.
+
+    dial: counts this incarnation's streams from 1; 0 from a version that does not count.
+    """
 
     node: str
     key: str
@@ -29,6 +32,7 @@ class WorkerHello:
     version: str
     labels: tuple[tuple[str, str], ...] = ()
     observe_only: bool = False
+    dial: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,12 +200,13 @@ class CloseLog:
 
 @dataclass(frozen=True, slots=True)
 class EdgeHello:
-    """Which site dials, and where users reach it."""
+    """Which site dials, and where users reach it. dial: as WorkerHello's."""
 
     edge: str
     incarnation: int
     address: str
     version: str
+    dial: int = 0
 
 
 @dataclass(frozen=True, slots=True)

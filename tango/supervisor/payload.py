@@ -179,13 +179,20 @@ class Payload:
             log = self._store.log_path(key)
             ended = found or record.unreadable(key, log, time.time())
             self._attempts[key] = Attempt(ended, None, phases.ENDED)
+        lost: list[tuple[Attempt, Json | None]] = []
+        # All that lives first: while an end is written, the next one might go unseen.
         for key, found in self._store.load("runs").items():
             if key in self._acked:
                 self._store.forget_run(key)
             elif found is None:
                 self._adopt_unreadable(key)
             else:
-                self._adopt_run(found)
+                known = self._attempts.get(key)
+                attempt = self._adopt_run(found)
+                if attempt is not None:
+                    lost.append((attempt, None if known is None else known.record))
+        for attempt, end in lost:
+            self._ending.lost(attempt, end)
         self._kept.adopt(set(self._attempts))
         self._store.forget_pipes({key for key, each in self._attempts.items() if each.live})
 
@@ -197,10 +204,12 @@ class Payload:
             attempt.saved = False
             self._ending.save(attempt)
 
-    def _adopt_run(self, found: Json) -> None:
-        """One record from runs/: the process is the one that was started, or it is lost."""
+    def _adopt_run(self, found: Json) -> Attempt | None:
+        """One record from runs/: the process is the one that was started, or the attempt is lost.
+
+        Returns the attempt if it is lost.
+        """
         key = found["key"]
-        known = self._attempts.get(key)
         tree = None
         if found["boot_id"] == self._boot_id:
             tree = Tree(key, found["pid"], found["start_time"], found["cgroup_dirs"])
@@ -211,9 +220,9 @@ class Payload:
             self._diagnostics("adopted", key=key, pid=found["pid"])
             found["adopted"] = True
             attempt.pump = self._reopen(found)
-            return
+            return None
         self._diagnostics("lost", key=key, pid=found["pid"])
-        self._ending.lost(attempt, None if known is None else known.record)
+        return attempt
 
     def _reopen(self, found: Json) -> Pump | None:
         """Read on from the named pipe that the attempt holds open."""

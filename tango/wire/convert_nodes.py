@@ -116,6 +116,7 @@ def node_report_to_pb(report: NodeReport) -> pb.NodeReport:
         be_tasks=report.be_tasks,
         mismatches=[mismatch_to_pb(mismatch) for mismatch in report.mismatches],
         groups=[group_report_to_pb(group) for group in report.groups],
+        problem=text(report.problem),
     )
 
 
@@ -130,6 +131,7 @@ def node_report_from_pb(message: pb.NodeReport) -> NodeReport:
         be_tasks=message.be_tasks,
         mismatches=tuple(mismatch_from_pb(mismatch) for mismatch in message.mismatches),
         groups=tuple(group_report_from_pb(group) for group in message.groups),
+        problem=message.problem,
     )
 
 

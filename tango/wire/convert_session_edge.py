@@ -23,12 +23,15 @@ def edge_hello_to_pb(hello: EdgeHello) -> central.EdgeHello:
         incarnation=hello.incarnation,
         address=hello.address,
         version=hello.version,
+        dial=hello.dial,
     )
 
 
 def edge_hello_from_pb(message: central.EdgeHello) -> EdgeHello:
     """Field by field."""
-    return EdgeHello(message.edge, message.incarnation, message.address, message.version)
+    return EdgeHello(
+        message.edge, message.incarnation, message.address, message.version, message.dial
+    )
 
 
 def edge_state_to_pb(state: EdgeState) -> central.EdgeState:

@@ -47,6 +47,7 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         version=hello.version,
         labels=dict(hello.labels),
         observe_only=hello.observe_only,
+        dial=hello.dial,
     )
 
 
@@ -61,6 +62,7 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         version=message.version,
         labels=pairs_from_map(message.labels),
         observe_only=message.observe_only,
+        dial=message.dial,
     )
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pwd
+import socket
 import subprocess
 import sys
 import time
@@ -287,6 +288,44 @@ async def test_a_supervisor_that_is_killed_and_started_again(
     assert ended.meta == (("k", "v"),)
 
 
+async def test_a_killed_supervisor_is_said_and_started_again(node: RealNode) -> None:
+    """Also: none of our own files, above all no listening socket, goes along with it."""
+    said: list[tuple[Any, ...]] = []
+
+    async def revive() -> None:
+        await asyncio.to_thread(node.start)
+
+    runtime = await ProcessRuntime.connect(
+        node.socket,
+        None,
+        worker_settings(),
+        on_down=lambda reason: said.append((reason,)),
+        on_up=lambda *what: said.append(what),
+        revive=revive,
+    )
+    ends = runtime.watch()
+    waiting = asyncio.ensure_future(next_end(ends))
+    kept, _ = await runtime.start(spec("kept"))
+    gone, _ = await runtime.start(spec("gone"))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.set_inheritable(True)
+        first = node.pid
+        node.kill()
+        os.kill(gone.pid, 9)
+        ended = await waiting
+        assert (ended.key, ended.lost) == ("gone", True)
+        assert node.pid != first
+        inode = os.fstat(listening.fileno()).st_ino
+        held = [str(fd.readlink()) for fd in Path(f"/proc/{node.pid}/fd").iterdir()]
+        assert f"socket:[{inode}]" not in held
+    assert said == [("the supervisor closed the connection",), (True, 1, 1)]
+    (again, _) = await runtime.list()
+    assert (await runtime.start(spec("kept")))[0].pid == kept.pid
+    assert again.key == "gone"
+    await runtime.close()
+    assert len(said) == 2, "to let go of it is not to lose it"
+
+
 async def test_calls_while_the_supervisor_is_away_wait_for_it(
     node: RealNode, runtime: ProcessRuntime
 ) -> None:
@@ -371,7 +410,7 @@ REST = (HELLO, b'{"id":2,"ok":true}\n', b'{"id":3,"ok":true,"records":[],"next":
 
 def client_of(path: Path) -> SupervisorClient:
     return SupervisorClient(
-        path, on_event=lambda _: None, on_connected=lambda _: None, on_lost=lambda: None
+        path, on_event=lambda _: None, on_connected=lambda _: None, on_lost=lambda _: None
     )
 
 

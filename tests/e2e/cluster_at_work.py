@@ -85,6 +85,12 @@ class ClusterAtWork(EmbeddedCluster):
         process.kill()
         wait_for(lambda: not psutil.pid_exists(process.pid), "the supervisor to die")
 
+    def events(self, name: str, event: str) -> list[dict[str, Any]]:
+        """Lines of a daemon's log on that event."""
+        lines = (self.state_dir / "logs" / f"{name}.log").read_text().splitlines()
+        found = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in found if line["event"] == event]
+
     def start_again(self, name: str) -> None:
         """Start a killed daemon with its configuration, as an operator or systemd would."""
         members = self._members()

@@ -124,17 +124,27 @@ async def test_no_acknowledged_job_is_lost_with_central_and_none_runs_twice(
     assert Counter(ran.read_text().split()) == dict.fromkeys(tried, 1), "each ran exactly once"
 
 
-async def test_a_job_runs_on_while_central_is_away(
-    cluster: ClusterAtWork, client: Client, tmp_path: Path
+@pytest.mark.parametrize("away", ["central", "edge"])
+async def test_a_job_runs_on_while_its_masters_are_away(
+    cluster: ClusterAtWork, client: Client, tmp_path: Path, away: str
 ) -> None:
     go, starts = tmp_path / "go", tmp_path / "starts"
     submitted = await client.submit(job("/bin/sh", "-c", WAIT, str(go), str(starts)))
     await until(starts.exists, "the job to begin")
-    cluster.kill("central")
-    with pytest.raises(Unavailable):
-        await client.job(submitted.job_id)
+    (task,) = (await client.job(submitted.job_id)).tasks
+    if away == "central":
+        cluster.kill("central")
+        with pytest.raises(Unavailable):
+            await client.job(submitted.job_id)
+    else:
+        cluster.kill(task.edge)
+    groups = cluster.groups(f"{task.node}/be/{task.attempt_id}")
     go.touch()  # it ends while nobody is there to be told
-    await central_back(cluster, client)
+    await until(lambda: not any((g / "cgroup.procs").read_text() for g in groups), "its end")
+    if away == "central":
+        await central_back(cluster, client)
+    else:
+        await back(cluster, task.edge)
     async with asyncio.timeout(30):
         last = await client.wait(submitted.job_id)
     assert (last.state, last.reason) == (JobState.FAILED, "exit code 7")
@@ -214,6 +224,40 @@ async def follow_log(client: Client, job_id: str, begun: asyncio.Event) -> None:
     async with aclosing(client.logs(job_id, follow=True)) as chunks:
         async for _ in chunks:
             begun.set()
+
+
+async def test_a_supervisor_that_is_killed_is_replaced_under_its_payload(
+    cluster: ClusterAtWork, client: Client, tmp_path: Path
+) -> None:
+    """The worker lives on and starts another one: same processes, true exit codes, whole logs."""
+    go, starts = tmp_path / "go", tmp_path / "starts"
+    (view,) = await client.apply(service("kept"), sites=[SITE], wait_s=30)
+    submitted = await client.submit(job("/bin/sh", "-c", WAIT, str(go), str(starts)))
+    await until(starts.exists, "the job to begin")
+    (task,) = (await client.job(submitted.job_id)).tasks
+    workers = {node: cluster.pid(f"node-{node}") for node in ("a1", "b1")}
+    for node in workers:
+        cluster.kill_supervisor(node)
+    for node in workers:
+        await until(
+            lambda node=node: cluster.events(f"node-{node}", "supervisor_up"),
+            "another supervisor",
+            5.0,
+        )
+    reply = await answered(client, SITE, "kept", within_s=5)
+    assert {json.loads(reply.body)["pid"]} == pids(view)
+    go.touch()
+    async with asyncio.timeout(30):
+        last = await client.wait(submitted.job_id)
+    assert (last.state, last.reason) == (JobState.FAILED, "exit code 7")
+    assert (last.tasks[0].attempt, starts.read_text()) == (1, "x\n")
+    assert {node: cluster.pid(f"node-{node}") for node in workers} == workers
+    assert cluster.dead() == []
+    assert len(cluster.events(f"node-{task.node}", "supervisor_down")) == 1
+    (up,) = cluster.events(f"node-{task.node}", "supervisor_up")
+    assert (up["renewed"], up["lost"]) == (True, 0)
+    assert up["adopted"] >= 1
+    await client.delete("kept")
 
 
 async def test_a_replica_that_dies_with_its_supervisor_is_replaced(

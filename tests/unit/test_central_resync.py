@@ -39,7 +39,7 @@ def test_a_lower_incarnation_is_refused() -> None:
     bench.edge_up(node(), session=1, incarnation=5)
     bench.edge_up(node(cpu=9000), session=2, incarnation=4)
     assert [closed.session for closed in bench.closed] == [2]
-    assert "later incarnation" in bench.closed[0].reason
+    assert "later stream" in bench.closed[0].reason
     bench.edge_down(session=1)
     bench.edge_up(node(cpu=9000), session=3, incarnation=4)
     assert [closed.session for closed in bench.closed] == [2, 3]

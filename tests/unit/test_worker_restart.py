@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from worker_world import MIB, World, service, target, task
+from worker_world import MIB, World, service, target, targets, task
 
 from tango.model import commands as cmd
+from tango.model import events as ev
 from tango.model.job import AttemptState
 from tango.model.messages import WorkerState
 from tango.model.process import ProcessRecord
@@ -250,3 +251,51 @@ def test_a_deadline_that_ended_it_before_the_crash_is_still_said(world: World) -
     world.boot()
     world.connect()
     assert state(world).attempts[0].failure == "deadline of 60 s exceeded"
+
+
+def test_a_new_supervisor_is_told_again_what_to_stop(world: World) -> None:
+    """The one that died took with it what it was stopping; the grace begins anew."""
+    world.auto = False
+    world.aim(target(FOLLOW))
+    world.start_attempt("job.0.1", task())
+    for spec in tuple(world.starts):
+        world.begin(spec)
+    world.aim()
+    world.stop_attempt("job.0.1")
+    stopped = {command.key for command in world.commands(cmd.StopProcess)}
+    assert len(stopped) == 2
+    before = len(world.commands(cmd.StopProcess))
+    world.post(ev.RuntimeUp(renewed=False))
+    assert len(world.commands(cmd.StopProcess)) == before
+    world.post(ev.RuntimeUp(renewed=True, adopted=2))
+    assert {command.key for command in world.commands(cmd.StopProcess)[before:]} == stopped
+
+
+def test_with_kept_targets_a_replica_is_started_again_before_the_edge_is_back() -> None:
+    world = World()
+    world.connect()
+    world.aim(target(FOLLOW, 0), target(FOLLOW, 1))
+    gone, lives = world.told("hello-0"), world.told("hello-1")
+    world.die(next(key for key, one in world.records.items() if one.pid == gone.pid), 1)
+    world.boot(targets(target(FOLLOW, 0), target(FOLLOW, 1), target(FOLLOW, 2)))
+    world.advance(1.0)
+    assert [world.replica(f"hello-{n}").state for n in range(3)] == [ReplicaState.READY] * 3
+    assert world.replica("hello-0").pid != gone.pid
+    assert world.replica("hello-1").pid == lives.pid
+    assert world.replica("hello-0").restarts == 1
+    assert len(world.running()) == 3
+
+
+def test_kept_targets_never_stop_what_runs() -> None:
+    """They may be older than what runs: another generation, or a replica that they do not know."""
+    world = World()
+    world.connect()
+    world.aim(target(FOLLOW, 0, generation=2), target(FOLLOW, 1))
+    before = world.running()
+    world.boot(targets(target(FOLLOW, 0, generation=1)))
+    world.advance(2.0)
+    assert world.running() == before
+    assert world.stops == {}
+    world.connect()
+    world.aim(target(FOLLOW, 0, generation=2))
+    assert len(world.running()) == 1

@@ -150,3 +150,12 @@ def test_reports_are_made_while_the_edge_is_away(world: World) -> None:
     assert reports(world) == []
     assert world.controller.latest_report is not None
     assert world.controller.latest_report.at_s == pytest.approx(world.wall, abs=0.11)
+
+
+def test_a_lost_supervisor_is_in_every_report_until_it_is_back(world: World) -> None:
+    world.post(ev.RuntimeDown("it closed the connection"))
+    world.advance(0.15)
+    assert reports(world)[-1].problem == "supervisor down: it closed the connection"
+    world.post(ev.RuntimeUp(renewed=True, adopted=2, lost=1))
+    world.advance(0.15)
+    assert reports(world)[-1].problem == ""

@@ -113,8 +113,8 @@ class World:
 
     # ---- the worker's life
 
-    def boot(self) -> None:
-        """Start a worker, which finds what earlier ones left."""
+    def boot(self, kept: NodeTargets | None = None) -> None:
+        """Start a worker, which finds what earlier ones left; kept: the edge's last word."""
         self.incarnation += 1
         self.session = None
         self._events.clear()
@@ -132,7 +132,7 @@ class World:
             features=self.features,
             seed=7,
         )
-        self.post(ev.ProcessesListed(tuple(self.records.values()), tuple(self.groups)))
+        self.post(ev.ProcessesListed(tuple(self.records.values()), tuple(self.groups), kept))
 
     def post(self, event: ev.WorkerEvent) -> None:
         """Hand in an event, and those that its commands bring about, each in its turn."""

@@ -63,6 +63,7 @@ class Site:
         self.edge = edge
         self.session: int | None = None
         self.incarnation = 0
+        self.dial = 0
         self.address = ""
         self.version = ""
         self.nodes: dict[str, NodeView] = {}
@@ -123,16 +124,20 @@ class Sites:
     def connect(self, session: int, hello: EdgeHello) -> tuple[Site | None, int | None]:
         """Open a session. Returns (site, the session it supersedes).
 
-        No site: refused, because a later incarnation of the same edge has been here.
+        No site: refused, because a later stream of the same edge has been here, or this very one:
+        it was held up on its way, or copied.
         """
         site = self.site(hello.edge)
         if hello.incarnation < site.incarnation:
+            return None, None
+        if hello.incarnation == site.incarnation and 0 < hello.dial <= site.dial:
             return None, None
         old = site.session
         if old is not None:
             del self.by_session[old]
         site.session = session
         site.incarnation = hello.incarnation
+        site.dial = hello.dial
         site.address = hello.address
         site.version = hello.version
         self.by_session[session] = site

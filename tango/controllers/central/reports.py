@@ -62,9 +62,16 @@ class Reports:
         core, hello = self._core, event.hello
         site, superseded = core.sites.connect(event.session, hello)
         if site is None:
-            reason = f"a later incarnation of edge {hello.edge} has connected before"
+            reason = f"stale: a later stream of edge {hello.edge} has connected before"
             core.out.append(CloseEdge(event.session, reason))
-            core.note("warning", "edge_refused", edge=hello.edge, incarnation=hello.incarnation)
+            core.note(
+                "warning",
+                "edge_refused",
+                edge=hello.edge,
+                incarnation=hello.incarnation,
+                dial=hello.dial,
+                reason=reason,
+            )
             return
         if superseded is not None:
             core.out.append(CloseEdge(superseded, "superseded by a newer stream of the same edge"))

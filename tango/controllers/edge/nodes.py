@@ -175,6 +175,12 @@ class Nodes:
         if hello.incarnation < node.hello.incarnation:
             known = node.hello.incarnation
             return f"stale: incarnation {hello.incarnation} of {hello.node} is before {known}"
+        same = hello.incarnation == node.hello.incarnation
+        if same and hello.dial and hello.dial <= node.hello.dial:
+            return (
+                f"stale: stream {hello.dial} of {hello.node} is not after {node.hello.dial}: "
+                "it was held up on its way, or copied"
+            )
         return ""
 
     def _lose(self, node: NodeBook, reason: str, now: float) -> None:

@@ -243,6 +243,13 @@ class Attempts:
         elif kind == "counters":
             self._conclude(attempt, None, now)
 
+    def stop_again(self, now: float) -> None:
+        """Another supervisor has taken over: it does not know what was being stopped."""
+        for name in sorted(self._attempts):
+            attempt = self._attempts[name]
+            if attempt.phase is Phase.HALTING:
+                self._halt(attempt, now)
+
     # ---- steps
 
     def _stop(self, attempt: Attempt, reason: str, now: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from tango import __version__
@@ -29,6 +30,8 @@ from tango.model.events import (
     ProcessStarted,
     ProcessStartFailed,
     RequestFinished,
+    RuntimeDown,
+    RuntimeUp,
     Tick,
     UpstreamDown,
     UpstreamSaid,
@@ -125,6 +128,8 @@ class WorkerController:
             UsageSampled: self._sampled,
             HealthChecked: self._life.health.answered,
             ProcessesListed: self._list,
+            RuntimeDown: self._runtime_down,
+            RuntimeUp: self._runtime_up,
             ProcessStarted: self._started,
             ProcessStartFailed: self._start_failed,
             ProcessEnded: self._ended,
@@ -202,7 +207,7 @@ class WorkerController:
     def _greet(self) -> None:
         out = self._out
         out.session = self._dialled
-        out.send(self._hello)
+        out.send(replace(self._hello, dial=self._dialled or 0))
         out.send(WorkerState(self.replicas(), self.attempts(), self.in_flight()))
 
     def _down(self, event: UpstreamDown, now: float) -> None:
@@ -235,10 +240,30 @@ class WorkerController:
         self._groups.remove_leftovers(event.groups, needed)
         self._targets.adopt(replicas, now)
         self._attempts.adopt(attempts, now)
+        if event.targets is not None:
+            self._targets.remember(event.targets, now)
         self._usage.begin(now)
         self._listed = True
         if self._dialled is not None:
             self._greet()
+
+    def _runtime_down(self, event: RuntimeDown, now: float) -> None:
+        del now
+        self._usage.problem = f"supervisor down: {event.reason}"
+        self._out.note("error", "supervisor_down", reason=event.reason)
+
+    def _runtime_up(self, event: RuntimeUp, now: float) -> None:
+        self._usage.problem = ""
+        self._out.note(
+            "warning" if event.renewed else "info",
+            "supervisor_up",
+            renewed=event.renewed,
+            adopted=event.adopted,
+            lost=event.lost,
+        )
+        if event.renewed:
+            self._life.stop_again(now)
+            self._attempts.stop_again(now)
 
     def _started(self, event: ProcessStarted, now: float) -> None:
         if event.key in self._attempts:

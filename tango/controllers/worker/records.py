@@ -1,7 +1,8 @@
 """What a process record carries of a replica or an attempt, so that a restarted worker adopts it.
 
 Everything but argv and env of a service is in the record's meta: health checks, quotas and drains
-go on before the edge is back; only a restart waits for its targets. The runtime adds "port".
+go on before the edge is back; a restart needs its targets, or those that the worker has kept. The
+runtime adds "port".
 """
 
 from __future__ import annotations

@@ -197,6 +197,13 @@ class ReplicaLife:
         self._out.add(StopProcess(replica.key, grace_s))
         self._timers.set("halt", replica.replica_id, now + grace_s + STOP_AGAIN_S)
 
+    def stop_again(self, now: float) -> None:
+        """Another supervisor has taken over: it does not know what was being stopped."""
+        for key in sorted(self._books.by_key):
+            replica = self._books.by_key[key]
+            if replica.phase is Phase.HALTING:
+                self._halt(replica, now)
+
     # ---- ended
 
     def ended(self, record: ProcessRecord, now: float) -> None:

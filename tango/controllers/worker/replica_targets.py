@@ -114,6 +114,18 @@ class ReplicaTargets:
         self._out.add(ForgetProcess(record.key, keep_log=True))
         return True
 
+    def remember(self, message: NodeTargets, now: float) -> None:
+        """The edge's last word before this worker started: go on by it, until the edge is back.
+
+        It may be old, so it only adds: nothing that runs is stopped because of it.
+        """
+        for target in message.replicas:
+            known = self._books.by_id.get(target.replica_id)
+            if known is None:
+                self._life.create(target, now)
+            elif known.generation == target.generation and known.service == target.spec.name:
+                self._aim_known(known, target, now)
+
     # ---- what the edge says
 
     def aim(self, message: NodeTargets, now: float) -> None:

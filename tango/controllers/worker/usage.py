@@ -84,6 +84,8 @@ class Usage:
         self._listing_at = 0.0
         self._listing = False
         self.latest: NodeReport | None = None
+        # What is wrong with the node itself, told with every report.
+        self.problem = ""
 
     def begin(self, now: float) -> None:
         """Sample for the first time, all groups."""
@@ -128,6 +130,7 @@ class Usage:
             be_tasks=self._be_tasks(),
             mismatches=self._groups.mismatches(),
             groups=tuple(reports),
+            problem=self.problem,
         )
         self._out.send(ReportUsage(self.latest))
 

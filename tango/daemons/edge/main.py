@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -99,7 +100,7 @@ async def _dial_central(
 
     async def serve(session: StreamSession[msg.ToEdge, msg.FromEdge]) -> str:
         number = next(sessions)
-        session.send(hello)
+        session.send(replace(hello, dial=number))
         # What the controller says from here on is the full state, then changes to it.
         daemon.central_up(number, session.send)
         try:

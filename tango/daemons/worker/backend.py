@@ -16,6 +16,7 @@ from tango.controllers.worker.controller import WorkerController
 from tango.daemons.lifecycle import log_event
 from tango.daemons.shell import Shell
 from tango.daemons.worker.groups import GroupWriter
+from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -47,6 +48,7 @@ class WorkerDaemon:
         http: ReplicaClient,
         group: asyncio.TaskGroup,
         metrics: WorkerMetrics,
+        kept: KeptTargets,
         *,
         node: str,
         capacity: NodeCapacity,
@@ -60,6 +62,7 @@ class WorkerDaemon:
         self._http = http
         self._group = group
         self._metrics = metrics
+        self._kept = kept
         self.shell: Shell[ev.WorkerEvent, cmd.WorkerCommand] = Shell(
             controller, self._perform, LoopClock()
         )
@@ -226,6 +229,8 @@ class WorkerDaemon:
                 if reader is not None:
                     reader.cancel()
             case _:
+                if isinstance(message, msg.NodeTargets):
+                    self._kept.keep(message)
                 self.shell.post(ev.UpstreamSaid(number, message))
 
     def _tell(self, message: msg.FromWorker) -> None:
@@ -282,7 +287,7 @@ class WorkerDaemon:
         found = await self._runtime.list()
         self._running.update(record.key for record in found if not record.ended)
         groups = self._groups.existing() if self._groups is not None else ()
-        self.shell.post(ev.ProcessesListed(found, groups))
+        self.shell.post(ev.ProcessesListed(found, groups, self._kept.load()))
         listed.set()
         async for record in ends:
             self._running.discard(record.key)

@@ -21,7 +21,9 @@ from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
+from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
+from tango.daemons.worker.supervisor import SupervisorWatch
 from tango.model.access import Role
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.settings import WorkerSettings
@@ -46,7 +48,15 @@ async def main(settings: WorkerSettings) -> None:
     socket_path = ensure_supervisor(state / "supervisor")
     found = _detected(settings)
     cgroups = found.cgroups
-    runtime = await ProcessRuntime.connect(socket_path, cgroups, settings)
+    supervisor = SupervisorWatch(state / "supervisor")
+    runtime = await ProcessRuntime.connect(
+        socket_path,
+        cgroups,
+        settings,
+        on_down=supervisor.down,
+        on_up=supervisor.up,
+        revive=supervisor.revive,
+    )
     enforcement, reason = await _claimed(settings, found, runtime)
     log_event(
         "warning" if enforcement is Enforcement.NONE else "info",
@@ -79,11 +89,13 @@ async def main(settings: WorkerSettings) -> None:
                 http,
                 group,
                 metrics,
+                KeptTargets(state),
                 node=settings.node,
                 capacity=capacity,
                 enforcement=enforcement,
             )
             metrics.watch(daemon.report)
+            supervisor.tell(daemon.shell.post)
             await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()

@@ -1,0 +1,38 @@
+"""200 random `kill -9` under load, as tools/chaos does it; a longer run is its own command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.e2e
+
+KILLS = 200
+CHAOS = Path(__file__).with_name("chaos_run.py")
+
+
+def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    words = ["--kills", str(KILLS), "--seed", "11", "--pace", "0.12", "--report", str(report)]
+    done = subprocess.run(
+        [sys.executable, str(CHAOS), *words], capture_output=True, text=True, timeout=400
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(report.read_text())
+    assert found["wrong"] == []
+    assert found["n_kills"] >= KILLS
+    # It was an attack on a cluster at work: a run in which nothing happened would prove nothing.
+    assert {kill.partition("-")[0] for kill in found["kills"]} == {
+        "central",
+        "node",
+        "site",
+        "supervisor",
+    }
+    assert found["n_kills_of_serving"] >= KILLS / 3
+    assert found["calls"]["ok"] >= 50
+    assert found["jobs"]["acknowledged"] >= 50
+    assert found["jobs"]["runs"] >= found["jobs"]["acknowledged"]
