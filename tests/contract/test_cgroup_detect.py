@@ -14,8 +14,8 @@ from tango.adapters.cgroup_detect import (
     delegated_group,
     detect,
     find_mounts,
-    own_v2_group,
     parse_mountinfo,
+    v2_group,
 )
 from tango.model.cgroup import GroupTarget
 
@@ -159,4 +159,4 @@ def test_a_user_manager_is_not_delegated_to_us(tmp_path: Path) -> None:
 
 
 def test_own_group_is_a_path() -> None:
-    assert own_v2_group().startswith("/")
+    assert v2_group().startswith("/")
