@@ -13,7 +13,11 @@ from tango.adapters.cgroup_detect import detect
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
 from tango.adapters.settings import load_worker
-from tango.adapters.supervisor_client import ensure_supervisor
+from tango.adapters.supervisor_start import (
+    answering_pid,
+    ensure_supervisor,
+    wait_for_supervisor,
+)
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons import lifecycle
 from tango.daemons.lifecycle import log_event
@@ -41,8 +45,13 @@ async def main(settings: WorkerSettings) -> None:
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     # Both start processes of their own, which must not happen once gRPC runs.
-    socket_path = ensure_supervisor(state / "supervisor")
-    found = detect(settings.cgroup_root) if settings.cgroup_root else None
+    if settings.supervisor_socket:
+        socket_path = wait_for_supervisor(settings.supervisor_socket)
+    else:
+        socket_path = ensure_supervisor(state / "supervisor")
+    # Payload's groups are beside the supervisor, in what was delegated to its unit, not to ours.
+    beside = answering_pid(socket_path)
+    found = detect(settings.cgroup_root, beside=beside) if settings.cgroup_root else None
     cgroups = found.cgroups if found is not None else None
     enforcement = Enforcement.NONE if cgroups is None else Enforcement.CGROUP
     log_event(
