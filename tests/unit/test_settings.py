@@ -125,6 +125,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (worker, WORKER + '[worker.labels]\n"a b" = "c"', "c.toml:9: worker.labels.a b: "),
         (worker, WORKER + 'run_as = "no-such-user-x"', "c.toml:8: worker.run_as: there is no user"),
         (worker, WORKER + 'run_as = "nobody"', "only root can start processes as 'nobody'"),
+        (
+            worker,
+            WORKER + f'supervisor_socket = "/{"x" * 107}"',
+            "worker.supervisor_socket: is too",
+        ),
         (worker, WORKER + "allow_rot = true", "c.toml:8: worker.allow_rot: is not a known key; di"),
     ],
 )
@@ -137,6 +142,14 @@ def test_every_wrong_value_has_its_place(
         load(path)
     assert expected in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_supervisor_of_ones_own_or_of_a_unit(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(WORKER)
+    assert worker(path).supervisor_socket == ""
+    path.write_text(WORKER + 'supervisor_socket = "s/supervisor.sock"\n')
+    assert worker(path).supervisor_socket == str(tmp_path / "s/supervisor.sock")
 
 
 @pytest.mark.parametrize("root", ["", "tango", "tango/node-1", "a.b_c/d"])
