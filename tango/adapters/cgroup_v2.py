@@ -128,6 +128,13 @@ class CgroupV2(CgroupDriver):
         if parent == base and not self._base_is_ours:
             told = f"{missing[0]} is not enabled, and this group is not ours to change"
             raise PermissionError(errno.EPERM, told, control)
+        # The kernel itself refuses only memory here: with cpu alone it makes the group the root of
+        # a threaded subtree, whose children take no processes. Only the mount has no type.
+        if self._files.exists(f"{parent}/cgroup.type") and self._files.read_long(
+            f"{parent}/cgroup.procs"
+        ):
+            told = "holds processes, so it can have no children with controllers; use a leaf"
+            raise OSError(errno.EBUSY, told, parent)
         offered = self._files.read(f"{parent}/cgroup.controllers").split()
         for controller in missing:
             if controller not in offered:

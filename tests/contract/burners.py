@@ -16,11 +16,12 @@ TEN_PERCENT = GroupTarget(quota_millis=100, period_us=100_000)
 # Waits to be moved, burns until told to stop, says how much CPU it has used since it was moved.
 BURNER = """
 import select, sys, time
+print("ready", flush=True)
+sys.stdin.readline()
+# Not before: entering a cpuset group undoes it on v2 before Linux 6.2.
 if len(sys.argv) > 1:
     import os
     os.sched_setaffinity(0, {int(sys.argv[1])})
-print("ready", flush=True)
-sys.stdin.readline()
 start = time.process_time()
 print("burning", flush=True)
 while not select.select([sys.stdin], [], [], 0)[0]:

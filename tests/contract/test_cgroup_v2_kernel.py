@@ -238,6 +238,8 @@ def test_a_group_with_controllers_for_its_children_holds_no_process(
             with pytest.raises(OSError) as caught:
                 cgroups.create("g/leaf/below")
             assert caught.value.errno == errno.EBUSY
+            # The kernel alone would have taken cpu, and made a threaded subtree of it.
+            assert (folder(cgroups, "g/leaf") / "cgroup.type").read_text().strip() == "domain"
         finally:
             process.kill()
 

@@ -173,9 +173,11 @@ def test_v2_a_base_with_processes_cannot_be_used(tmp_path: Path) -> None:
     base = tmp_path / "tango.slice"
     files = V2Tree(base)
     files.write(f"{base}/cgroup.procs", "77")
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="holds processes") as caught:
         CgroupV2(base, "node", files)
     assert caught.value.errno == errno.EBUSY
+    assert (base / "cgroup.subtree_control").read_text() == ""
+    assert (base / "cgroup.type").read_text() == "domain"
 
 
 def test_v2_a_base_that_is_not_ours_is_not_written(tmp_path: Path) -> None:

@@ -146,11 +146,13 @@ def test_a_group_removed_behind_our_back_is_file_not_found(cgroups: CgroupDriver
     else:
         for path in files:
             folder = Path(path).parent
-            if cgroups.features().version == 2:
+            if not path.startswith("/sys/"):
                 for file in folder.iterdir():
                     file.unlink()
             folder.rmdir()
-    if cgroups.features().version == 1:  # plain files stay readable through an open descriptor
+    if isinstance(cgroups, FakeCgroups) or files[0].startswith(
+        "/sys/"
+    ):  # plain files stay readable through an open descriptor
         with pytest.raises(FileNotFoundError):
             cgroups.apply(GROUP, GroupTarget(quota_millis=200))
         with pytest.raises(FileNotFoundError):

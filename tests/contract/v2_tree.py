@@ -91,6 +91,7 @@ class V2Tree(KernelFiles):
             "cgroup.controllers": controllers,
             "cgroup.subtree_control": "",
             "cgroup.procs": "",
+            "cgroup.type": "domain",
             "cgroup.kill": "",
             "cpu.stat": CPU_STAT,
         }
@@ -114,9 +115,12 @@ class V2Tree(KernelFiles):
             controller = word.lstrip("+")
             if controller not in _text(folder / "cgroup.controllers").split():
                 raise _error(errno.ENOENT, folder)
+            if _text(folder / "cgroup.procs") and controller == "memory":
+                # The "no internal process" rule; cpu alone makes a threaded subtree instead.
+                threaded = _text(folder / "cgroup.type") != "domain"
+                raise _error(errno.EOPNOTSUPP if threaded else errno.EBUSY, folder)
             if _text(folder / "cgroup.procs"):
-                # The "no internal process" rule.
-                raise _error(errno.EBUSY, folder)
+                (folder / "cgroup.type").write_text("domain threaded")
             if controller not in enabled:
                 enabled.append(controller)
                 for child in self.subdirs(str(folder)):

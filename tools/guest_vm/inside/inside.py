@@ -70,6 +70,9 @@ def pytest(name: str, *words: str, prefix: tuple[str, ...] = (), limit_s: float 
     started = time.monotonic()
     status = run(*argv, limit_s=limit_s)
     say(f"{name}: pytest ended with {status} after {time.monotonic() - started:.0f} s")
+    log = (RESULTS / "log.txt").read_text(errors="replace").splitlines()
+    for line in [line for line in log[-60:] if line.startswith(("FAILED", "ERROR"))]:
+        say(line[:300])
     return status
 
 
