@@ -10,6 +10,7 @@ import pytest
 from tango.adapters.supervisor_start import wait_for_supervisor
 from tango.ports import RuntimeLost
 from tango.supervisor.leaf import enter_leaf
+from tango.supervisor.release import release
 
 UNIT = "tango.slice/tango-payload.service"
 
@@ -62,3 +63,34 @@ def test_a_supervisor_of_someone_else_is_waited_for_and_never_started(tmp_path: 
     with pytest.raises(RuntimeLost, match="tango-payload"):
         wait_for_supervisor(path, timeout_s=0.15)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_release_switches_controllers_off_from_the_leaves_up(
+    mount: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = mount / UNIT
+    order: list[str] = []
+    for name in ("", "tango", "tango/lc", "tango/lc/replica"):
+        (unit / name).mkdir(exist_ok=True)
+        enabled = "" if name.endswith("replica") else "cpuset cpu memory\n"
+        (unit / name / "cgroup.subtree_control").write_text(enabled)
+    real_open = os.open
+
+    def noted(path: str, flags: int) -> int:
+        order.append(path)
+        return real_open(path, flags)
+
+    monkeypatch.setattr(os, "open", noted)
+    assert release(str(mount), own(mount, f"/{UNIT}/.control")) == 3
+    control = [f"{unit}{name}/cgroup.subtree_control" for name in ("/tango/lc", "/tango", "")]
+    assert order == control
+    for path in control:
+        assert Path(path).read_text().startswith("-cpuset -cpu -memory")
+
+
+def test_release_leaves_alone_what_is_no_unit_of_ours(mount: Path) -> None:
+    control = mount / UNIT / "cgroup.subtree_control"
+    control.write_text("cpu\n")
+    for group in ("/", "/.control", f"/{UNIT}", f"/{UNIT}/supervisor"):
+        assert release(str(mount), own(mount, group)) == 0
+    assert control.read_text() == "cpu\n"

@@ -18,7 +18,7 @@ from said import GuestFailed, say
 SUITES = ("contract", "systemd")
 # Emulated, a guest is 10 to 20 times slower than this machine, and this machine may be shared.
 BUILD_LIMIT_S = 1500.0
-RUN_LIMIT_S = 1800.0
+RUN_LIMIT_S = 3600.0
 
 
 def arguments() -> argparse.Namespace:

@@ -52,28 +52,29 @@ def bumped(version: str) -> str:
 
 def tango_wheels(root: Path, cache: Path) -> Path:
     """Directory with Tango's wheel, and in newer/ the same source's with its version bumped."""
-    digest = hashlib.sha256()
-    for name in _SOURCES:
-        for path in sorted(file for file in _files(root / name)):
-            digest.update(f"{path.relative_to(root)}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
-    place = cache / f"tango-{digest.hexdigest()[:16]}"
-    if place.is_dir():
-        return place
-    for stale in cache.glob("tango-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    partial = place.with_suffix(".partial")
+    partial = cache / "tango-building.partial"
+    shutil.rmtree(partial, ignore_errors=True)
     source = partial / "source"
     for name in _SOURCES:
         _copy(root / name, source / name)
-    version = _version(source)
-    _wheel(source, partial, version)
-    newer = bumped(version)
-    file = source / "tango/__init__.py"
-    file.write_text(_VERSION.sub(f'__version__ = "{newer}"', file.read_text()))
-    _wheel(source, partial / "newer", newer)
-    shutil.rmtree(source)
-    partial.rename(place)
+    digest = hashlib.sha256()  # of the copy: the tree may change while we build
+    for path in sorted(path for path in source.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode())
+        digest.update(path.read_bytes())
+    place = cache / f"tango-{digest.hexdigest()[:16]}"
+    if not place.is_dir():
+        version = _version(source)
+        _wheel(source, partial, version)
+        newer = bumped(version)
+        file = source / "tango/__init__.py"
+        file.write_text(_VERSION.sub(f'__version__ = "{newer}"', file.read_text()))
+        _wheel(source, partial / "newer", newer)
+        for stale in cache.glob("tango-*"):
+            if stale != partial:
+                shutil.rmtree(stale, ignore_errors=True)
+        shutil.rmtree(source)
+        partial.rename(place)
+    shutil.rmtree(partial, ignore_errors=True)
     return place
 
 
@@ -111,14 +112,6 @@ def _wheel(source: Path, out: Path, version: str) -> None:
     run(argv, 600)
     if len(list(out.glob(f"*-{version}-*.whl"))) != 1:
         raise GuestFailed(f"no wheel of version {version} came out of the build")
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    skipped = ("__pycache__", "v1/__init__.py")
-    found = (file for file in path.rglob("*") if file.is_file() and "_pb2" not in file.name)
-    return [file for file in found if not any(name in str(file) for name in skipped)]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -22,7 +22,7 @@ UNITS = ("tango-central", "tango-edge", "tango-payload", "tango-worker")
 PAYLOAD = Path("/sys/fs/cgroup/tango.slice/tango-payload.service")
 TREE = PAYLOAD / "tango"
 # Emulated, Python alone takes seconds to start.
-PATIENCE_S = 180.0
+PATIENCE_S = 400.0
 SERVICE = """
 kind: Service
 name: hello
@@ -53,7 +53,7 @@ def said(text: str) -> None:
         console.write(f"@guest   {text}\n")
 
 
-def sh(*argv: str, limit_s: float = 300.0, check: bool = True) -> str:
+def sh(*argv: str, limit_s: float = 900.0, check: bool = True) -> str:
     done = subprocess.run(
         argv,
         stdin=subprocess.DEVNULL,

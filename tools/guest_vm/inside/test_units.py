@@ -57,7 +57,7 @@ def test_install_and_start() -> None:
     sh("sh", str(HERE / "systemd/install"), str(wheel))
     sh("systemd-analyze", "verify", *(f"/etc/systemd/system/{name}.service" for name in UNITS))
     started = time.monotonic()
-    sh("systemctl", "enable", "--now", *UNITS, limit_s=400)
+    sh("systemctl", "enable", "--now", *UNITS)
     for unit in UNITS:
         assert active(unit), sh("journalctl", "-n", "20", "-u", unit)
         assert shown(unit, "NRestarts") == "0", sh("journalctl", "-n", "40", "-u", unit)
@@ -122,8 +122,7 @@ def test_restart_of_the_worker(kept: dict[str, str]) -> None:
     assert main_pid("tango-payload") == supervisor
 
 
-@pytest.mark.parametrize("unit", ["tango-worker", "tango-edge", "tango-central"])
-def test_kill_9(unit: str, kept: dict[str, str]) -> None:
+def kill_9(unit: str, kept: dict[str, str]) -> None:
     before, pid = payload_now(), main_pid(unit)
     with Caller() as caller:
         os.kill(pid, signal.SIGKILL)
@@ -134,27 +133,8 @@ def test_kill_9(unit: str, kept: dict[str, str]) -> None:
     same_payload(before, kept)
 
 
-def test_the_watchdog_ends_a_worker_that_hangs(kept: dict[str, str]) -> None:
-    assert [shown(unit, "WatchdogUSec") for unit in UNITS] == ["30s"] * 4
-    before, pid = payload_now(), main_pid("tango-worker")
-    started = time.monotonic()
-    os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: main_pid("tango-worker") not in (0, pid), "another worker", 120)
-    said(f"watchdog: a stopped worker was replaced after {time.monotonic() - started:.0f} s")
-    calls_work()
-    same_payload(before, kept)
-
-
-def test_a_task_beyond_its_memory_dies_alone(kept: dict[str, str]) -> None:
-    before, supervisor = payload_now(), main_pid("tango-payload")
-    greedy = submit("greedy", "/usr/bin/python3", "-S", "-c", BALLOON, memory="40Mi")
-    with client() as tango:
-        record = tango.wait(greedy)
-    assert record.state is JobState.FAILED
-    assert record.tasks[0].signal == signal.SIGKILL
-    same_payload(before, kept)
-    assert main_pid("tango-payload") == supervisor
-    assert active("tango-payload")
+def test_kill_9_of_the_worker(kept: dict[str, str]) -> None:
+    kill_9("tango-worker", kept)
 
 
 def test_upgrade_to_a_newer_wheel(kept: dict[str, str]) -> None:
@@ -190,20 +170,72 @@ def test_exposure() -> None:
         assert float(level) <= EXPOSURE[unit], unit
 
 
-def test_kill_9_of_the_supervisor_brings_everything_back(kept: dict[str, str]) -> None:
-    before, pid = payload_now(), main_pid("tango-payload")
-    os.kill(pid, signal.SIGKILL)
-    eventually(
-        lambda: main_pid("tango-payload") not in (0, pid) and active("tango-payload"),
-        "another supervisor",
-    )
-    said(f"kill -9 of the supervisor: calls work after {calls_work():.1f} s")
-    survived = set(before.values()) & set(payload_now().values())
-    said(f"kill -9 of the supervisor: {len(survived)} of {len(before)} groups kept their processes")
+def test_the_watchdog_ends_a_worker_that_hangs(kept: dict[str, str]) -> None:
+    assert [shown(unit, "WatchdogUSec") for unit in UNITS] == ["1min"] * 4
+    before, pid = payload_now(), main_pid("tango-worker")
+    started = time.monotonic()
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: main_pid("tango-worker") not in (0, pid), "another worker")
+    said(f"watchdog: a stopped worker was replaced after {time.monotonic() - started:.0f} s")
+    calls_work()
+    same_payload(before, kept)
+
+
+def test_a_task_beyond_its_memory_dies_alone(kept: dict[str, str]) -> None:
+    before, supervisor = payload_now(), main_pid("tango-payload")
+    greedy = submit("greedy", "/usr/bin/python3", "-S", "-c", BALLOON, memory="40Mi")
+    with client() as tango:
+        record = tango.wait(greedy)
+    assert record.state is JobState.FAILED
+    assert record.tasks[0].signal == signal.SIGKILL
+    same_payload(before, kept)
+    assert main_pid("tango-payload") == supervisor
+    assert active("tango-payload")
+
+
+def limits() -> dict[str, str]:
+    """Memory limit of each leaf, and that be is idle: what the worker wrote."""
+    found = {str(path.parent): path.read_text().strip() for path in TREE.glob("*/*/memory.max")}
+    found |= {str(path): path.read_text().strip() for path in TREE.glob("lc/*/*/memory.max")}
+    return found | {"be": (TREE / "be/cpu.idle").read_text().strip()}
+
+
+@pytest.mark.parametrize("unit", ["tango-edge", "tango-central"])
+def test_kill_9_of_a_master(unit: str, kept: dict[str, str]) -> None:
+    kill_9(unit, kept)
+
+
+def test_kill_9_of_the_supervisor(kept: dict[str, str]) -> None:
+    before, pid, worker = payload_now(), main_pid("tango-payload"), main_pid("tango-worker")
+    written = limits()
+    assert written["be"] == "1"
+    with Caller() as caller:
+        os.kill(pid, signal.SIGKILL)
+        eventually(
+            lambda: main_pid("tango-payload") not in (0, pid) and active("tango-payload"),
+            "another supervisor",
+        )
+        eventually(
+            lambda: main_pid("tango-worker") not in (0, worker) and active("tango-worker"),
+            "another worker",
+        )
+        said(f"kill -9 of the supervisor: calls work after {calls_work():.1f} s")
+    said(f"kill -9 of the supervisor: {caller.summary()}")
+    same_payload(before, kept)
+    eventually(lambda: limits() == written, "the same limits as before", 30)
+    assert pids(PAYLOAD)["supervisor"] == (main_pid("tango-payload"),)
+
+
+def test_a_stop_of_the_payload_ends_all_of_it(kept: dict[str, str]) -> None:
+    sh("systemctl", "stop", "tango-payload")
+    assert not active("tango-worker")
+    assert not PAYLOAD.exists()
+    sh("systemctl", "start", "tango-payload", "tango-worker")
+    calls_work()
 
     def runs() -> bool:
         record = job(kept["long"])
-        return record is not None and record.state is JobState.RUNNING and active("tango-worker")
+        return record is not None and record.state is JobState.RUNNING
 
     eventually(runs, "the job to run again")
     eventually(lambda: len(pids(TREE)) == 3, "two replicas and a task")
