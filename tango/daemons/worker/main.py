@@ -91,6 +91,8 @@ async def main(settings: WorkerSettings) -> None:
                 enforcement=enforcement,
             )
             metrics.watch(daemon.report)
+            if cgroups is not None:
+                metrics.watch_pressure(cgroups.pressure)
             await _serve(settings, daemon, group, token, registry, incarnation)
     finally:
         await http.close()

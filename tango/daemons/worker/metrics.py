@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from tango.algorithms.quota.sides import BE, LC
 from tango.daemons.tallies import Buckets, Scrape
+from tango.model.cgroup import GroupPressure, Pressure
 from tango.model.cluster import NodeReport
 from tango.model.request import Code, RequestDone
 
@@ -32,6 +34,10 @@ class WorkerMetrics:
         """Gauges from the latest report."""
         self._registry.register(Scrape(lambda: _usage(report())))
 
+    def watch_pressure(self, pressure: Callable[[str], GroupPressure]) -> None:
+        """Stall times of both sides, read at each scrape; no sample where the kernel has none."""
+        self._registry.register(Scrape(lambda: _pressure(pressure)))
+
     def _requests(self) -> Iterator[Metric]:
         served = CounterMetricFamily(
             "tango_served", "Requests answered for replicas", labels=["code"]
@@ -42,6 +48,26 @@ class WorkerMetrics:
         yield self._seconds.family(
             "tango_service_seconds", "Time at the replica, as the worker measures it"
         )
+
+
+def _pressure(pressure: Callable[[str], GroupPressure]) -> Iterator[Metric]:
+    stalled = CounterMetricFamily(
+        "tango_side_stalled_seconds",
+        "Time that some or all (full) of a side's processes waited for a resource (PSI)",
+        labels=["side", "resource", "kind"],
+    )
+    for side in (LC, BE):
+        try:
+            found = pressure(side)
+        except OSError:  # the side's group is not there (yet)
+            continue
+        for resource in ("cpu", "memory", "io"):
+            told: Pressure | None = getattr(found, resource)
+            if told is not None:
+                stalled.add_metric([side, resource, "some"], told.some_total_s)
+                stalled.add_metric([side, resource, "full"], told.full_total_s)
+    if stalled.samples:
+        yield stalled
 
 
 def _usage(report: NodeReport | None) -> Iterator[Metric]:
