@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from tango.model.cgroup import CgroupFeatures, GroupTarget, GroupUsage, Mismatch
+from tango.model.cgroup import (
+    CgroupFeatures,
+    GroupPressure,
+    GroupTarget,
+    GroupUsage,
+    Mismatch,
+)
 from tango.model.commands import Delete, Put, Stored
 from tango.model.errors import TangoError
 from tango.model.plan import (
@@ -74,6 +80,10 @@ class Cgroups(Protocol):
 
     def usage(self, group: str) -> GroupUsage:
         """The kernel's counters now."""
+        ...
+
+    def pressure(self, group: str) -> GroupPressure:
+        """How long its processes stood still for want of CPU, memory and I/O."""
         ...
 
     def procs(self, group: str) -> tuple[int, ...]:

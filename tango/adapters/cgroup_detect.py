@@ -85,9 +85,12 @@ def delegated_group(mount: Path, own: str) -> Path | None:
     return None
 
 
-def own_v2_group() -> str:
-    """Our own group in the v2 hierarchy, "/" if there is none."""
-    for line in Path("/proc/self/cgroup").read_text("utf-8").splitlines():
+def v2_group(pid: int = 0) -> str:
+    """The group of a process, or (0) our own, in the v2 hierarchy; "/" if there is none.
+
+    OSError where there is no such process, or none that we may see.
+    """
+    for line in Path(f"/proc/{pid or 'self'}/cgroup").read_text("utf-8").splitlines():
         if line.startswith("0::"):
             return line[3:]
     return "/"
@@ -97,6 +100,7 @@ def detect(
     root: str,
     *,
     base: Path | None = None,
+    beside: int = 0,
     mounts: Mounts | None = None,
     make_files: Callable[[], GroupFiles] = KernelFiles,
     enforce: bool = True,
@@ -104,13 +108,13 @@ def detect(
     """Try v1, then v2: make a group, cap it, put a process in, remove it.
 
     root: relative path of our root group, see the drivers. base: a v2 group delegated to us; found
-    by its mark if not given. enforce: False does without the cap (see ObservingFiles). The root
-    group is there afterwards where this succeeds. Takes some milliseconds and starts one process:
-    call it once, before gRPC starts.
+    by its mark if not given. enforce: False does without the cap (see ObservingFiles). beside: the
+    process whose delegated group is used, 0 for our own. The root group is there afterwards where
+    this succeeds. Takes some milliseconds and starts one process: call it once, before gRPC starts.
     """
     found = find_mounts() if mounts is None else mounts
     reasons: list[str] = []
-    for make in _candidates(root, base, found, make_files):
+    for make in _candidates(root, base, beside, found, make_files):
         try:
             cgroups, place = make()
         except OSError as error:
@@ -132,7 +136,11 @@ _Candidate = Callable[[], tuple[CgroupDriver, str]]
 
 
 def _candidates(
-    root: str, base: Path | None, mounts: Mounts, make_files: Callable[[], GroupFiles]
+    root: str,
+    base: Path | None,
+    beside: int,
+    mounts: Mounts,
+    make_files: Callable[[], GroupFiles],
 ) -> list[_Candidate]:
     makers: list[_Candidate] = []
     if base is None and "cpu" in mounts.v1:
@@ -140,7 +148,8 @@ def _candidates(
             lambda: (CgroupV1(mounts.v1, root, make_files()), f"cgroup v1 at {mounts.v1['cpu']}")
         )
     if base is None and mounts.v2 is not None:
-        base = delegated_group(mounts.v2, own_v2_group())
+        with contextlib.suppress(OSError):
+            base = delegated_group(mounts.v2, v2_group(beside))
         if base is None:
             top = mounts.v2
             makers.append(

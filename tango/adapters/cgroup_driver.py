@@ -23,7 +23,16 @@ from tango.adapters.cgroup_values import (
     memory_limit,
     parse_cpus,
 )
-from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, GroupUsage, Mismatch
+from tango.model.cgroup import (
+    UNLIMITED,
+    CgroupFeatures,
+    GroupPressure,
+    GroupTarget,
+    GroupUsage,
+    Mismatch,
+)
+
+_OOM_GROUP_FILE = "memory.oom.group"
 
 
 class CgroupDriver(GroupTree, ABC):
@@ -94,6 +103,8 @@ class CgroupDriver(GroupTree, ABC):
             misses += self._apply_memory(group, target.memory_max_bytes)
         if target.cpuset is not None:
             misses += self._apply_cpuset(group, target.cpuset)
+        if target.oom_group is not None:
+            misses += self._apply_oom_group(group, target.oom_group)
         return tuple(misses)
 
     def read(self, group: str) -> GroupTarget:
@@ -103,6 +114,7 @@ class CgroupDriver(GroupTree, ABC):
         quota = period = burst = weight = memory = None
         idle = None
         cpuset = None
+        oom_group = None
         if "cpu" in features.controllers:
             cpu = self._dir("cpu", group)
             bandwidth = self._read_bandwidth(cpu)
@@ -113,12 +125,17 @@ class CgroupDriver(GroupTree, ABC):
         if "memory" in features.controllers:
             path = f"{self._dir('memory', group)}/{self.MEMORY_FILE}"
             memory = memory_limit(self._files.read(path))
+            oom_group = self._is_oom_group(group) if features.oom_group else None
         if "cpuset" in features.controllers:
             cpuset = self._cpus_in_force(self._dir("cpuset", group))
-        return GroupTarget(quota, period, burst, weight, idle, memory, cpuset)
+        return GroupTarget(quota, period, burst, weight, idle, memory, cpuset, oom_group)
 
     @abstractmethod
     def usage(self, group: str) -> GroupUsage:
+        """See Cgroups."""
+
+    @abstractmethod
+    def pressure(self, group: str) -> GroupPressure:
         """See Cgroups."""
 
     # What the versions do in their own way; `cpu` and `path` are directories.
@@ -232,6 +249,19 @@ class CgroupDriver(GroupTree, ABC):
         if found == goal:
             return []
         return [Mismatch(group, "memory_max_bytes", amount(wanted), amount(found))]
+
+    def _apply_oom_group(self, group: str, wanted: bool) -> list[Mismatch]:
+        if not self._features.oom_group:
+            return _unavailable(group, GroupTarget(oom_group=wanted), ("oom_group",))
+        if self._is_oom_group(group) != wanted:
+            with _refusals():
+                path = f"{self._dir('memory', group)}/{_OOM_GROUP_FILE}"
+                self._files.write(path, str(int(wanted)))
+        found = self._is_oom_group(group)
+        return [] if found == wanted else [Mismatch(group, "oom_group", str(wanted), str(found))]
+
+    def _is_oom_group(self, group: str) -> bool:
+        return self._files.read(f"{self._dir('memory', group)}/{_OOM_GROUP_FILE}") == "1"
 
     def _apply_cpuset(self, group: str, wanted: str) -> list[Mismatch]:
         if "cpuset" not in self._features.controllers:

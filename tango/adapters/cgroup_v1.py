@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -17,7 +19,7 @@ from tango.adapters.cgroup_values import (
     shares_of,
     weight_of,
 )
-from tango.model.cgroup import CgroupFeatures, GroupUsage
+from tango.model.cgroup import CgroupFeatures, GroupPressure, GroupUsage
 
 CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory")
 
@@ -64,6 +66,13 @@ class CgroupV1(CgroupDriver):
             throttled_s=cpu.get("throttled_time", 0) / 1e9,
             n_oom_kills=n_oom_kills,
         )
+
+    def pressure(self, group: str) -> GroupPressure:
+        """See Cgroups: version 1 has no such files."""
+        path = self._dir("cpu", check_name(group))
+        if not self._files.exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return GroupPressure()
 
     def _look(self) -> CgroupFeatures:
         for controller in tuple(self._bases):

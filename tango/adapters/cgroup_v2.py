@@ -11,7 +11,13 @@ from typing import ClassVar
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_files import GroupFiles
 from tango.adapters.cgroup_values import Bandwidth, check_name, keyed, parse_pressure
-from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupUsage, Pressure
+from tango.model.cgroup import (
+    UNLIMITED,
+    CgroupFeatures,
+    GroupPressure,
+    GroupUsage,
+    Pressure,
+)
 
 CONTROLLERS = ("cpu", "cpuset", "memory")
 
@@ -43,10 +49,7 @@ class CgroupV2(CgroupDriver):
         super().__init__(dict.fromkeys(CONTROLLERS, str(base)), root, files)
 
     def usage(self, group: str) -> GroupUsage:
-        """See Cgroups. A controller that `features` does not list counts 0.
-
-        Pressure is None where the kernel was built or started without it.
-        """
+        """See Cgroups. A controller that `features` does not list counts 0."""
         check_name(group)
         path = self._dir("cpu", group)
         read = self._files.read
@@ -62,9 +65,15 @@ class CgroupV2(CgroupDriver):
             n_throttled=cpu.get("nr_throttled", 0),
             throttled_s=cpu.get("throttled_usec", 0) / 1e6,
             n_oom_kills=n_oom_kills,
-            cpu_pressure=self._pressure(path, "cpu"),
-            memory_pressure=self._pressure(path, "memory"),
         )
+
+    def pressure(self, group: str) -> GroupPressure:
+        """See Cgroups. None where the kernel was built or started without PSI."""
+        path = self._dir("cpu", check_name(group))
+        if not self._files.exists(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        cpu, memory, io = (self._pressure(path, name) for name in ("cpu", "memory", "io"))
+        return GroupPressure(cpu, memory, io)
 
     def kill(self, group: str) -> None:
         """SIGKILL to every process in the group and below, in one write where the kernel can."""
@@ -100,6 +109,7 @@ class CgroupV2(CgroupDriver):
                 burst=self._files.exists(f"{probe}/cpu.max.burst"),
                 idle=self._files.exists(f"{probe}/cpu.idle"),
                 pressure=self._can_read(f"{probe}/cpu.pressure"),
+                oom_group=self._files.exists(f"{probe}/memory.oom.group"),
             )
         finally:
             self._files.remove_dir(probe)
@@ -118,6 +128,13 @@ class CgroupV2(CgroupDriver):
         if parent == base and not self._base_is_ours:
             told = f"{missing[0]} is not enabled, and this group is not ours to change"
             raise PermissionError(errno.EPERM, told, control)
+        # The kernel itself refuses only memory here: with cpu alone it makes the group the root of
+        # a threaded subtree, whose children take no processes. Only the mount has no type.
+        if self._files.exists(f"{parent}/cgroup.type") and self._files.read_long(
+            f"{parent}/cgroup.procs"
+        ):
+            told = "holds processes, so it can have no children with controllers; use a leaf"
+            raise OSError(errno.EBUSY, told, parent)
         offered = self._files.read(f"{parent}/cgroup.controllers").split()
         for controller in missing:
             if controller not in offered:
@@ -152,7 +169,7 @@ class CgroupV2(CgroupDriver):
     def _pressure(self, path: str, resource: str) -> Pressure | None:
         if not self._features.pressure:
             return None
-        # Pressure can be switched off for one group (cgroup.pressure).
+        # Pressure can be switched off for one group (cgroup.pressure); its files are hidden then.
         with contextlib.suppress(OSError):
             return parse_pressure(self._files.read(f"{path}/{resource}.pressure"))
         return None

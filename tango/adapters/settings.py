@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from tango.adapters.documents import Section
+from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
@@ -123,6 +124,7 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         quota_period_ms=section.number(
             "quota_period_ms", _WORKER.quota_period_ms, low=1, high=1000
         ),
+        supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
@@ -281,6 +283,16 @@ def _matching(section: Section, key: str, default: str, form: re.Pattern[str], w
     if text and not form.fullmatch(text):
         raise section.error(key, f"{text!r} is not valid", f"write {what}, or '' for none")
     return text
+
+
+def _socket(section: Section, key: str, base: Path) -> str:
+    if not section.string(key, ""):
+        return ""
+    path = _path(section, key, base)
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        problem = f"is too long: {path} is above {MAX_SOCKET_PATH} bytes"
+        raise section.error(key, problem, "a unix socket's path is short; move it")
+    return path
 
 
 def _labels(section: Section) -> tuple[tuple[str, str], ...]:

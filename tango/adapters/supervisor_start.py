@@ -19,9 +19,10 @@ PROTOCOL_VERSION = 1
 SOCKET_NAME = "supervisor.sock"
 
 _LOG_NAME = "supervisor.log"
-_MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its NUL
+MAX_SOCKET_PATH = 107  # sun_path of unix(7), less its NUL
 _HELLO_S = 2.0
 _POLL_S = 0.01
+_OTHERS_POLL_S = 0.1
 # Where another worker's supervisor won the race for the lock, its socket comes a moment later.
 _OTHERS_START_S = 3.0
 # Supervisors that this process has started: its children, to be reaped should they die before it.
@@ -39,8 +40,8 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
     """
     state = Path(state_dir).absolute()
     path = state / SOCKET_NAME
-    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
-        problem = f"is too long: {path} is above {_MAX_SOCKET_PATH} bytes"
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        problem = f"is too long: {path} is above {MAX_SOCKET_PATH} bytes"
         raise InvalidField("server.state_dir", problem, "a unix socket's path is short; move it")
     if answering_pid(path):
         return path
@@ -75,6 +76,24 @@ def ensure_supervisor(state_dir: Path | str, *, timeout_s: float = 15.0) -> Path
         time.sleep(_POLL_S)
     how = "does not answer" if status is None else f"ended with status {status}"
     raise RuntimeLost(f"the supervisor in {state} {how}: {_last_line(log)}")
+
+
+def wait_for_supervisor(path: Path | str, *, timeout_s: float = 15.0) -> Path:
+    """The socket of a supervisor that someone else runs, once it answers.
+
+    Starts none: one beside that of a service would run payload in the wrong place. Blocks. Raises
+    RuntimeLost where none answers in time.
+    """
+    socket_path = Path(path)
+    deadline = time.monotonic() + timeout_s
+    while not answering_pid(socket_path):
+        if time.monotonic() > deadline:
+            raise RuntimeLost(
+                f"no supervisor answers at {socket_path} (worker.supervisor_socket); "
+                "is tango-payload.service running?"
+            )
+        time.sleep(_OTHERS_POLL_S)
+    return socket_path
 
 
 def answering_pid(path: Path) -> int:

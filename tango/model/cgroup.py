@@ -19,6 +19,8 @@ class GroupTarget:
     idle: True puts the group under SCHED_IDLE against its siblings.
     memory_max_bytes: hard memory limit, UNLIMITED for none.
     cpuset: list of core ids in kernel form ("0-1,3").
+    oom_group: True has the whole group killed where the OOM killer takes one of its processes,
+        so that no half of it runs on (v2's memory.oom.group).
     """
 
     quota_millis: int | None = None
@@ -28,6 +30,7 @@ class GroupTarget:
     idle: bool | None = None
     memory_max_bytes: int | None = None
     cpuset: str | None = None
+    oom_group: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Mismatch:
 
 @dataclass(frozen=True, slots=True)
 class Pressure:
-    """PSI of one group (kernel doc accounting/psi): avg10 percentages, cumulative stall seconds."""
+    """PSI of one resource (kernel doc accounting/psi): avg10 in percent, stall seconds in all."""
 
     some_avg10: float
     full_avg10: float
@@ -51,11 +54,17 @@ class Pressure:
 
 
 @dataclass(frozen=True, slots=True)
-class GroupUsage:
-    """Counters of one group; cumulative since the group was made where the name says `_s` or `n_`.
+class GroupPressure:
+    """PSI of one group; None where the kernel has none (v1): unavailable, which is not 0."""
 
-    cpu_pressure and memory_pressure are None where the kernel has none (v1): unavailable, not 0.
-    """
+    cpu: Pressure | None = None
+    memory: Pressure | None = None
+    io: Pressure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupUsage:
+    """Counters of one group; since it was made where the name says `_s` or `n_`."""
 
     cpu_s: float
     memory_bytes: int
@@ -63,8 +72,6 @@ class GroupUsage:
     n_throttled: int
     throttled_s: float
     n_oom_kills: int
-    cpu_pressure: Pressure | None = None
-    memory_pressure: Pressure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class CgroupFeatures:
     """What this kernel offers to this process, found by looking, not by version number.
 
     version: 1 or 2. controllers: those usable under our root, e.g. {"cpu", "memory", "cpuset"}.
+    pressure: PSI per group. oom_group: see GroupTarget.
     """
 
     version: int
@@ -79,3 +87,4 @@ class CgroupFeatures:
     burst: bool
     idle: bool
     pressure: bool
+    oom_group: bool = False

@@ -84,6 +84,8 @@ class WorkerSettings:
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
+    supervisor_socket: of a supervisor that someone else runs (tango-payload.service); "" for one of
+        the worker's own, started where none answers.
     """
 
     server: ServerSettings
@@ -102,6 +104,7 @@ class WorkerSettings:
     control_interval_ms: float = 100.0
     listing_interval_ms: float = 1000.0
     quota_period_ms: float = 10.0
+    supervisor_socket: str = ""
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES

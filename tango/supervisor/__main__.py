@@ -14,6 +14,7 @@ import time
 from . import proc
 from .clients import Server, SocketInUse, listen
 from .diagnostics import Diagnostics
+from .leaf import enter_leaf
 from .loop import READ, Loop
 from .notify import Notifier
 from .operations import Operations
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _USAGE = """usage: python -m tango.supervisor --state DIR [--socket PATH] [--grace SECONDS]
+                                 [--leaf NAME]
 
 Parent of the payload on a node; see tango/supervisor/protocol.py.
   --state DIR      records, logs and lock; made with mode 0700 if missing
   --socket PATH    default DIR/supervisor.sock
   --grace SECONDS  between the stop signal and SIGKILL at SIGTERM or SIGINT (default 10)
+  --leaf NAME      move into this leaf of our own cgroup v2 group, which was delegated to us
 """
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -39,7 +42,7 @@ class Arguments:
     """The command line; SystemExit 2 with the usage on stderr when it is wrong."""
 
     def __init__(self, words: list[str]) -> None:
-        given = {"--state": "", "--socket": "", "--grace": "10"}
+        given = {"--state": "", "--socket": "", "--grace": "10", "--leaf": ""}
         if words in (["--help"], ["-h"]):
             sys.stdout.write(_USAGE)
             raise SystemExit(0)
@@ -61,6 +64,9 @@ class Arguments:
             raise _wrong(f"--grace must be a number, not {given['--grace']!r}") from None
         if not 0 <= self.grace_s <= 3600:
             raise _wrong("--grace must be in 0..3600 seconds")
+        self.leaf = given["--leaf"]
+        if "/" in self.leaf or self.leaf.startswith("."):
+            raise _wrong(f"--leaf must be the name of one group, not {self.leaf!r}")
 
 
 def main(words: list[str]) -> int:
@@ -74,6 +80,8 @@ def main(words: list[str]) -> int:
         _own_directory(arguments.state)
         lock = _lock(arguments.state)
         os.pidfd_open(os.getpid())  # Linux 5.3; better to find out now than at the first adoption
+        if arguments.leaf:
+            enter_leaf(arguments.leaf)
         listening = listen(arguments.socket)
     except (SocketInUse, OSError) as problem:
         sys.stderr.write(f"tango.supervisor: {problem}\n")

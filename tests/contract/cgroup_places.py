@@ -1,4 +1,4 @@
-"""Where the cgroup tests run: the real v1 kernel, the fake, and v2 on emulated files."""
+"""Where the cgroup tests run: real v1 and v2 kernels, the fake, and v2 on emulated files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from v2_tree import V2Tree
 
-from tango.adapters.cgroup_detect import Mounts, detect, find_mounts
+from tango.adapters.cgroup_detect import (
+    Mounts,
+    delegated_group,
+    detect,
+    find_mounts,
+    v2_group,
+)
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_fake import FakeCgroups
 from tango.adapters.cgroup_files import GroupFiles
@@ -63,6 +70,60 @@ def real_v1(name: str = "", files: GroupFiles | None = None) -> Iterator[CgroupD
     if reason := why_no_v1():
         pytest.skip(f"no cgroup v1 to write here: {reason}")
     cgroups = CgroupV1(find_mounts().v1, real_root(name), files)
+    try:
+        yield cgroups
+    finally:
+        clean(cgroups)
+
+
+@functools.cache
+def delegated_base() -> Path | str:
+    """The v2 group that systemd delegated to this test process, else why there is none.
+
+    We leave it for a leaf of our own: a group whose children have controllers holds no processes.
+    """
+    mount = find_mounts().v2
+    if mount is None:
+        return "no cgroup v2 is mounted"
+    base = delegated_group(mount, v2_group())
+    if base is None:
+        return "no group is delegated to us (systemd-run -p Delegate=yes)"
+    if mount / v2_group().strip("/") == base:
+        leaf = base / "pytest"
+        leaf.mkdir(exist_ok=True)
+        (leaf / "cgroup.procs").write_text("0")
+    return base
+
+
+def _skip(reason: str) -> NoReturn:
+    if os.environ.get("TANGO_REQUIRE_CGROUP_V2"):  # tools/guest: there it has to be
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def delegated_v2(name: str = "", files: GroupFiles | None = None) -> Iterator[CgroupDriver]:
+    """A real v2 in systemd's way: below a unit with Delegate=yes, tango.slice/x.service/..."""
+    base = delegated_base()
+    if isinstance(base, str):
+        _skip(base)
+    cgroups = CgroupV2(base, real_root(name), files)
+    try:
+        yield cgroups
+    finally:
+        clean(cgroups)
+
+
+@contextlib.contextmanager
+def top_v2(name: str = "", files: GroupFiles | None = None) -> Iterator[CgroupDriver]:
+    """A real v2 in cgroupfs' way: below the mount itself, whose controllers others enabled."""
+    mount = find_mounts().v2
+    if mount is None:
+        _skip("no cgroup v2 is mounted")
+    try:
+        cgroups = CgroupV2(mount, real_root(name), files, base_is_ours=False)
+    except OSError as error:
+        _skip(f"cgroup v2 at {mount} cannot be used: {error}")
     try:
         yield cgroups
     finally:

@@ -15,8 +15,8 @@ from tango.adapters.cgroup_detect import (
     delegated_group,
     detect,
     find_mounts,
-    own_v2_group,
     parse_mountinfo,
+    v2_group,
 )
 from tango.adapters.cgroup_observe import ObservingFiles
 from tango.model.cgroup import GroupTarget
@@ -161,7 +161,7 @@ def test_a_user_manager_is_not_delegated_to_us(tmp_path: Path) -> None:
 
 
 def test_own_group_is_a_path() -> None:
-    assert own_v2_group().startswith("/")
+    assert v2_group().startswith("/")
 
 
 def test_an_observer_writes_no_target_and_tells_each() -> None:

@@ -13,7 +13,7 @@ from tango.adapters.cgroup_fake import FakeCgroups
 from tango.adapters.cgroup_fake_kernel import BASE, FakeKernel
 from tango.adapters.cgroup_v1 import CgroupV1
 from tango.adapters.cgroup_v2 import CgroupV2
-from tango.model.cgroup import GroupTarget, Mismatch, Pressure
+from tango.model.cgroup import GroupPressure, GroupTarget, Mismatch, Pressure
 
 
 def v2(tmp_path: Path, **options: object) -> tuple[CgroupV2, V2Tree]:
@@ -173,9 +173,11 @@ def test_v2_a_base_with_processes_cannot_be_used(tmp_path: Path) -> None:
     base = tmp_path / "tango.slice"
     files = V2Tree(base)
     files.write(f"{base}/cgroup.procs", "77")
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="holds processes") as caught:
         CgroupV2(base, "node", files)
     assert caught.value.errno == errno.EBUSY
+    assert (base / "cgroup.subtree_control").read_text() == ""
+    assert (base / "cgroup.type").read_text() == "domain"
 
 
 def test_v2_a_base_that_is_not_ours_is_not_written(tmp_path: Path) -> None:
@@ -243,16 +245,21 @@ def test_v2_usage_and_pressure(tmp_path: Path) -> None:
     usage = cgroups.usage("g")
     assert (usage.cpu_s, usage.n_periods, usage.n_throttled, usage.throttled_s) == (2.5, 9, 4, 0.75)
     assert (usage.memory_bytes, usage.n_oom_kills) == (123_456, 1)
-    assert usage.cpu_pressure == Pressure(12.5, 0.0, 0.0, 0.0)
-    assert usage.memory_pressure == Pressure(0.0, 0.0, 1.5, 1.5)
+    files.put(folder / "io.pressure", PRESSURE.replace("avg10=0.00", "avg10=1.00"))
+    pressure = cgroups.pressure("g")
+    assert pressure.cpu == Pressure(12.5, 0.0, 0.0, 0.0)
+    assert pressure.memory == Pressure(0.0, 0.0, 1.5, 1.5)
+    assert pressure.io == Pressure(1.0, 1.0, 0.0, 0.0)
+    (folder / "io.pressure").unlink()  # hidden: cgroup.pressure was switched off
+    cgroups.close()
+    assert cgroups.pressure("g") == GroupPressure(pressure.cpu, pressure.memory, None)
 
 
 def test_v2_without_pressure_says_none(tmp_path: Path) -> None:
     cgroups, _ = v2(tmp_path, pressure=False)
     cgroups.create("g")
     assert cgroups.features().pressure is False
-    assert cgroups.usage("g").cpu_pressure is None
-    assert cgroups.usage("g").memory_pressure is None
+    assert cgroups.pressure("g") == GroupPressure(None, None, None)
 
 
 def test_v2_unused_descriptors_are_bounded(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The contract of `Cgroups`, on the real v1 kernel, the fake, and v2 on an emulated tree."""
+"""The contract of `Cgroups`: real v1, the fake, v2 on an emulated tree and on a real kernel."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import errno
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cgroup_places import emulated_v2, fake, real_v1
+from cgroup_places import delegated_v2, emulated_v2, fake, real_v1, top_v2
 
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_fake import FakeCgroups
@@ -18,7 +19,13 @@ from tango.adapters.cgroup_values import parse_cpus
 from tango.model.cgroup import UNLIMITED, GroupTarget, Mismatch
 from tango.ports import Cgroups
 
-PLACES = {"v1": real_v1, "fake": fake, "v2": emulated_v2}
+PLACES = {
+    "v1": real_v1,
+    "fake": fake,
+    "v2": emulated_v2,
+    "v2-systemd": delegated_v2,
+    "v2-cgroupfs": top_v2,
+}
 GROUP = "lc/hello/r-1"
 
 
@@ -97,6 +104,7 @@ def test_names_that_would_leave_the_root_are_refused(cgroups: CgroupDriver, name
         lambda: cgroups.apply(name, GroupTarget(weight=1)),
         lambda: cgroups.read(name),
         lambda: cgroups.usage(name),
+        lambda: cgroups.pressure(name),
         lambda: cgroups.procs(name),
         lambda: cgroups.move(name, 1),
         lambda: cgroups.procs_files(name),
@@ -121,6 +129,7 @@ def test_absent_groups_are_file_not_found(cgroups: CgroupDriver) -> None:
         lambda: cgroups.apply("no", GroupTarget(cpuset="0")),
         lambda: cgroups.read("no"),
         lambda: cgroups.usage("no"),
+        lambda: cgroups.pressure("no"),
         lambda: cgroups.procs("no"),
         lambda: cgroups.move("no", os.getpid()),
     ):
@@ -137,11 +146,13 @@ def test_a_group_removed_behind_our_back_is_file_not_found(cgroups: CgroupDriver
     else:
         for path in files:
             folder = Path(path).parent
-            if cgroups.features().version == 2:
+            if not path.startswith("/sys/"):
                 for file in folder.iterdir():
                     file.unlink()
             folder.rmdir()
-    if cgroups.features().version == 1:  # plain files stay readable through an open descriptor
+    if isinstance(cgroups, FakeCgroups) or files[0].startswith(
+        "/sys/"
+    ):  # plain files stay readable through an open descriptor
         with pytest.raises(FileNotFoundError):
             cgroups.apply(GROUP, GroupTarget(quota_millis=200))
         with pytest.raises(FileNotFoundError):
@@ -161,8 +172,9 @@ FULL = GroupTarget(
 
 
 def test_apply_everything_and_read_it_back(cgroups: CgroupDriver) -> None:
-    assert cgroups.apply(GROUP, FULL) == ()
-    assert cgroups.read(GROUP) == FULL
+    full = replace(FULL, oom_group=True if cgroups.features().oom_group else None)
+    assert cgroups.apply(GROUP, full) == ()
+    assert cgroups.read(GROUP) == full
 
 
 def test_an_empty_target_changes_nothing(cgroups: CgroupDriver) -> None:
@@ -379,8 +391,31 @@ def test_procs_files_let_a_process_in(cgroups: CgroupDriver, pid: int) -> None:
 def test_usage_of_a_new_group_is_nought(cgroups: CgroupDriver) -> None:
     usage = cgroups.usage(GROUP)
     assert (usage.cpu_s, usage.n_periods, usage.n_throttled, usage.n_oom_kills) == (0, 0, 0, 0)
-    assert (usage.cpu_pressure is None) is (cgroups.features().version == 1)
-    assert (usage.memory_pressure is None) is (cgroups.features().version == 1)
+
+
+def test_pressure_is_there_or_said_to_be_unavailable(cgroups: CgroupDriver) -> None:
+    pressure = cgroups.pressure(GROUP)
+    resources = (pressure.cpu, pressure.memory, pressure.io)
+    if not cgroups.features().pressure:
+        assert resources == (None, None, None)
+        return
+    for found in resources:
+        assert found is not None
+        assert found.some_total_s == pytest.approx(0.0, abs=0.01)
+        assert 0 <= found.full_total_s <= found.some_total_s
+
+
+def test_a_whole_group_for_the_oom_killer(cgroups: CgroupDriver) -> None:
+    if not cgroups.features().oom_group:
+        (miss,) = cgroups.apply(GROUP, GroupTarget(oom_group=True))
+        assert (miss.field, miss.wanted, miss.found) == ("oom_group", "True", "unavailable")
+        assert cgroups.read(GROUP).oom_group is None
+        return
+    assert cgroups.read(GROUP).oom_group is False
+    for wanted in (True, True, False):
+        assert cgroups.apply(GROUP, GroupTarget(oom_group=wanted)) == ()
+        assert cgroups.read(GROUP).oom_group is wanted
+    assert cgroups.read("lc").oom_group is False
 
 
 def test_closed_means_descriptors_only(cgroups: CgroupDriver) -> None:

@@ -24,6 +24,7 @@ CONTROLLER_FILES = {
     "cpuset": {"cpuset.cpus": "", "cpuset.cpus.effective": f"0-{CORES - 1}", "cpuset.mems": ""},
     "memory": {
         "memory.max": "max",
+        "memory.oom.group": "0",
         "memory.current": "0",
         "memory.events": "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0",
     },
@@ -90,11 +91,12 @@ class V2Tree(KernelFiles):
             "cgroup.controllers": controllers,
             "cgroup.subtree_control": "",
             "cgroup.procs": "",
+            "cgroup.type": "domain",
             "cgroup.kill": "",
             "cpu.stat": CPU_STAT,
         }
         if self._with_pressure:
-            files |= {"cpu.pressure": PRESSURE, "memory.pressure": PRESSURE}
+            files |= {f"{name}.pressure": PRESSURE for name in ("cpu", "memory", "io")}
         for name, text in files.items():
             (folder / name).write_text(text)
         for controller in controllers.split():
@@ -113,9 +115,12 @@ class V2Tree(KernelFiles):
             controller = word.lstrip("+")
             if controller not in _text(folder / "cgroup.controllers").split():
                 raise _error(errno.ENOENT, folder)
+            if _text(folder / "cgroup.procs") and controller == "memory":
+                # The "no internal process" rule; cpu alone makes a threaded subtree instead.
+                threaded = _text(folder / "cgroup.type") != "domain"
+                raise _error(errno.EOPNOTSUPP if threaded else errno.EBUSY, folder)
             if _text(folder / "cgroup.procs"):
-                # The "no internal process" rule.
-                raise _error(errno.EBUSY, folder)
+                (folder / "cgroup.type").write_text("domain threaded")
             if controller not in enabled:
                 enabled.append(controller)
                 for child in self.subdirs(str(folder)):
@@ -173,6 +178,11 @@ class V2Tree(KernelFiles):
         if int(value) < 0:
             raise _error(errno.EINVAL, folder)
         return str(int(value) - int(value) % os.sysconf("SC_PAGE_SIZE"))
+
+    def _memory_oom_group(self, folder: Path, value: str) -> str:
+        if value not in ("0", "1"):
+            raise _error(errno.EINVAL, folder)
+        return value
 
     def _cpuset_cpus(self, folder: Path, value: str) -> str:
         cores = parse_cpus(value)

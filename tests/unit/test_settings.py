@@ -136,6 +136,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ),
         (worker, WORKER + TLS, "worker.edge_name: is missing"),
         (worker, WORKER + 'edge_name = "A"', "c.toml:8: worker.edge_name: 'A' is not a valid name"),
+        (
+            worker,
+            WORKER + f'supervisor_socket = "/{"x" * 107}"',
+            "worker.supervisor_socket: is too",
+        ),
         (worker, WORKER + "allow_rot = true", "c.toml:8: worker.allow_rot: is not a known key; di"),
     ],
 )
@@ -163,6 +168,14 @@ def test_with_tls_the_network_is_open(tmp_path: Path) -> None:
     path.write_text(named + TLS)
     found = worker(path)
     assert (found.edge, found.edge_name, found.server.tls) == ("10.0.0.1:7", "site-a", tls)
+
+
+def test_a_supervisor_of_ones_own_or_of_a_unit(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(WORKER)
+    assert worker(path).supervisor_socket == ""
+    path.write_text(WORKER + 'supervisor_socket = "s/supervisor.sock"\n')
+    assert worker(path).supervisor_socket == str(tmp_path / "s/supervisor.sock")
 
 
 @pytest.mark.parametrize("root", ["", "tango", "tango/node-1", "a.b_c/d"])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from worker_groups import Group
-from worker_world import MIB, World, service, target, targets
+from worker_world import FEATURES, MIB, World, service, target, targets
 
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -60,6 +60,24 @@ def test_dialling_before_the_listing_waits_for_it() -> None:
     commands = controller.handle(ev.ProcessesListed(()), 0.0)
     messages = [one.message for one in commands if isinstance(one, cmd.SendUpstream)]
     assert [type(message) for message in messages] == [WorkerHello, WorkerState]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_only_a_replica_or_a_task_is_killed_as_a_whole(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A side or a service must not die of one member's memory."""
+    monkeypatch.setattr("worker_world.FEATURES", replace(FEATURES, oom_group=known))
+    world = World()
+    world.connect()
+    asked = {one.group: one.target.oom_group for one in world.commands(cmd.CreateGroup)}
+    world.aim(target(service(memory_bytes=64 * MIB)))
+    asked |= {one.group: one.target.oom_group for one in world.commands(cmd.CreateGroup)}
+    world.start_attempt("j.0.1")
+    asked |= {one.group: one.target.oom_group for one in world.commands(cmd.CreateGroup)}
+    whole = {name for name, oom_group in asked.items() if oom_group}
+    assert {"lc/hello", "lc/hello/hello-0", "be/j.0.1"} <= set(asked)
+    assert whole == ({"lc/hello/hello-0", "be/j.0.1"} if known else set())
 
 
 def test_a_target_becomes_a_ready_replica_in_its_own_group(world: World) -> None:

@@ -103,7 +103,7 @@ class GroupTree:
         counts: dict[str, int] = {}
         for replica_id, spec, in_flight in replicas:
             group = groups[replica_id] = replica_group(spec.name, replica_id)
-            memory[group] = replica_memory(spec)
+            memory[group] = self._leaf(replica_memory(spec))
             rules[group] = self._rule(spec)
             counts[group] = in_flight
             parent = service_group(spec.name)
@@ -114,7 +114,9 @@ class GroupTree:
             if known is None:
                 self._apply(group, target)
                 continue
-            target = replace(target, memory_max_bytes=known.memory_max_bytes)
+            target = replace(
+                target, memory_max_bytes=known.memory_max_bytes, oom_group=known.oom_group
+            )
             if group in self._made:
                 self._apply(group, target)
             else:
@@ -166,7 +168,7 @@ class GroupTree:
         if not self.enabled:
             return ""
         group = attempt_group(attempt_id)
-        self._create(group, attempt_memory(spec))
+        self._create(group, self._leaf(attempt_memory(spec)))
         self.leaves[group] = None
         return group
 
@@ -226,6 +228,12 @@ class GroupTree:
         return self._follower.rule(
             spec.quota_base_millis, spec.cpu_per_request_millis, spec.concurrency
         )
+
+    def _leaf(self, target: GroupTarget) -> GroupTarget:
+        """Of one replica or attempt: half of it is no use, so it is killed as a whole."""
+        if self._features is None or not self._features.oom_group:
+            return target
+        return replace(target, oom_group=True)
 
     def _create(self, group: str, target: GroupTarget) -> None:
         self._made[group] = None

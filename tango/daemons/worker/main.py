@@ -13,7 +13,11 @@ from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
 from tango.adapters.settings import load_worker
-from tango.adapters.supervisor_client import ensure_supervisor
+from tango.adapters.supervisor_start import (
+    answering_pid,
+    ensure_supervisor,
+    wait_for_supervisor,
+)
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons import lifecycle
 from tango.daemons.lifecycle import log_event
@@ -45,10 +49,14 @@ async def main(settings: WorkerSettings) -> None:
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     # Both start processes of their own, which must not happen once gRPC runs.
-    socket_path = ensure_supervisor(state / "supervisor")
-    found = _detected(settings)
+    if settings.supervisor_socket:
+        socket_path = wait_for_supervisor(settings.supervisor_socket)
+    else:
+        socket_path = ensure_supervisor(state / "supervisor")
+    # Payload's groups are beside the supervisor, in what was delegated to its unit, not to ours.
+    found = _detected(settings, answering_pid(socket_path))
     cgroups = found.cgroups
-    supervisor = SupervisorWatch(state / "supervisor")
+    supervisor = SupervisorWatch(None if settings.supervisor_socket else state / "supervisor")
     runtime = await ProcessRuntime.connect(
         socket_path,
         cgroups,
@@ -96,6 +104,8 @@ async def main(settings: WorkerSettings) -> None:
             )
             metrics.watch(daemon.report)
             supervisor.tell(daemon.shell.post)
+            if cgroups is not None:
+                metrics.watch_pressure(cgroups.pressure)
             await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()
@@ -104,12 +114,13 @@ async def main(settings: WorkerSettings) -> None:
             cgroups.close()
 
 
-def _detected(settings: WorkerSettings) -> Detection:
-    if not settings.cgroup_root:
+def _detected(settings: WorkerSettings, beside: int) -> Detection:
+    root = settings.cgroup_root
+    if not root:
         return Detection(None, "cgroup_root is empty")
     if settings.enforce:
-        return detect(settings.cgroup_root)
-    return detect(settings.cgroup_root, make_files=ObservingFiles, enforce=False)
+        return detect(root, beside=beside)
+    return detect(root, beside=beside, make_files=ObservingFiles, enforce=False)
 
 
 async def _claimed(

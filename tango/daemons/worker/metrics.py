@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from tango.algorithms.quota.sides import BE, LC
 from tango.daemons.tallies import Buckets, Scrape
+from tango.model.cgroup import GroupPressure, Pressure
 from tango.model.cluster import NodeReport
 from tango.model.request import Code, RequestDone
 
@@ -33,6 +35,10 @@ class WorkerMetrics:
         """Gauges from the latest report."""
         self._scrape.add(lambda: _usage(report()))
 
+    def watch_pressure(self, pressure: Callable[[str], GroupPressure]) -> None:
+        """Stall times of both sides, read at each scrape; no sample where the kernel has none."""
+        self._scrape.add(lambda: _pressure(pressure))
+
     def _requests(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily
 
@@ -45,6 +51,28 @@ class WorkerMetrics:
         yield self._seconds.family(
             "tango_service_seconds", "Time at the replica, as the worker measures it"
         )
+
+
+def _pressure(pressure: Callable[[str], GroupPressure]) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily
+
+    stalled = CounterMetricFamily(
+        "tango_side_stalled_seconds",
+        "Time that some or all (full) of a side's processes waited for a resource (PSI)",
+        labels=["side", "resource", "kind"],
+    )
+    for side in (LC, BE):
+        try:
+            found = pressure(side)
+        except OSError:  # the side's group is not there (yet)
+            continue
+        for resource in ("cpu", "memory", "io"):
+            told: Pressure | None = getattr(found, resource)
+            if told is not None:
+                stalled.add_metric([side, resource, "some"], told.some_total_s)
+                stalled.add_metric([side, resource, "full"], told.full_total_s)
+    if stalled.samples:
+        yield stalled
 
 
 def _usage(report: NodeReport | None) -> Iterator[Metric]:

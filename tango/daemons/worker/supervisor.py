@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from tango.ports import RuntimeLost
 class SupervisorWatch:
     """Turns what the runtime says of its supervisor into events for the worker's controller.
 
-    Where systemd runs the worker, the supervisor has a unit of its own that restarts it: one that
-    the worker started would live, and die, in the worker's unit.
+    state: of the supervisor that the worker starts; None where it has a unit of its own that
+    restarts it: one that the worker started would live, and die, in the worker's unit.
     """
 
-    def __init__(self, state: Path) -> None:
+    def __init__(self, state: Path | None) -> None:
         self._state = state
         self._post: Callable[[RuntimeDown | RuntimeUp], None] | None = None
         self._waiting: RuntimeDown | RuntimeUp | None = None
@@ -46,7 +45,7 @@ class SupervisorWatch:
         posix_spawn neither forks this process's memory nor runs its fork handlers, so that gRPC's
         threads do not mind.
         """
-        if os.environ.get("NOTIFY_SOCKET"):
+        if self._state is None:
             return
         log_event("warning", "supervisor started again", state=str(self._state))
         try:
