@@ -160,6 +160,8 @@ def test_bad_cordons_are_answered() -> None:
 def test_a_cordon_outlives_the_edge() -> None:
     world = EdgeWorld()
     world.controller.load({}, {}, {"n1": NodeRecord("n1", draining=True, grace_s=2.0)})
+    unseen = nodes(world)["n1"]
+    assert (unseen.ready, unseen.cordoned, unseen.draining) == (False, True, True)
     world.worker("n1")
     view = nodes(world)["n1"]
     assert (view.cordoned, view.draining, view.drain_grace_s) == (True, True, 2.0)
