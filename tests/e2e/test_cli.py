@@ -26,6 +26,7 @@ from cluster_at_work import (
 
 from tango.cli.main import COMMANDS
 from tango.cli.main import tango as group
+from tango.model.errors import NotFound
 from tango.sdk.cluster_file import ClusterFile
 from tango.sdk.sync_client import SyncClient
 
@@ -131,6 +132,36 @@ def test_jobs(busy: ClusterAtWork) -> None:
     assert [each["state"] for each in only] == ["failed"]
     newest = busy.cli("get", "jobs", "--limit", "1")
     assert "1 of 3 jobs; --limit shows more" in newest.stderr
+
+
+def test_describe_cordon_and_uncordon(busy: ClusterAtWork) -> None:
+    def said(*words: str, status: int = 0) -> str:
+        # In this process: starting Python for each of these would take longer than all else.
+        words = (*words, "--state", str(busy.state_dir))
+        done = CliRunner().invoke(group, words, standalone_mode=False)
+        assert (done.return_value or 0) == status, done.output
+        assert done.exception is None
+        return done.output
+
+    job = busy.json("get", "jobs")["jobs"][0]["job_id"]
+    assert "Attempt:      " in said("describe", "job", job)
+    service = said("describe", "service", "web", "--site", "site-a")
+    assert "Replicas:     2 ready of 2" in service
+    assert "web-g1-1" in service
+    (node,) = json.loads(said("describe", "node", "a1", "-o", "json"))
+    assert {one["status"]["replica_id"] for one in node["replicas"]} == {"web-g1-0", "web-g1-1"}
+    assert "Status:       connected" in said("describe", "edge", "site-b")
+    for kind in ("job", "service", "node", "edge"):
+        done = CliRunner().invoke(group, ["describe", kind, "none", "--state", str(busy.state_dir)])
+        assert isinstance(done.exception, NotFound)
+        assert f"{kind} 'none' is unknown" in str(done.exception)
+
+    assert said("cordon", "b1") == "node b1 of site-b: ready, cordoned\n"
+    assert "ready, cordoned" in said("get", "nodes")
+    assert "Status:       ready, cordoned" in said("describe", "node", "b1")
+    assert json.loads(said("uncordon", "b1", "-o", "json"))["cordoned"] is False
+    done = CliRunner().invoke(group, ["cordon", "x9", "--state", str(busy.state_dir)])
+    assert "node 'x9' is unknown; known: a1, b1" in str(done.exception)
 
 
 def test_call_and_jobs_from_the_shell(busy: ClusterAtWork, tmp_path: Path) -> None:

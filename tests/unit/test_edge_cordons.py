@@ -160,6 +160,8 @@ def test_bad_cordons_are_answered() -> None:
 def test_a_cordon_outlives_the_edge() -> None:
     world = EdgeWorld()
     world.controller.load({}, {}, {"n1": NodeRecord("n1", draining=True, grace_s=2.0)})
+    unseen = nodes(world)["n1"]
+    assert (unseen.ready, unseen.cordoned, unseen.draining) == (False, True, True)
     world.worker("n1")
     view = nodes(world)["n1"]
     assert (view.cordoned, view.draining, view.drain_grace_s) == (True, True, 2.0)
@@ -261,3 +263,31 @@ def test_two_drained_nodes_give_nothing_to_each_other() -> None:
     assert len(third.replicas) == 2
     assert drain(world, "n1").done
     assert drain(world, "n2").done
+
+
+def test_a_drained_node_that_dies_has_nothing_left() -> None:
+    world, first, _ = two()
+    world.central_up()
+    world.central_says(start("j.0.1", "n1"))
+    world.cordon("n1", drain=True)
+    cut(world, first)
+    world.roll()
+    assert not drain(world).done
+    world.advance(4)
+    world.roll()
+    assert drain(world).done
+
+
+def test_a_roll_does_not_wait_for_a_replica_that_leaves_with_its_node() -> None:
+    world, first, second = two()
+    world.auto_gone = False
+    world.cordon("n1")
+    world.apply(service(replicas=2, argv=("serve", "v2")), ready=False)
+    world.roll()
+    assert where(world) == [("hello-g1-1", "n2"), ("hello-g2-0", "n2")], "that on n1 leaves"
+    cut(world, first)
+    assert len(where(world)) == 3, "and the next one comes"
+    world.auto_gone = True
+    world.roll()
+    assert {view.status.generation for view in world.view().replicas} == {2}
+    assert set(second.replicas) == {name for name, node in where(world) if node == "n2"}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edge_world import MIB, EdgeWorld, FakeWorker, service
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tango.controllers.edge.service_book import generation_of
 from tango.model.commands import PlacementRecord, ServiceRecord
@@ -203,3 +205,49 @@ def test_a_refused_write_in_a_roll_is_tried_again() -> None:
     world.advance(1.1)
     world.roll()
     assert ids(world) == ["hello-g2-0", "hello-g2-1"]
+
+
+ACTIONS = st.sampled_from(("apply", "apply", "ready", "ready", "gone", "drain", "uncordon", "wait"))
+
+
+@given(st.lists(st.tuples(ACTIONS, st.integers(0, 5)), max_size=30), st.integers(1, 3))
+@settings(max_examples=40, deadline=None)
+def test_with_room_to_spare_a_service_is_never_short_whatever_is_asked_of_it(
+    actions: list[tuple[str, int]], replicas: int
+) -> None:
+    """New specs in the middle of a roll, drains in the middle of that: all declared stay ready."""
+    world = EdgeWorld()
+    workers = [world.worker(f"n{number}") for number in range(3)]
+    world.apply(service(replicas=replicas))
+    world.auto_gone = False
+    for action, number in actions:
+        worker = workers[number % 3]
+        match action:
+            case "apply":
+                world.apply(service(replicas=replicas, argv=("serve", str(number))), ready=False)
+            case "ready":
+                for name, status in list(worker.replicas.items())[number // 3 :]:
+                    if status.state is ReplicaState.STARTING:
+                        say(worker, name, ReplicaState.READY)
+                        break
+            case "gone" if world.gone:
+                world.gone.rotate(number)
+                owner, name = world.gone.popleft()
+                owner.say(ReplicaGone(name))
+            case "drain":
+                world.cordon(worker.node, drain=True)
+            case "uncordon":
+                world.cordon(worker.node, off=True)
+            case _:
+                world.advance(0.3)
+        assert world.view().ready >= replicas
+        assert len(world.view().replicas) <= replicas + 1
+    world.auto_gone = True
+    for worker in workers:
+        world.cordon(worker.node, off=True)
+    for _ in range(20):
+        world.roll()
+        world.advance(0.3)
+    view = world.view()
+    assert (len(view.replicas), view.ready, view.reason) == (replicas, replicas, "")
+    assert {one.status.generation for one in view.replicas} == {view.generation}

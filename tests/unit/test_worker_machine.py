@@ -18,7 +18,7 @@ from worker_world import MIB, SETTINGS, World, dispatch, service, task
 
 from tango.model import events as ev
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, Dispatches, ReplicaTarget
+from tango.model.messages import AttemptChanged, Dispatches, ForgetLogs, ReplicaTarget
 from tango.model.request import Code
 from tango.model.service import HealthCheck as Health
 from tango.model.service import QuotaMode, ReplicaState, ServiceSpec
@@ -124,6 +124,13 @@ class WorkerMachine(RuleBasedStateMachine):
             self.attempts += 1
         number = self.attempts if fresh else pick % (self.attempts + 1)
         self.world.start_attempt(f"j.0.{number}", task(deadline_s=deadline_s))
+
+    @rule(pick=PICKS)
+    def forget_logs(self, pick: int) -> None:
+        """Of attempts that are known, and of some that never were."""
+        known = [status.attempt_id for status in self.world.controller.attempts()]
+        if self.world.session is not None:
+            self.world.say(ForgetLogs("n", (*known[pick:], "never.0.1", "no-attempt")))
 
     @rule(pick=PICKS)
     def stop_attempt(self, pick: int) -> None:

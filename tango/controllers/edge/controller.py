@@ -150,14 +150,20 @@ class EdgeController:
         return tuple(service_view(self.books, services[name]) for name in sorted(services))
 
     def node_views(self) -> tuple[NodeView, ...]:
-        """Every node that has dialled in since the start, by name; groups as last reported."""
+        """Every node that has dialled in since the start or is cordoned, by name.
+
+        Groups are as last reported.
+        """
         nodes = self.books.nodes
-        return tuple(
+        views = [
             replace(view, report=replace(view.report, groups=nodes[view.node].groups))
             if view.report is not None
             else view
             for view in node_views(self.books)
-        )
+        ]
+        unseen = self.books.cordons.keys() - nodes.keys()
+        views += [self._cordons.node_view(name) for name in unseen]
+        return tuple(sorted(views, key=lambda view: view.node))
 
     def drain_view(self, node: str) -> DrainView | None:
         """How the drain of a node stands; None where it is not drained."""

@@ -128,7 +128,8 @@ class Cordons:
                     why, moves = self._replica_left(service)
                     moving |= moves
                     left.append(DrainItem("replica", replica, moved=False, detail=why))
-        if node is not None:
+        # The tasks of a dead node are not there to be moved: central gives them up by itself.
+        if node is not None and not node.dead:
             for replica in node.leaving:
                 moving = True
                 detail = "finishes its last requests"
@@ -137,8 +138,7 @@ class Cordons:
                 if status.state is AttemptState.ENDED:
                     continue
                 drain.tasks[attempt_id] = None
-                away = self._central.session is None or node.session is None
-                moving |= not away
+                moving |= self._central.session is not None
                 detail = self._task_left(away_node=node.session is None)
                 left.append(DrainItem("task", attempt_id, moved=False, detail=detail))
         names = {item.name for item in left}
