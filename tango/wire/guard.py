@@ -133,9 +133,11 @@ def without_frames(abort: grpc.aio.AbortError) -> grpc.aio.AbortError:
 
     gRPC keeps the exception in the RPC's state, which the context refers to: a frame in its
     traceback that has the context makes a ring of them, and the request in it, 4 MiB perhaps, stays
-    until the collector comes round.
+    until the collector comes round. So does an error that was set on a future, by its own frames.
     """
-    abort.__context__ = None
+    if abort.__context__ is not None:
+        abort.__context__.__traceback__ = None
+        abort.__context__ = None
     return abort.with_traceback(None)
 
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from wire_probe import AUTH, TOKEN, probed, stub_of
 
-from tango.model.errors import Refused
+from tango.model.errors import NotFound, Refused
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
@@ -35,6 +35,12 @@ class Backend:
 
     def new_request_id(self) -> str:
         return f"r{next(self._ids)}"
+
+    async def delete_service(self, name: str) -> None:
+        # As a daemon's operations do: the error comes out of a future.
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_exception(NotFound(name))
+        await done
 
     def submit(self, request: CallRequest, on_reply: Any) -> None:
         on_reply(CallReply(request.request_id, Outcome.REJECTED, Code.NOT_FOUND, error="none"))
@@ -175,9 +181,12 @@ async def test_a_refused_request_is_not_kept(edge: grpc.aio.Channel) -> None:
                 pb.CallStreamedRequest(request=request), metadata=AUTH, timeout=5
             )
             assert await many.code() is not grpc.StatusCode.OK
-        del unary, many
+            delete = stub.DeleteService(pb.DeleteServiceRequest(name="x"), metadata=AUTH, timeout=5)
+            assert await delete.code() is grpc.StatusCode.NOT_FOUND
+        del unary, many, delete
         await asyncio.sleep(0.05)
-        kinds = (grpc.aio.AbortError, pb.CallRequest, pb.CallStreamedRequest)
+        messages = (pb.CallRequest, pb.CallStreamedRequest, pb.DeleteServiceRequest)
+        kinds = (grpc.aio.AbortError, *messages)
         assert sum(isinstance(found, kinds) for found in gc.get_objects()) <= 6
     finally:
         gc.enable()
