@@ -54,7 +54,7 @@ def main() -> int:
         cache = debian.cache_dir()
         needed = payload.dependency_wheels(root, cache)
         image = debian.image(cache, needed, rebuild=given.rebuild, limit_s=BUILD_LIMIT_S)
-        wheels = payload.tango_wheels(root, cache)
+        wheels = payload.tango_wheels(root, cache, with_newer="systemd" in chosen)
         with tempfile.TemporaryDirectory(prefix="tango-guest-") as scratch:
             folder = Path(scratch)
             disk = payload.make(root, wheels, folder, chosen, given.only)

@@ -50,8 +50,8 @@ def bumped(version: str) -> str:
     return ".".join([*parts[:-1], str(int(parts[-1]) + 1)])
 
 
-def tango_wheels(root: Path, cache: Path) -> Path:
-    """Directory with Tango's wheel, and in newer/ the same source's with its version bumped."""
+def tango_wheels(root: Path, cache: Path, *, with_newer: bool) -> Path:
+    """Directory with Tango's wheel; in newer/, where asked for, the same with a higher version."""
     partial = cache / "tango-building.partial"
     shutil.rmtree(partial, ignore_errors=True)
     source = partial / "source"
@@ -61,14 +61,15 @@ def tango_wheels(root: Path, cache: Path) -> Path:
     for path in sorted(path for path in source.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(source)}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
-    place = cache / f"tango-{digest.hexdigest()[:16]}"
+    place = cache / f"tango-{digest.hexdigest()[:16]}{'-both' if with_newer else ''}"
     if not place.is_dir():
         version = _version(source)
         _wheel(source, partial, version)
-        newer = bumped(version)
-        file = source / "tango/__init__.py"
-        file.write_text(_VERSION.sub(f'__version__ = "{newer}"', file.read_text()))
-        _wheel(source, partial / "newer", newer)
+        if with_newer:
+            newer = bumped(version)
+            file = source / "tango/__init__.py"
+            file.write_text(_VERSION.sub(f'__version__ = "{newer}"', file.read_text()))
+            _wheel(source, partial / "newer", newer)
         for stale in cache.glob("tango-*"):
             if stale != partial:
                 shutil.rmtree(stale, ignore_errors=True)

@@ -111,7 +111,7 @@ def after_reboot() -> None:
 
 STEPS = {
     "contract": (facts, install, contract),
-    "systemd": (facts, units, reboot, after_reboot),  # systemd/install brings the wheel
+    "systemd": (facts, install, units, reboot, after_reboot),
 }
 
 
