@@ -101,11 +101,11 @@ async def _dial_central(
         finally:
             daemon.central_down(number, "the stream ended")
 
-    async with open_channel(settings.central) as channel:
-        client = CentralClient(channel, bearer(token))
-        await redial(
-            f"central at {settings.central}",
-            lambda: client.connect_edge(daemon.incarnation, serve),
-            stopping,
-            random.Random(daemon.incarnation),
-        )
+    async def connect() -> str:
+        # A channel for each dial: a lasting one has a backoff of its own, and the two add up.
+        async with open_channel(settings.central) as channel:
+            client = CentralClient(channel, bearer(token))
+            return await client.connect_edge(daemon.incarnation, serve)
+
+    peer = f"central at {settings.central}"
+    await redial(peer, connect, stopping, random.Random(daemon.incarnation))

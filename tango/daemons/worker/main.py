@@ -124,17 +124,15 @@ async def _serve(
         # The edge must not hear of a node that does not know yet what runs on it.
         await listed.wait()
 
-        async def dial() -> None:
+        async def connect() -> str:
+            # A channel for each dial: a lasting one has a backoff of its own, and the two add up.
             async with open_channel(settings.edge) as channel:
                 client = EdgeClient(channel, bearer(token))
-                await redial(
-                    f"edge at {settings.edge}",
-                    lambda: client.connect_worker(incarnation, daemon.serve_upstream),
-                    stopping,
-                    random.Random(incarnation),
-                )
+                return await client.connect_worker(incarnation, daemon.serve_upstream)
 
-        tasks.append(group.create_task(dial(), name="edge"))
+        peer = f"edge at {settings.edge}"
+        dial = redial(peer, connect, stopping, random.Random(incarnation))
+        tasks.append(group.create_task(dial, name="edge"))
 
         def stop() -> None:
             stopping.set()
