@@ -90,6 +90,10 @@ class Cgroups(Protocol):
         """Process ids in the group itself, not below it."""
         ...
 
+    def kill(self, group: str) -> None:
+        """SIGKILL to every process in the group and below; returns before they are gone."""
+        ...
+
     def move(self, group: str, pid: int) -> None:
         """Put a process into the group (every controller hierarchy on v1)."""
         ...

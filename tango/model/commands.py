@@ -207,6 +207,13 @@ class RemoveGroup:
 
 
 @dataclass(frozen=True, slots=True)
+class KillGroup:
+    """End what still runs in a group and is nobody's, for its record is lost."""
+
+    group: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartProcess:
     """Answered by ProcessStarted or ProcessStartFailed."""
 
@@ -280,6 +287,7 @@ WorkerCommand = (
     | CreateGroup
     | ApplyGroup
     | RemoveGroup
+    | KillGroup
     | StartProcess
     | StopProcess
     | ForgetProcess

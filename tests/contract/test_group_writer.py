@@ -54,3 +54,15 @@ async def test_a_group_that_has_gone_is_left_out_of_samples() -> None:
     sampled = writer.sample(("lc", "gone"), 5.0)
     assert [used.group for used in sampled.groups] == ["lc"]
     assert sampled.wall == 5.0
+
+
+async def test_orphans_are_ended_below_too() -> None:
+    writer, cgroups, _ = _writer()
+    writer.create("lc/s/r", GroupTarget())
+    writer.create("lc/t/r", GroupTarget())
+    for group, pid in (("lc/s", 4242), ("lc/s/r", 4243), ("lc/t/r", 4244)):
+        cgroups.move(group, pid)
+    writer.kill("lc/s")
+    assert cgroups.procs("lc/s") == cgroups.procs("lc/s/r") == ()
+    assert cgroups.procs("lc/t/r") == (4244,)
+    writer.kill("lc/gone")

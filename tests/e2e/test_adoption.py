@@ -147,6 +147,7 @@ async def test_a_restarted_edge_has_its_workers_back_and_nobody_hangs(
         else:
             assert isinstance(answer, Unavailable)
     cluster.start_again(SITE)
+    listens(cluster, SITE)
     started = time.monotonic()
 
     async def back() -> bool:
@@ -212,3 +213,25 @@ async def test_a_zombie_is_not_adopted(cluster: ClusterAtWork, client: Client) -
     )
     assert len(pids(after)) == 1
     await client.delete("undead")
+
+
+async def test_payload_of_a_supervisor_that_lost_its_records_is_ended_in_the_open(
+    grouped: ClusterAtWork, client: Client
+) -> None:
+    """Nothing runs unowned: what no record accounts for is found by its group, ended, and said."""
+    before = await ready(client, service("amnesia", replicas=1))
+    (pid,) = pids(before)
+    grouped.kill(WORKER)
+    grouped.kill_supervisor(NODE)
+    for record in (grouped.state_dir / WORKER / "supervisor" / "runs").iterdir():
+        record.unlink()
+    process = psutil.Process(pid)
+    assert process.is_running()
+    grouped.start_again(WORKER)
+    after = await service_when(
+        client, SITE, "amnesia", lambda view: view.ready and pids(view) != pids(before)
+    )
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    assert len(pids(after)) == 1
+    assert any(pid in line["pids"] for line in grouped.events(WORKER, "orphans killed"))
+    await client.delete("amnesia")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from worker_world import MIB, World, service, target, targets, task
 
@@ -299,3 +301,31 @@ def test_kept_targets_never_stop_what_runs() -> None:
     world.connect()
     world.aim(target(FOLLOW, 0, generation=2))
     assert len(world.running()) == 1
+
+
+def test_what_is_lost_is_dead_before_that_is_told(world: World) -> None:
+    world.start_attempt("job.0.1", task())
+    lost = replace(world.records["job.0.1"], ended_at=world.wall, lost=True)
+    world.records["job.0.1"] = lost
+    begun = len(world.log)
+    world.post(ev.ProcessEnded("job.0.1", lost))
+    after = world.log[begun:]
+    assert after[0] == cmd.KillGroup("be/job.0.1")
+    assert world.attempt("job.0.1").state is AttemptState.ENDED
+
+
+@pytest.mark.parametrize("understood", [True, False])
+def test_orphans_of_a_lost_record_are_ended_unless_a_record_is_not_understood(
+    understood: bool,
+) -> None:
+    world = World()
+    world.connect()
+    world.start_attempt("job.0.1", task())
+    group = world.specs["job.0.1"].group
+    del world.records["job.0.1"]  # the supervisor's directory was lost, not the process
+    if not understood:
+        strange = ProcessRecord("strange", 7, 0.0, (("kind", "other"),), ended_at=1.0)
+        world.records["strange"] = strange
+    world.boot()
+    killed = [command.group for command in world.commands(cmd.KillGroup)]
+    assert killed == ([group] if understood else [])

@@ -201,6 +201,8 @@ class Attempts:
             return
         attempt.record = record
         attempt.phase = Phase.NONE
+        if record.lost:
+            self._groups.end_orphans(attempt.group)
         self._timers.clear("deadline", record.key)
         self._timers.clear("stop", record.key)
         if attempt.group:

@@ -227,6 +227,7 @@ class WorkerController:
     def _list(self, event: ProcessesListed, now: float) -> None:
         replicas: list[ReplicaRecord] = []
         attempts: list[AttemptRecord] = []
+        understood = True
         for record in event.records:
             found = read_record(record)
             if isinstance(found, ReplicaRecord):
@@ -234,10 +235,11 @@ class WorkerController:
             elif isinstance(found, AttemptRecord):
                 attempts.append(found)
             else:
+                understood = False
                 self._out.note("warning", "unknown_process_left_alone", key=record.key)
         self._groups.open()
         needed = [*(one.group for one in replicas), *(one.group for one in attempts)]
-        self._groups.remove_leftovers(event.groups, needed)
+        self._groups.remove_leftovers(event.groups, needed, orphans=understood)
         self._targets.adopt(replicas, now)
         self._attempts.adopt(attempts, now)
         if event.targets is not None:

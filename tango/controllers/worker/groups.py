@@ -23,7 +23,7 @@ from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.outbox import Outbox
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, Mismatch
 from tango.model.cluster import NodeCapacity
-from tango.model.commands import ApplyGroup, CreateGroup, RemoveGroup
+from tango.model.commands import ApplyGroup, CreateGroup, KillGroup, RemoveGroup
 from tango.model.events import GroupApplied
 from tango.model.job import TaskSpec
 from tango.model.service import QuotaMode, ServiceSpec
@@ -70,11 +70,14 @@ class GroupTree:
             for group, target in side_groups(settings.cpu_weight, settings.cpuset, self._features):
                 self._create(group, target)
 
-    def remove_leftovers(self, found: Iterable[str], needed: Iterable[str]) -> None:
+    def remove_leftovers(
+        self, found: Iterable[str], needed: Iterable[str], *, orphans: bool
+    ) -> None:
         """Of the groups found at the start, remove those that no record needs; deepest first.
 
         Before anything is adopted, since an old child's quota may be above its parent's new one.
-        What still has processes in it stays, and the shell says so: nothing is killed here.
+        orphans: what still runs in them is nobody's, for every record is understood, and is ended;
+        else it stays, and the shell says so.
         """
         if not self.enabled:
             return
@@ -83,6 +86,8 @@ class GroupTree:
         for group in sorted(set(found) - keep, reverse=True):
             if group.startswith((f"{LC}/", f"{BE}/")):
                 self._out.note("info", "leftover_group_removed", group=group)
+                if orphans:
+                    self._out.add(KillGroup(group))
                 self._out.add(RemoveGroup(group))
 
     # ---- replicas
@@ -176,6 +181,11 @@ class GroupTree:
         """The attempt has ended and that is known where it matters."""
         if self.enabled:
             self._remove(group)
+
+    def end_orphans(self, group: str) -> None:
+        """The record of what ran there is lost: nothing of it may live when that is told."""
+        if self.enabled and group in self._made:
+            self._out.add(KillGroup(group))
 
     # ---- what the kernel says
 

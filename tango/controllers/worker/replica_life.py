@@ -210,6 +210,8 @@ class ReplicaLife:
         """A replica's process ended: ours to know by its key."""
         replica = self._books.by_key[record.key]
         self._out.add(ForgetProcess(record.key, keep_log=True))
+        if record.lost:
+            self._groups.end_orphans(replica.group)
         self._vacate(replica)
         if replica.ready_at is not None and now - replica.ready_at >= BACKOFF_RESET_S:
             replica.exits = 0

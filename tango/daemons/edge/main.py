@@ -109,11 +109,11 @@ async def _dial_central(
             daemon.central_down(number, "the stream ended")
 
     async def connect() -> str:
-        # A channel for each try: it takes the certificate as it is then.
+        # A channel for each try: it takes the certificate as it is then, and a lasting one has a
+        # backoff of its own, which would add to ours.
         async with credentials.channel(settings.central, Role.CENTRAL) as channel:
             client = CentralClient(channel, credentials.metadata)
             return await client.connect_edge(daemon.incarnation, serve)
 
-    await redial(
-        f"central at {settings.central}", connect, stopping, random.Random(daemon.incarnation)
-    )
+    peer = f"central at {settings.central}"
+    await redial(peer, connect, stopping, random.Random(daemon.incarnation))

@@ -102,6 +102,9 @@ class WorkerDaemon:
             case cmd.RemoveGroup(group):
                 if self._groups is not None:
                     self._groups.remove(group)
+            case cmd.KillGroup(group):
+                if self._groups is not None:
+                    self._groups.kill(group)
             case cmd.StartProcess(spec):
                 self._running.add(spec.key)
                 self._group.create_task(self._start(spec), name=f"start {spec.key}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from tango.daemons.lifecycle import log_event
@@ -12,6 +13,7 @@ from tango.ports import Cgroups
 
 REMOVE_RETRY_S = 0.05
 REMOVE_TRIES = 100
+KILLED_S = 0.1
 
 
 class GroupWriter:
@@ -58,6 +60,32 @@ class GroupWriter:
                 )
             else:
                 log_event("warning", "group not removed", group=group, error=str(error))
+
+    def kill(self, group: str) -> None:
+        """End every process in the group; said, since nobody was to be there.
+
+        Waits up to 0.1 s until they are gone: what is told next may start them anew elsewhere.
+        """
+        try:
+            pids = self._living(group)
+            if not pids:
+                return
+            log_event("warning", "orphans killed", group=group, pids=pids[:32])
+            end = time.monotonic() + KILLED_S
+            while pids and time.monotonic() < end:
+                self._cgroups.kill(group)
+                time.sleep(KILLED_S / 20)
+                pids = self._living(group)
+        except OSError as error:
+            log_event("error", "orphans not killed", group=group, error=str(error))
+            return
+        if pids:
+            log_event("error", "orphans live on", group=group, pids=pids[:32])
+
+    def _living(self, group: str) -> list[int]:
+        names = self._cgroups.groups()
+        inside = [name for name in names if name == group or name.startswith(f"{group}/")]
+        return sorted(pid for name in inside for pid in self._cgroups.procs(name))
 
     def existing(self) -> tuple[str, ...]:
         """Every group that is there, parents before children."""

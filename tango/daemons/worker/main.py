@@ -159,12 +159,14 @@ async def _serve(
         await listed.wait()
 
         async def connect() -> str:
-            # A channel for each try: it takes the certificate as it is then.
+            # A channel for each try: it takes the certificate as it is then, and a lasting one has a
+            # backoff of its own, which would add to ours.
             async with credentials.channel(settings.edge, Role.EDGE, settings.edge_name) as channel:
                 client = EdgeClient(channel, credentials.metadata)
                 return await client.connect_worker(incarnation, daemon.serve_upstream)
 
-        dial = redial(f"edge at {settings.edge}", connect, stopping, random.Random(incarnation))
+        peer = f"edge at {settings.edge}"
+        dial = redial(peer, connect, stopping, random.Random(incarnation))
         tasks.append(group.create_task(dial, name="edge"))
 
         def stop() -> None:
