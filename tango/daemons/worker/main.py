@@ -159,8 +159,8 @@ async def _serve(
         await listed.wait()
 
         async def connect() -> str:
-            # A channel for each try: it takes the certificate as it is then, and a lasting one has a
-            # backoff of its own, which would add to ours.
+            # A channel for each try: it takes the certificate as it is then, and a lasting one
+            # has a backoff of its own, which would add to ours.
             async with credentials.channel(settings.edge, Role.EDGE, settings.edge_name) as channel:
                 client = EdgeClient(channel, credentials.metadata)
                 return await client.connect_worker(incarnation, daemon.serve_upstream)
