@@ -17,7 +17,7 @@ CHAOS = Path(__file__).with_name("chaos_run.py")
 
 def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    words = ["--kills", str(KILLS), "--seed", "11", "--pace", "0.12", "--report", str(report)]
+    words = ["--kills", str(KILLS), "--seed", "11", "--pace", "0.2", "--report", str(report)]
     done = subprocess.run(
         [sys.executable, str(CHAOS), *words], capture_output=True, text=True, timeout=400
     )
@@ -33,6 +33,6 @@ def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
         "supervisor",
     }
     assert found["n_kills_of_serving"] >= KILLS / 3
-    assert found["calls"]["ok"] >= 50
+    assert found["calls"]["ok"] >= 30
     assert found["jobs"]["acknowledged"] >= 50
     assert found["jobs"]["runs"] >= found["jobs"]["acknowledged"]
