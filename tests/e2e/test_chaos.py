@@ -15,6 +15,7 @@ KILLS = 200
 CHAOS = Path(__file__).with_name("chaos_run.py")
 
 
+@pytest.mark.timeout(450)
 def test_nothing_is_lost_doubled_or_left_behind(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
     words = ["--kills", str(KILLS), "--seed", "11", "--pace", "0.2", "--report", str(report)]

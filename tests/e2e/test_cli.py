@@ -319,8 +319,9 @@ def test_submit_that_waits_tells_what_for(tmp_path: Path) -> None:
                     break
             job_id = line.split()[1].rstrip(":")
             process.send_signal(signal.SIGINT)
-            assert f"job {job_id} goes on; `tango cancel {job_id}` ends it" in process.stderr.read()
-            assert process.wait(10) == 130
+            _, said = process.communicate(timeout=20)
+            assert f"job {job_id} goes on; `tango cancel {job_id}` ends it" in said
+            assert process.returncode == 130
 
 
 def test_a_client_that_is_not_open_says_so() -> None:
