@@ -137,6 +137,16 @@ def attempt_id(job_id: str, task_index: int, attempt: int) -> str:
     return f"{job_id}.{task_index}.{attempt}"
 
 
+def parse_attempt_id(text: str) -> tuple[str, int, int] | None:
+    """Job id, task index and attempt number of a name of attempt_id(); None for anything else."""
+    rest, _, number = text.rpartition(".")
+    job_id, _, index = rest.rpartition(".")
+    numbers = index + number
+    if not (job_id and index and number and numbers.isdecimal() and len(numbers) <= 20):
+        return None
+    return job_id, int(index), int(number)
+
+
 class AttemptState(enum.Enum):
     """One attempt seen from its node."""
 

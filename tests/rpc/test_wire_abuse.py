@@ -104,6 +104,8 @@ async def test_a_stream_refused_while_it_writes_ends_for_its_client() -> None:
     async with probed() as (probe, server), stub_of(server) as stub:
         probe.session = session
         call = stub.ConnectWorker(metadata=AUTH, timeout=10)
+        # Not read at first, so that the server's write is held up.
+        await asyncio.sleep(0.3)
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             async for _ in call:
                 pass

@@ -31,7 +31,7 @@ from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import Acknowledge, Job
 from tango.model.commands import CloseEdge, SendEdge
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
-from tango.model.job import AttemptState, AttemptStatus, JobState
+from tango.model.job import AttemptState, AttemptStatus, JobState, parse_attempt_id
 from tango.model.messages import (
     AttemptChanged,
     AttemptRefused,
@@ -156,10 +156,14 @@ class Reports:
             self._core.stop(site.edge, status.attempt_id, "not wanted any more")
             self._core.note("warning", "foreign_attempt", attempt=status.attempt_id)
             return
-        job_id, index, number = status.attempt_id.rsplit(".", 2)
-        job = self._core.ledger.jobs.get(job_id)
-        if job is not None and job.record.tasks[int(index)].attempt > int(number):
-            self._core.note("info", "superseded_end", attempt=status.attempt_id)
+        # An edge may say anything; what no attempt of ours was called is nobody's.
+        name = parse_attempt_id(status.attempt_id)
+        job = self._core.ledger.jobs.get(name[0]) if name is not None else None
+        if name is not None and job is not None:
+            _, index, number = name
+            tasks = job.record.tasks
+            if index < len(tasks) and tasks[index].attempt > number:
+                self._core.note("info", "superseded_end", attempt=status.attempt_id)
         ack = Acknowledge(site.edge, status.attempt_id)
         under_way = job is not None and any(effect == ack for _, effect in job.effects)
         if under_way or (job is not None and self._core.ledger.when_durable(job, ack)):

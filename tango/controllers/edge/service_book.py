@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -15,19 +16,24 @@ Placement = tuple[tuple[str, str], ...]
 """(replica id, node) of each replica, node "" while there is no room."""
 
 
+_REPLICA = re.compile(r".+-g(\d{1,18})-(\d{1,18})", re.ASCII)
+
+
 def replica_id(service: str, generation: int, ordinal: int) -> str:
     """The name of a replica, never used again at this site."""
     return f"{service}-g{generation}-{ordinal}"
 
 
 def generation_of(replica: str) -> int:
-    """The generation in a replica's name."""
-    return int(replica.rsplit("-", 2)[1][1:])
+    """The generation in a replica's name; 0, which none has, in what a worker made up."""
+    found = _REPLICA.fullmatch(replica)
+    return int(found[1]) if found else 0
 
 
 def ordinal_of(replica: str) -> int:
-    """The number in a replica's name: later ones of a generation are larger."""
-    return int(replica.rsplit("-", 1)[1])
+    """The number in a replica's name: later ones of a generation are larger; 0 as above."""
+    found = _REPLICA.fullmatch(replica)
+    return int(found[2]) if found else 0
 
 
 def specs_of(record: ServiceRecord) -> dict[int, ServiceSpec]:
