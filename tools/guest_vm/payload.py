@@ -13,7 +13,7 @@ from pathlib import Path
 
 from said import GuestFailed, run, say
 
-TESTS = ("pytest", "pytest-asyncio")
+TESTS = ("pytest", "pytest-asyncio", "pytest-timeout")
 _PYTHON = "3.11"  # Debian 12's
 _PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64")
 _SOURCES = ("tango", "protos", "hatch_build.py", "pyproject.toml", "README.md", "LICENSE")
