@@ -202,7 +202,7 @@ def show_node(node: NodeView) -> None:
         ("Node", node.node),
         ("Site", node.edge),
         ("Status", tables.node_status(node)),
-        ("Enforcement", node.enforcement.value),
+        ("Enforcement", tables.enforcement(node)),
         (
             "Capacity",
             f"{format_cpu(capacity.cpu_millis)} CPU, {format_memory(capacity.memory_bytes)}",
@@ -225,7 +225,7 @@ def show_edge(edge: EdgeView, services: Sequence[ServiceView]) -> None:
     click.echo()
     tables.show(tables.nodes_table(edge.nodes))
     click.echo()
-    tables.show(tables.services_table(services))
+    tables.show(tables.services_table(services, edge.nodes))
 
 
 def _facts(*facts: tuple[str, str]) -> None:

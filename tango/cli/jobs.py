@@ -9,6 +9,7 @@ import sys
 import click
 
 from tango.cli import tables
+from tango.cli.listing import known_nodes
 from tango.cli.options import output_option, print_json, with_client
 from tango.cli.services import read_manifests
 from tango.model.errors import InvalidField
@@ -125,4 +126,4 @@ async def cancel(client: Client, job_ids: tuple[str, ...], output: str) -> None:
     if output == "json":
         print_json(jobs)
     else:
-        tables.show(tables.jobs_table(jobs))
+        tables.show(tables.jobs_table(jobs, await known_nodes(client)))

@@ -6,6 +6,7 @@ import click
 
 from tango.cli import tables
 from tango.cli.options import output_option, print_json, with_client
+from tango.model.cluster import NodeView
 from tango.model.errors import TangoError
 from tango.model.job import JobState
 from tango.sdk.client import Client
@@ -33,7 +34,11 @@ async def get(
         print_json(nodes) if output == "json" else tables.show(tables.nodes_table(nodes))
     elif kind == "services":
         services, away = await client.from_sites(EdgeClient.services)
-        print_json(services) if output == "json" else tables.show(tables.services_table(services))
+        if output == "json":
+            print_json(services)
+        else:
+            nodes, _ = await client.from_sites(EdgeClient.nodes)
+            tables.show(tables.services_table(services, nodes))
     elif kind == "edges":
         edges = await client.edges()
         print_json(edges) if output == "json" else tables.show(tables.edges_table(edges))
@@ -42,10 +47,15 @@ async def get(
         if output == "json":
             print_json({"jobs": jobs, "counts": counts})
             return 0
-        tables.show(tables.jobs_table(jobs))
+        tables.show(tables.jobs_table(jobs, await known_nodes(client)))
         total = sum(getattr(counts, state.value) for state in JobState)
         if total > len(jobs):
             click.echo(f"{len(jobs)} of {total} jobs; --limit shows more", err=True)
     for site, error in away.items():
         click.echo(f"tango: {site} is not in this list: {error}", err=True)
     return int(bool(away))
+
+
+async def known_nodes(client: Client) -> tuple[NodeView, ...]:
+    """All nodes as the central master knows them."""
+    return tuple(node for edge in await client.edges() for node in edge.nodes)

@@ -51,7 +51,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
                 format_memory(report.be.memory_bytes) if report else "-",
                 str(node.replicas),
                 str(node.be_tasks),
-                _enforcement(node),
+                enforcement(node),
             )
         )
     headings = (
@@ -61,11 +61,19 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
     return table(headings, rows)
 
 
-def _enforcement(node: NodeView) -> str:
+def enforcement(node: NodeView) -> str:
+    """How BE is held down there, and how much of it the kernel did not take."""
     count = len(node.report.mismatches) if node.report else 0
     if node.observe_only:
         return f"none (observes; would set {count})"
     return node.enforcement.value + (f" ({count} differ)" if count else "")
+
+
+def _enforced(places: Iterable[tuple[str, str]], nodes: Sequence[NodeView]) -> str:
+    """Of the nodes among (site, node) that are known."""
+    wanted = set(places)
+    found = {node.enforcement.value for node in nodes if (node.edge, node.node) in wanted}
+    return ", ".join(sorted(found)) or "-"
 
 
 def node_status(node: NodeView) -> str:
@@ -76,8 +84,8 @@ def node_status(node: NodeView) -> str:
     return status
 
 
-def services_table(services: Sequence[ServiceView]) -> Table:
-    """`tango get services`"""
+def services_table(services: Sequence[ServiceView], nodes: Sequence[NodeView]) -> Table:
+    """`tango get services`; nodes: those that their replicas may be on."""
     rows = []
     for view in services:
         counts = view.counts
@@ -95,37 +103,50 @@ def services_table(services: Sequence[ServiceView]) -> Table:
                 str(counts.late),
                 str(counts.rejected),
                 str(counts.failed),
+                _enforced(((view.edge, replica.node) for replica in view.replicas), nodes),
                 not_ready_reason(view) if short else view.reason,
             )
         )
     headings = (
         "SERVICE", "SITE", "READY", "DEADLINE", "QUEUED", "IN FLIGHT", "SENT", "IN TIME", "LATE",
-        "REJECTED", "FAILED", "REASON",
+        "REJECTED", "FAILED", "ENFORCEMENT", "REASON",
     )  # fmt: skip
     return table(headings, rows)
 
 
-def jobs_table(jobs: Sequence[JobRecord]) -> Table:
-    """`tango get jobs`"""
+def jobs_table(jobs: Sequence[JobRecord], nodes: Sequence[NodeView]) -> Table:
+    """`tango get jobs`; nodes: those that their tasks may be on."""
     now = time.time()
     rows = []
     for job in jobs:
-        nodes = ",".join(dict.fromkeys(task.node for task in job.tasks if task.node))
+        names = ",".join(dict.fromkeys(task.node for task in job.tasks if task.node))
         codes = ",".join(str(t.exit_code) for t in job.tasks if t.exit_code is not None)
         rows.append(
             (
                 job.job_id,
                 job.state.value,
                 str(len(job.tasks)),
-                nodes or "-",
+                names or "-",
                 codes or "-",
                 _age(now - job.submitted_at),
                 _age((job.ended_at or now) - job.started_at) if job.started_at else "-",
                 f"{sum(task.cpu_s for task in job.tasks):.1f} s",
+                _enforced(((task.edge, task.node) for task in job.tasks), nodes),
                 job.reason or next((t.reason for t in job.tasks if t.reason), ""),
             )
         )
-    headings = ("JOB", "STATE", "TASKS", "NODE", "EXIT", "AGE", "RAN", "CPU", "REASON")
+    headings = (
+        "JOB",
+        "STATE",
+        "TASKS",
+        "NODE",
+        "EXIT",
+        "AGE",
+        "RAN",
+        "CPU",
+        "ENFORCEMENT",
+        "REASON",
+    )
     return table(headings, rows)
 
 
@@ -137,11 +158,12 @@ def edges_table(edges: Sequence[EdgeView]) -> Table:
             edge.address,
             "connected" if edge.connected else "not connected",
             f"{sum(node.ready for node in edge.nodes)}/{len(edge.nodes)}",
+            _enforced(((node.edge, node.node) for node in edge.nodes), edge.nodes),
             edge.version,
         )
         for edge in edges
     ]
-    return table(("SITE", "ADDRESS", "STATUS", "NODES", "VERSION"), rows)
+    return table(("SITE", "ADDRESS", "STATUS", "NODES", "ENFORCEMENT", "VERSION"), rows)
 
 
 def _age(seconds: float) -> str:

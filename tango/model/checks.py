@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 from tango.model.errors import InvalidField
 
 MAX_ARGV = 256
 MAX_ARGV_BYTES = 64 * 1024
 MAX_ENV = 256
+# What the node puts in its place where a replica starts.
+PLACEHOLDERS = ("{host}", "{port}")
+_PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 
 
 def check_range(field: str, value: float, low: float, high: float) -> None:
@@ -23,6 +28,14 @@ def check_argv(argv: tuple[str, ...], field: str = "argv") -> None:
         raise InvalidField(field, "is too long", f"at most {MAX_ARGV} arguments, 64 KiB")
     if any("\0" in part for part in argv):
         raise InvalidField(field, "holds a NUL byte", "remove it")
+
+
+def check_placeholders(argv: tuple[str, ...], field: str = "argv") -> None:
+    """Refuse an argument that is a placeholder and nothing else, but none that is replaced."""
+    for index, part in enumerate(argv):
+        if _PLACEHOLDER.fullmatch(part) and part not in PLACEHOLDERS:
+            known = " and ".join(PLACEHOLDERS)
+            raise InvalidField(f"{field}[{index}]", f"{part} is no placeholder", f"use {known}")
 
 
 def check_env(env: tuple[tuple[str, str], ...], field: str = "env") -> None:

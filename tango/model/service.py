@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from tango.model.checks import check_argv, check_env, check_range
+from tango.model.checks import check_argv, check_env, check_placeholders, check_range
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
 
@@ -80,6 +80,7 @@ class ServiceSpec:
         """Raise InvalidField for the first field that is out of range."""
         check_name(self.name, "name")
         check_argv(self.argv)
+        check_placeholders(self.argv)
         check_env(self.env)
         check_range("replicas", self.replicas, 0, MAX_REPLICAS)
         check_range("memory", self.memory_bytes, 2**20, 2**50)

@@ -110,6 +110,7 @@ def test_sites_stand_beside_the_spec() -> None:
         (SERVICE + "deadline_ms: 0", "m.yaml:4: deadline_ms: 0 is out of range"),
         (SERVICE + "timeout_ms: 10", "m.yaml:4: timeout_ms: 10 is out of range; use 100 to"),
         (SERVICE + "port: 70000", "m.yaml:4: port: 70000 is out of range"),
+        (SERVICE.replace("[", '["{prt}", ', 1), "{prt} is no placeholder; use {host} and {port}"),
         (SERVICE + "expose: world", "m.yaml:4: expose: 'world' is not one of loopback, node"),
         (SERVICE + "quota: folow", "did you mean 'follow'"),
         (SERVICE + "env:\n  A=B: c", "m.yaml:5: env.A=B: is not a valid variable"),
