@@ -51,8 +51,8 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
 
     An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
     calls (HTTP keep-alive straight to the replica), carried ones (Client.call, on its shared
-    stream), carried unary ones (EdgeClient.call), unary ones through a bare relay (see
-    bare_relay.py), and a single gRPC hop (an echo at the bare relay's edge; a carried request makes
+    stream), carried unary ones (EdgeClient.call), ones through a bare relay (see bare_relay.py),
+    unary and on a stream, and a single gRPC hop (an echo at the bare relay's edge; a carried request makes
     two) take turns of a second, with the same arrival times. Then 64 clients, each with
     one request under way, call it unary through the edge, multiplexed by Client.call, and both ways
     through the bare relay (once with a message for each request, once batched), taking turns too.
@@ -128,6 +128,7 @@ class _Measuring:
             "carried": calls["stream"],
             "carried_unary": calls["unary"],
             "bare": calls["bare_unary"],
+            "bare_many": calls["bare_stream"],
             "hop": calls.pop("hop"),
         }
         warm = arrivals(PACE, min(0.5, self._duration), self._seed)
@@ -143,7 +144,11 @@ class _Measuring:
         for name, measured in latencies.items():
             p50[name], p99 = measured.percentiles(50, 99)
             figures |= {f"{name}_p50_ms": p50[name], f"{name}_p99_ms": p99}
-        added = {"added_p50_ms": "carried", "bare_added_p50_ms": "bare"}
+        added = {
+            "added_p50_ms": "carried",
+            "bare_added_p50_ms": "bare",
+            "bare_many_added_p50_ms": "bare_many",
+        }
         return figures | {key: p50[name] - p50["direct"] for key, name in added.items()}
 
     async def _rates(self, calls: dict[str, Call]) -> Figures:
@@ -233,6 +238,7 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("carried_unary_p50_ms"),
         ms("bare_p50_ms"),
         ms("bare_added_p50_ms"),
+        ms("bare_many_added_p50_ms"),
         ms("hop_p50_ms"),
         rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
         rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
