@@ -52,10 +52,11 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
     An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
     calls (HTTP keep-alive straight to the replica), carried ones (Client.call, on its shared
     stream), carried unary ones (EdgeClient.call), ones through a bare relay (see bare_relay.py),
-    unary and on a stream, and a single gRPC hop (an echo at the bare relay's edge; a carried request makes
-    two) take turns of a second, with the same arrival times. Then 64 clients, each with
-    one request under way, call it unary through the edge, multiplexed by Client.call, and both ways
-    through the bare relay (once with a message for each request, once batched), taking turns too.
+    unary and on a stream, and a single gRPC hop (an echo at the bare relay's edge; a carried
+    request makes two) take turns of a second, with the same arrival times. Then 64 clients, each
+    with one request under way, call it unary through the edge, multiplexed by Client.call, and both
+    ways through the bare relay (once with a message for each request, once batched), taking turns
+    too.
     """
     check_report(report)
     port = free_port()
