@@ -311,8 +311,10 @@ def test_submit_that_waits_tells_what_for(tmp_path: Path) -> None:
             [sys.executable, "-m", "tango.cli.main", "submit", "--cpu", "500", "--wait",
              "--state", str(cluster.state_dir), "--", "true"],
             stderr=subprocess.PIPE, text=True,
+            # In a background job of a shell Ctrl-C is ignored, and so it would be here.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
-        with process:
+        try:
             assert process.stderr is not None
             for line in process.stderr:
                 if "NeverFits" in line:
@@ -320,8 +322,11 @@ def test_submit_that_waits_tells_what_for(tmp_path: Path) -> None:
             job_id = line.split()[1].rstrip(":")
             process.send_signal(signal.SIGINT)
             _, said = process.communicate(timeout=20)
-            assert f"job {job_id} goes on; `tango cancel {job_id}` ends it" in said
-            assert process.returncode == 130
+        finally:
+            process.kill()
+            process.wait()
+        assert f"job {job_id} goes on; `tango cancel {job_id}` ends it" in said
+        assert process.returncode == 130
 
 
 def test_a_client_that_is_not_open_says_so() -> None:
