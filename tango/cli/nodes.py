@@ -9,6 +9,7 @@ import click
 
 from tango.cli import tables
 from tango.cli.options import output_option, print_json, with_client
+from tango.model.cluster import NodeView
 from tango.model.views import DrainView
 from tango.sdk.client import Client
 
@@ -23,10 +24,7 @@ SITE = click.option("--site", default="", help="Its site.  [default: found by it
 async def cordon(client: Client, node: str, site: str, output: str) -> None:
     """Let a node take no new replicas and tasks; what it has stays."""
     view = await client.cordon(node, site=site)
-    if output == "json":
-        print_json(view)
-    else:
-        click.echo(f"node {view.node} of {view.edge}: {tables.node_status(view)}")
+    _show(view, output)
 
 
 @click.command()
@@ -37,6 +35,10 @@ async def cordon(client: Client, node: str, site: str, output: str) -> None:
 async def uncordon(client: Client, node: str, site: str, output: str) -> None:
     """Let a node take new replicas and tasks again; ends a drain."""
     view = await client.uncordon(node, site=site)
+    _show(view, output)
+
+
+def _show(view: NodeView, output: str) -> None:
     if output == "json":
         print_json(view)
     else:

@@ -24,9 +24,29 @@ from tango.adapters.cgroup_detect import (
 )
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_fake import FakeCgroups
-from tango.adapters.cgroup_files import GroupFiles
+from tango.adapters.cgroup_files import GroupFiles, KernelFiles
 from tango.adapters.cgroup_v1 import CgroupV1
 from tango.adapters.cgroup_v2 import CgroupV2
+
+
+class NotingFiles(KernelFiles):
+    """The kernel's files, with every change noted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.touched: set[str] = set()
+
+    def write(self, path: str, value: str) -> None:
+        self.touched.add(path)
+        super().write(path, value)
+
+    def make_dir(self, path: str) -> bool:
+        self.touched.add(path)
+        return super().make_dir(path)
+
+    def remove_dir(self, path: str) -> None:
+        self.touched.add(path)
+        super().remove_dir(path)
 
 
 def real_root(name: str = "") -> str:

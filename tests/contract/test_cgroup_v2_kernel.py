@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 from burners import HOG, TEN_PERCENT, burning, share_over
-from cgroup_places import delegated_v2, real_root, top_v2
+from cgroup_places import NotingFiles, delegated_v2, real_root, top_v2
 
 from tango.adapters.cgroup_detect import Mounts, delegated_group, detect, find_mounts, v2_group
 from tango.adapters.cgroup_driver import CgroupDriver
-from tango.adapters.cgroup_files import KernelFiles
 from tango.model.cgroup import GroupTarget, Mismatch
 
 HALF = GroupTarget(quota_millis=500, period_us=100_000)
@@ -264,26 +263,6 @@ def test_a_process_is_where_the_path_says(cgroups: CgroupDriver) -> None:
             process.kill()
     assert line.endswith(f"/{real_root('facts')}/g")
     assert f"/sys/fs/cgroup{line.removeprefix('0::')}" == str(folder(cgroups, "g"))
-
-
-class NotingFiles(KernelFiles):
-    """The kernel's files, with every change noted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.touched: set[str] = set()
-
-    def write(self, path: str, value: str) -> None:
-        self.touched.add(path)
-        super().write(path, value)
-
-    def make_dir(self, path: str) -> bool:
-        self.touched.add(path)
-        return super().make_dir(path)
-
-    def remove_dir(self, path: str) -> None:
-        self.touched.add(path)
-        super().remove_dir(path)
 
 
 def test_at_the_mount_only_the_own_root_is_touched() -> None:

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 from burners import HOG, TEN_PERCENT, burning, median_s, share_over
-from cgroup_places import real_root, real_v1
+from cgroup_places import NotingFiles, real_root, real_v1
 
 from tango.adapters.cgroup_driver import CgroupDriver
-from tango.adapters.cgroup_files import KernelFiles
 from tango.model.cgroup import UNLIMITED, GroupPressure, GroupTarget, Mismatch
 
 
@@ -188,26 +187,6 @@ def test_a_process_that_is_gone_cannot_be_moved(cgroups: CgroupDriver) -> None:
         process.wait()
     with pytest.raises(ProcessLookupError):
         cgroups.move("g", process.pid)
-
-
-class NotingFiles(KernelFiles):
-    """The kernel's files, with every change noted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.touched: set[str] = set()
-
-    def write(self, path: str, value: str) -> None:
-        self.touched.add(path)
-        super().write(path, value)
-
-    def make_dir(self, path: str) -> bool:
-        self.touched.add(path)
-        return super().make_dir(path)
-
-    def remove_dir(self, path: str) -> None:
-        self.touched.add(path)
-        super().remove_dir(path)
 
 
 def test_only_the_own_root_is_touched() -> None:
