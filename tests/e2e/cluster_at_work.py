@@ -106,6 +106,15 @@ class ClusterAtWork(EmbeddedCluster):
         found = [*CGROUPS.glob(f"*/{inside}"), *CGROUPS.glob(inside)]
         return [path for path in found if path.is_dir()]
 
+    def files(self) -> dict[Path, os.stat_result]:
+        """All that lies in the state directory, but for files that go while this looks."""
+        found: dict[Path, os.stat_result] = {}
+        for folder, folders, files in os.walk(self.state_dir):
+            for path in (Path(folder, name) for name in (*folders, *files)):
+                with contextlib.suppress(FileNotFoundError):
+                    found[path] = path.lstat()
+        return found
+
     def left_behind(self) -> list[str]:
         """Processes, control groups, sockets and secrets that should not be there any more."""
         found = [f"process {p.pid}: {p.info['cmdline']}" for p in processes_of(self.state_dir)]
