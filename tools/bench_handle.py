@@ -50,7 +50,7 @@ class World:
 
     def __init__(self, seed: int, clock: Callable[[], int] = time.perf_counter_ns) -> None:
         self.clock = clock
-        settings = EdgeSettings(ServerSettings("unix:x", "", ""), "bench")
+        settings = EdgeSettings(ServerSettings("127.0.0.1:7410", "", ""), "bench")
         self.controller = EdgeController(settings, incarnation=1, seed=seed)
         self.random = random.Random(seed)
         self.policy = LeastLoaded()

@@ -10,6 +10,7 @@ from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
 from tango.model.plan import BatchSnapshot, TrafficSnapshot
 from tango.model.process import ProcessSpec
 from tango.model.request import CallReply, Dispatch
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -146,6 +147,14 @@ class ServiceChanged:
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class SendRoutes:
+    """A follower's table is now this one."""
+
+    follower: int
+    table: RouteTable
+
+
 # ---- central
 
 
@@ -279,6 +288,7 @@ EdgeCommand = (
     | CloseWorker
     | SendCentral
     | ServiceChanged
+    | SendRoutes
 )
 CentralCommand = Persist | Answer | Solve | Note | SendEdge | CloseEdge | JobChanged
 WorkerCommand = (

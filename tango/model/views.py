@@ -29,7 +29,10 @@ class ReplicaView:
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service with what runs of it at one site; `reason` says why it is short of replicas."""
+    """A service with what runs of it at one site; `reason` says why it is short of replicas.
+
+    published: slots set aside for clients that call its replicas directly.
+    """
 
     spec: ServiceSpec
     generation: int
@@ -41,6 +44,7 @@ class ServiceView:
     counts: RequestCounts
     service_time_ms: float = 0.0
     reason: str = ""
+    published: int = 0
 
 
 @dataclass(frozen=True, slots=True)

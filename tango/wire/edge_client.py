@@ -10,6 +10,7 @@ import grpc
 from tango.model.cluster import NodeView
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
 from tango.model.request import CallReply, CallRequest
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.views import DrainView, ServiceView
 from tango.v1 import edge_service_pb2 as pb
@@ -17,10 +18,12 @@ from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
 from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
+from tango.wire.convert_routes import route_table_from_pb
 from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.errors import model_errors
 from tango.wire.mailbox import Mailbox
+from tango.wire.route_client import RouteStream
 from tango.wire.sessions import decode_to_worker, encode_from_worker
 from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ClientTransport
@@ -137,6 +140,22 @@ class EdgeClient:
     def calls(self) -> CallStream:
         """A stream for many calls; an async context manager."""
         return CallStream(self._stub, self._metadata)
+
+    async def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        stream = self._stub.WatchRoutes(
+            pb.WatchRoutesRequest(service=service), metadata=self._metadata
+        )
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield route_table_from_pb(response.table)
+        finally:
+            stream.cancel()
+
+    def follow_routes(self, service: str) -> RouteStream:
+        """The same with slots, for one that reports; to be opened, read and closed."""
+        return RouteStream(self._stub.FollowRoutes(metadata=self._metadata), service)
 
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool = False

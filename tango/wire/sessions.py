@@ -146,6 +146,11 @@ TO_WORKER: Direction[m.ToWorker, edge.ConnectWorkerResponse] = Direction(
             of_worker.cancel_dispatches_to_pb,
             of_worker.cancel_dispatches_from_pb,
         ),
+        "published_shares": (
+            m.PublishedShares,
+            of_worker.published_shares_to_pb,
+            of_worker.published_shares_from_pb,
+        ),
         **_DOWN,
     },
 )

@@ -7,6 +7,7 @@ from collections import deque
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
+from tango.model.addresses import parse_address
 from tango.model.commands import (
     Delete,
     EdgeCommand,
@@ -33,6 +34,8 @@ class Books:
     anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
+    embedded: only clients on this machine reach this edge. published: services whose routes someone
+    follows; republish: those of them whose replicas or readiness changed since the last settle.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
     """
 
@@ -53,6 +56,9 @@ class Books:
         self.cordons: dict[str, NodeRecord] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
+        self.embedded = not settings.server.listen or parse_address(settings.server.listen).loopback
+        self.published: set[str] = set()
+        self.republish: set[str] = set()
         self._persists = 0
         self.out: list[EdgeCommand] = []
         # (request, service, node, outcome, error, route), oldest first.
@@ -67,6 +73,8 @@ class Books:
         service.unready = ""
         self.nodes_dirty = True
         self.out.append(ServiceChanged(service.name))
+        if service.name in self.published:
+            self.republish.add(service.name)
 
     def is_lost(self, node: str) -> bool:
         """Whether the node is dead, as far as this edge can tell."""

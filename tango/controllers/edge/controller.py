@@ -15,6 +15,7 @@ from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
+from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
@@ -31,6 +32,9 @@ from tango.model.events import (
     CordonNode,
     DeleteService,
     EdgeEvent,
+    FollowEnded,
+    FollowReported,
+    FollowStarted,
     Persisted,
     PersistFailed,
     RouteSolved,
@@ -58,6 +62,7 @@ class EdgeController:
         self._endings = Endings(books)
         self._router = Router(books)
         self._central = CentralLink(books)
+        self._routes = Routes(books, self._router)
         self._waiting = Waiting(books, self._endings, self._router)
         self._inflight = InFlight(books, self._endings, self._router, self._waiting)
         self._services = Services(books, self._endings, self._router)
@@ -69,12 +74,15 @@ class EdgeController:
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             CallArrived: self._waiting.arrive,
             WorkerSaid: self._nodes.said,
-            RouteSolved: self._router.solved,
+            RouteSolved: self._solved,
             Tick: self._tick,
             CallCancelled: self._waiting.cancel,
             WorkerUp: self._nodes.up,
             WorkerDown: self._nodes.down,
-            SolveFailed: self._router.failed,
+            SolveFailed: self._solve_failed,
+            FollowStarted: self._routes.started,
+            FollowReported: self._routes.reported,
+            FollowEnded: self._routes.ended,
             Persisted: self._persisted,
             PersistFailed: self._persist_failed,
             ApplyService: self._services.apply,
@@ -109,6 +117,9 @@ class EdgeController:
         services, router, central = self._services, self._router, self._central
         if now >= services.place_at:
             services.settle(now)
+        routes = self._routes
+        if now >= routes.due_at or self.books.republish:
+            routes.settle(now)
         if now >= router.solve_at:
             router.settle(now)
         central_at = central.due_at
@@ -119,7 +130,12 @@ class EdgeController:
         # While a solve is on its way its answer comes first, whatever solve_at says.
         solve_at = math.inf if router.waiting else router.solve_at
         self._wake_at = min(
-            waiting.due_at, solve_at, central_at, self._nodes.check_at, services.place_at
+            waiting.due_at,
+            solve_at,
+            central_at,
+            self._nodes.check_at,
+            services.place_at,
+            routes.due_at,
         )
         return commands
 
@@ -131,6 +147,7 @@ class EdgeController:
     def validate(self) -> None:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
         audit(self.books, self._waiting.heap)
+        self._routes.validate()
 
     # ---- for listings, metrics and logs
 
@@ -193,6 +210,14 @@ class EdgeController:
         return None
 
     # ---- events that concern more than one part
+
+    def _solved(self, event: RouteSolved, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.solved(event, now)
+
+    def _solve_failed(self, event: SolveFailed, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.failed(event, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._nodes.check_silence(now)

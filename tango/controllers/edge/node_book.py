@@ -37,9 +37,11 @@ class NodeBook:
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
     replica_memory_bytes: declared by replicas placed here, or about to be.
+    address: the host that its worker dials from.
     """
 
     __slots__ = (
+        "address",
         "attempts",
         "be_cpu_millis",
         "be_memory_bytes",
@@ -84,6 +86,7 @@ class NodeBook:
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
+        self.address = ""
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""

@@ -113,7 +113,7 @@ class Router:
                 )
             )
             for place in service.open:
-                free = place.slots - place.in_flight
+                free = place.slots - place.in_flight - place.published
                 if free < 0:
                     free = 0
                 elif free and not room:

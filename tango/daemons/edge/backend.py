@@ -13,6 +13,7 @@ from typing import cast
 from tango.adapters.clocks import LoopClock
 from tango.adapters.solvers import InProcessSolver
 from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.followers import Follower, Followers
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
@@ -25,6 +26,7 @@ from tango.model.cluster import NodeView
 from tango.model.errors import NotFound, Refused, TangoError
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, ServiceView
@@ -62,6 +64,7 @@ class EdgeDaemon:
         self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
             controller, self._perform, LoopClock()
         )
+        self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
@@ -105,6 +108,8 @@ class EdgeDaemon:
             case cmd.ServiceChanged(service):
                 self._changed[service].set()
                 del self._changed[service]
+            case cmd.SendRoutes(follower, table):
+                self._followers.send(follower, table)
             case cmd.Note(level, event, fields):
                 log_event(level, event, **dict(fields))
 
@@ -253,6 +258,18 @@ class EdgeDaemon:
             self._parts.pop(request_id, None)
             self.cancel(request_id)
 
+    async def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change."""
+        self.service(service)
+        async with aclosing(self._followers.watch(service)) as tables:
+            async for table in tables:
+                yield table
+
+    def follow_routes(self, service: str) -> Follower:
+        """Follow a service's routes, with slots. Raises NotFound, Unavailable."""
+        self.service(service)
+        return self._followers.add(service, passive=False)
+
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
@@ -284,7 +301,7 @@ class EdgeDaemon:
         number = next(self._ids)
         self._workers[number] = session
         self._nodes[number] = hello.node
-        self.shell.post(ev.WorkerUp(number, hello, state))
+        self.shell.post(ev.WorkerUp(number, hello, state, session.peer))
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_worker(number, message))
@@ -356,5 +373,6 @@ class EdgeDaemon:
     def stop(self) -> None:
         """Watches and sessions end; callers in flight are answered by the server's grace."""
         self._stopping.set()
+        self._followers.stop()
         for link in self._workers.values():
             link.close("the edge is stopping")
