@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 from tango.adapters.http_connection import (
     ClosedBeforeAnswer,
@@ -21,6 +22,7 @@ from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 __all__ = ["HttpReply", "ReplicaClient", "ReplicaError"]
 
 _MAX_HEALTH_BYTES = 64 * 1024
+_MAX_KEPT_PATH = 256
 
 
 class ReplicaClient:
@@ -147,7 +149,10 @@ class ReplicaClient:
             message = f"request {request_id!r} is under way already"
             raise ReplicaError(Code.INVALID, message, ran=False)
         try:
-            head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
+            if headers or body or len(path) > _MAX_KEPT_PATH:
+                head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
+            else:
+                head = _plain_head(f"{self._host}:{port}", method, path)
         except InvalidField as error:
             raise ReplicaError(Code.INVALID, str(error), ran=False) from error
         most = limit if max_body_bytes is None else max_body_bytes
@@ -271,6 +276,12 @@ class ReplicaClient:
         self._sweeper = None
         if self._idle:
             self._sweeper = loop.call_later(self._max_idle_s / 2, self._sweep)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_head(host: str, method: str, path: str) -> bytes:
+    """The head of a request without fields and body: the same ones are asked again and again."""
+    return request_head(host, method, path, (), 0)
 
 
 def _cancelled(*, ran: bool) -> ReplicaError:
