@@ -112,8 +112,12 @@ def test_nginx_takes_it(tmp_path: Path, table: RouteTable) -> None:
     program = _program("nginx")
     replace_file(tmp_path / "web.conf", nginx(table))
     config = tmp_path / "nginx.conf"
+    temporary = "".join(
+        f"    {kind}_temp_path {tmp_path}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     config.write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    access_log off;\n"
+        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    access_log off;\n{temporary}"
         f"    include {tmp_path}/web.conf;\n"
         "    server { listen 127.0.0.1:1; location / { proxy_pass http://web; } }\n}\n"
     )
