@@ -117,7 +117,8 @@ def test_nginx_takes_it(tmp_path: Path, table: RouteTable) -> None:
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     config.write_text(
-        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    access_log off;\n{temporary}"
+        f"pid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n    access_log off;\n"
+        f"{temporary}"
         f"    include {tmp_path}/web.conf;\n"
         "    server { listen 127.0.0.1:1; location / { proxy_pass http://web; } }\n}\n"
     )
