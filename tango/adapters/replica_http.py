@@ -87,6 +87,35 @@ class ReplicaClient:
         finally:
             del self._exchanges[request_id]
 
+    def begin(
+        self,
+        port: int,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        timeout_s: float,
+    ) -> Exchange | None:
+        """Send a request at once, on an idle connection; None where there is none.
+
+        The exchange's future is the reply; `give_up` ends it. Nothing is sent a second time here.
+        For who awaits nothing else on the way: it costs half of what `request` does.
+        Raises ReplicaError for what cannot be sent.
+        """
+        if self._closed:
+            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
+        exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
+        connection = self._idle_connection(port)
+        if connection is None:
+            return None
+        connection.send(exchange, timeout_s)
+        return exchange
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
+        if exchange.connection is not None:
+            exchange.connection.fail(_cancelled(ran=True))
+
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
         reply = await self.request(

@@ -196,5 +196,5 @@ class SyncFollowed:
 
     def call(self, **request: object) -> CallReply:
         """See Followed.call."""
-        reply: CallReply = self._do(self._followed.call(**request))
+        reply: CallReply = self._do(self._followed.call(**request))  # type: ignore[arg-type]
         return reply
