@@ -186,8 +186,9 @@ def _job_end(d: Facts) -> str:
 
 def _resize(d: Facts) -> str:
     who = f"replica {d['replica']} of {d['service']}" if d["replica"] else f"service {d['service']}"
-    text = f"the CPU quota of {who} went from {millis(d['before_millis'])} to "
-    text += millis(d["after_millis"])
+    before, after = d["before_millis"], millis(d["after_millis"])
+    went = f"was set to {after}" if before is None else f"went from {millis(before)} to {after}"
+    text = f"the CPU quota of {who} {went}"
     if d["after_millis"] < 0:
         return text
     text += f" in periods of {d['period_us'] / 1000:g} ms"
@@ -272,7 +273,11 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
     ),
     form.NODE_STATE.kind: lambda d: f"node {d['node']} is {d['state']}{_because(d)}",
     form.JOB_PLACE.kind: _job_place,
-    form.JOB_WAIT.kind: lambda d: f"job {d['job']} waits{_because(d)}",
+    form.JOB_WAIT.kind: lambda d: (
+        f"job {d['job']} is {d['why']}"
+        if d["why"].startswith("waiting")
+        else f"job {d['job']} waits{_because(d)}"
+    ),
     form.JOB_REFUSED.kind: lambda d: (
         f"{_task(d)} was refused{_because(d)}; it is placed again in {d['retry_s']:.1f} s at best"
     ),

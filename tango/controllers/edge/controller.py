@@ -188,6 +188,11 @@ class EdgeController:
                 return None if node is None else node.session
         return next(iter(books.sessions)) if len(books.sessions) == 1 else None
 
+    def session_of_node(self, node: str) -> int | None:
+        """The session of a node's worker; None while it is away."""
+        book = self.books.nodes.get(node)
+        return None if book is None else book.session
+
     @property
     def decisions(self) -> Decisions:
         """The records that are still kept."""
