@@ -14,6 +14,7 @@ from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
+from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
     EdgeSettings,
@@ -83,6 +84,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
         ),
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
         max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
+        reassurance=_reassurance(section),
     )
     document.finish()
     return settings
@@ -135,6 +137,33 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
     except InvalidField as error:
         raise error.at(section.where("run_as")) from None
     return settings
+
+
+def _reassurance(edge: Section) -> ReassuranceRule:
+    """[edge.reassurance], all of it optional; shares of the declared CPU as percent."""
+    if "reassurance" not in edge:
+        return ReassuranceRule()
+    section, plain = edge.section("reassurance"), ReassuranceRule()
+
+    def share(key: str, default: float) -> float:
+        return section.number(key, 100 * default, low=0, high=1000) / 100
+
+    rule = ReassuranceRule(
+        enabled=section.boolean("enabled", plain.enabled),
+        percentile=section.number("percentile", plain.percentile, low=50, high=100),
+        alpha=section.number("alpha", plain.alpha, low=0, high=1),
+        beta=section.number("beta", plain.beta, low=0, high=1),
+        window_s=section.number("window_ms", plain.window_s * 1000, low=50, high=600_000) / 1000,
+        min_samples=section.integer("min_samples", plain.min_samples, low=1, high=10_000),
+        grow_share=share("grow_percent", plain.grow_share),
+        shrink_share=share("shrink_percent", plain.shrink_share),
+        step_share=share("step_percent", plain.step_share),
+    )
+    try:
+        rule.validate()
+    except InvalidField as error:
+        raise error.at(section.where(error.field), section.path) from None
+    return rule
 
 
 def check_run_as(run_as: str, allow_root: bool, uid: int) -> None:

@@ -83,6 +83,7 @@ class NodeView:
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
+    saturated: services that miss their target here although their CPU per request is at its bound.
     """
 
     node: str
@@ -103,3 +104,4 @@ class NodeView:
     cordoned: bool = False
     draining: bool = False
     drain_grace_s: float | None = None
+    saturated: tuple[str, ...] = ()

@@ -112,11 +112,16 @@ class EdgeWelcome:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaTarget:
-    """A replica that shall run. generation counts the changes of the service's spec."""
+    """A replica that shall run. generation counts the changes of the service's spec.
+
+    cpu_per_request_millis: what its quota follows, where re-assurance has adjusted it; 0: the
+    spec's.
+    """
 
     replica_id: str
     generation: int
     spec: ServiceSpec
+    cpu_per_request_millis: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class NodeOffer:
     load: share of the node's CPU held by in-flight requests, 0 and up.
     rtt_s: measured delay from this edge to the node. wait_s: expected wait once there.
     site: the peer that owns the node, "" for this edge's own.
+    needs: (service, millicores a request takes here) where that differs from the demand's.
     """
 
     node: str
@@ -45,6 +46,7 @@ class NodeOffer:
     rtt_s: float = 0.0
     wait_s: float = 0.0
     site: str = ""
+    needs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

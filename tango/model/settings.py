@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.reassurance import ReassuranceRule
+
 DEFAULT_MAX_BODY_BYTES = 4 * 2**20
 
 
@@ -70,6 +72,7 @@ class EdgeSettings:
     node_dead_after_s: float = 3.0
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_queue: int = 10_000
+    reassurance: ReassuranceRule = ReassuranceRule()
 
 
 @dataclass(frozen=True, slots=True)

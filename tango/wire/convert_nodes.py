@@ -156,6 +156,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         cordoned=view.cordoned,
         draining=view.draining,
         drain_grace_s=view.drain_grace_s,
+        saturated=view.saturated,
     )
 
 
@@ -180,6 +181,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         cordoned=message.cordoned,
         draining=message.draining,
         drain_grace_s=message.drain_grace_s if message.HasField("drain_grace_s") else None,
+        saturated=tuple(message.saturated),
     )
 
 

@@ -94,7 +94,7 @@ class NodeBook:
         cpu_millis = memory_bytes = 0
         if place is not None:
             service = place.service
-            cpu_millis = service.cpu_millis
+            cpu_millis = place.cpu_millis
             memory_bytes = service.request_memory_bytes
             place.in_flight += 1
             service.in_flight += 1
