@@ -59,6 +59,8 @@ def load_central(path: Path | str) -> CentralSettings:
         node_lost_after_s=section.number(
             "node_lost_after_s", _CENTRAL.node_lost_after_s, low=0, high=86_400
         ),
+        be_floor=section.number("be_floor", _CENTRAL.be_floor, low=0, high=1),
+        be_floor_s=section.number("be_floor_s", _CENTRAL.be_floor_s, low=1, high=86_400),
         keep_jobs=section.integer("keep_jobs", _CENTRAL.keep_jobs, low=0, high=10_000_000),
         keep_jobs_s=section.number(
             "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
@@ -84,6 +86,9 @@ def load_edge(path: Path | str) -> EdgeSettings:
         ),
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
         max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
+        eviction_grace_s=section.number(
+            "eviction_grace_s", _EDGE.eviction_grace_s, low=0, high=600
+        ),
         reassurance=_reassurance(section),
     )
     document.finish()
@@ -126,6 +131,8 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         quota_period_ms=section.number(
             "quota_period_ms", _WORKER.quota_period_ms, low=1, high=1000
         ),
+        cap_be=section.boolean("cap_be", _WORKER.cap_be),
+        memory_reserve_bytes=section.memory("memory_reserve", _WORKER.memory_reserve_bytes),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),

@@ -181,7 +181,7 @@ def _task_facts(record: TaskRecord) -> Facts:
     place = f"{record.node} of {record.edge}" if record.node else ""
     moved = ""
     if record.losses or record.evictions:
-        moved = f"{record.losses} times lost with a node, {record.evictions} times drained away"
+        moved = f"{record.losses} times lost with a node, {record.evictions} times evicted"
         moved += f"; the last time: {record.moved}"
     end = f"exit code {record.exit_code}" if record.exit_code is not None else ""
     return (

@@ -61,6 +61,8 @@ class NodeReport:
 
     groups is filled only in listing reports (1 s), empty in control reports (100 ms).
     problem: what is wrong with the node itself now, for people; "" for nothing.
+    be_satisfaction: share of the CPU that BE tasks ask for they get, 1 where CPU is to be had.
+    memory_short_bytes: what the machine has less than its reserve: BE is to yield that.
     """
 
     node: str
@@ -72,6 +74,8 @@ class NodeReport:
     mismatches: tuple[Mismatch, ...] = ()
     groups: tuple[GroupReport, ...] = ()
     problem: str = ""
+    memory_short_bytes: int = 0
+    be_satisfaction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

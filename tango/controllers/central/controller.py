@@ -61,7 +61,7 @@ class CentralController:
 
     def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
         self._settings = settings
-        self._core = Core(seed)
+        self._core = Core(seed, settings.be_floor)
         self._reports = Reports(self._core, settings, incarnation)
         self._retention = Retention(self._core, settings)
 

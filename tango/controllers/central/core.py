@@ -17,9 +17,9 @@ from tango.model.messages import AckEnds, StopAttempt, ToEdge
 class Core:
     """State of the central master and the commands that this `handle` has produced so far."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, be_floor: float = 0.0) -> None:
         self.ledger = Ledger()
-        self.sites = Sites()
+        self.sites = Sites(be_floor)
         self.batch = Batch(self.ledger.jobs, self.sites, seed)
         self.out: list[CentralCommand] = []
         self.now = 0.0

@@ -91,6 +91,11 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     ]
     assert node.be_cpu_millis == sum(status.cpu_millis for status in running), "BE CPU is off"
     assert node.be_memory_bytes == sum(status.memory_bytes for status in running)
+    evicted = sum(status.memory_bytes for status in running if status.evicted)
+    assert node.be_evicted_bytes == evicted, "memory under eviction is off"
+    least = min(0, node.lc_memory_left())
+    yields = node.be_memory_left() + evicted >= least
+    assert node.session is None or yields, f"BE on {node.name} holds memory that is LC's"
     assert node.be_tasks == len(running)
     assert node.replica_memory_bytes == books.replica_memory.get(node.name, 0)
 

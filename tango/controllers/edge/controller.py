@@ -13,6 +13,7 @@ from tango.controllers.edge.books import Books, Decision
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
 from tango.controllers.edge.reassurance import Reassurance
@@ -67,7 +68,10 @@ class EdgeController:
         )
         self._cordons = Cordons(books, self._services, self._central)
         self._attempts = Attempts(books, self._central)
-        self._nodes = Nodes(books, self._router, self._inflight, self._services, self._attempts)
+        self._evictions = Evictions(books, self._attempts)
+        self._nodes = Nodes(
+            books, self._router, self._inflight, self._services, self._attempts, self._evictions
+        )
         self._wake_at = math.inf
         self._begun = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -117,6 +121,8 @@ class EdgeController:
             services.settle(now)
         if now >= router.solve_at:
             router.settle(now)
+        if self.books.pressed:
+            self._evictions.settle()
         central_at = central.due_at
         if now >= central_at:
             central.settle(now)

@@ -218,6 +218,8 @@ class Router:
             )
         if batch:
             self._books.nodes_dirty = True
+            if service.request_memory_bytes and node.be_memory_bytes:
+                self._books.pressed[node.name] = node
         for call in reversed(skipped):
             queue[call.request_id] = call
             queue.move_to_end(call.request_id, last=False)

@@ -19,6 +19,7 @@ from tango.algorithms.quota.sides import (
     service_group,
     side_groups,
 )
+from tango.algorithms.quota.suppression import CapChange
 from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.outbox import Outbox
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, Mismatch
@@ -195,6 +196,12 @@ class GroupTree:
         """The record of what ran there is lost: nothing of it may live when that is told."""
         if self.enabled and group in self._made:
             self._out.add(KillGroup(group))
+
+    def cap_be(self, change: CapChange) -> None:
+        """Limit all of BE to this much."""
+        if self.enabled:
+            period_us = round(self._settings.quota_period_ms * 1000)
+            self._apply(BE, GroupTarget(change.after_millis, period_us))
 
     # ---- what the kernel says
 
