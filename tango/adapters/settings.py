@@ -113,6 +113,9 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         cgroup_root=_matching(
             section, "cgroup_root", _WORKER.cgroup_root, _CGROUP_ROOT, "a path like 'tango/node-1'"
         ),
+        be_root=_matching(
+            section, "be_root", _WORKER.be_root, _CGROUP_ROOT, "a path like 'tango/be'"
+        ),
         enforce=section.boolean("enforce", _WORKER.enforce),
         cpu_weight=section.integer("cpu_weight", _WORKER.cpu_weight, low=1, high=10_000),
         cpuset=_matching(
@@ -139,6 +142,9 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
     )
     document.finish()
+    if settings.be_root and settings.cpuset:
+        problem = "with cpuset: tasks would run on all cores"
+        raise section.error("be_root", problem, "leave one of the two out")
     try:
         check_run_as(settings.run_as, settings.allow_root, os.geteuid() if uid is None else uid)
     except InvalidField as error:

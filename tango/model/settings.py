@@ -88,6 +88,8 @@ class WorkerSettings:
     edge_name: of the site, which the edge's certificate must state; needed with tls.
     cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
     cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
+    be_root: path, as cgroup_root, of the BE of all nodes that share these cores by weight: there it
+        yields to the LC of all of them; "" where BE is below cgroup_root, beside this LC alone.
     enforce: False only observes: groups are made and read, but no target is written, and BE keeps
         the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
@@ -107,6 +109,7 @@ class WorkerSettings:
     cpu_millis: int = 0
     memory_bytes: int = 0
     cgroup_root: str = "tango"
+    be_root: str = ""
     enforce: bool = True
     cpu_weight: int = 100
     cpuset: str = ""
