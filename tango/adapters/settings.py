@@ -159,7 +159,8 @@ def _reassurance(edge: Section) -> ReassuranceRule:
     section, plain = edge.section("reassurance"), ReassuranceRule()
 
     def share(key: str, default: float) -> float:
-        return section.number(key, 100 * default, low=0, high=1000) / 100
+        percent = section.number(key, 100 * default, low=0, high=1000)
+        return percent / 100 if key in section else default
 
     rule = ReassuranceRule(
         enabled=section.boolean("enabled", plain.enabled),

@@ -31,6 +31,8 @@ from tango.model.service import QuotaMode, ServiceSpec
 from tango.model.settings import WorkerSettings
 
 MAX_MISMATCHES = 256
+# Of BE's cap: long enough for a fiftieth of a core, for the kernel's smallest quota is 1 ms.
+BE_PERIOD_US = 50_000
 
 _QUOTA_FIELDS = ("quota_millis", "period_us", "burst_us")
 
@@ -200,8 +202,7 @@ class GroupTree:
     def cap_be(self, change: CapChange) -> None:
         """Limit all of BE to this much."""
         if self.enabled:
-            period_us = round(self._settings.quota_period_ms * 1000)
-            self._apply(BE, GroupTarget(change.after_millis, period_us))
+            self._apply(BE, GroupTarget(change.after_millis, BE_PERIOD_US))
 
     # ---- what the kernel says
 
