@@ -339,10 +339,14 @@ class GroupUsed:
 
 @dataclass(frozen=True, slots=True)
 class UsageSampled:
-    """Answer to SampleUsage. wall: unix seconds."""
+    """Answer to SampleUsage. wall: unix seconds.
+
+    memory_available_bytes: of the machine, as its kernel estimates it; None where it does not.
+    """
 
     groups: tuple[GroupUsed, ...]
     wall: float
+    memory_available_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

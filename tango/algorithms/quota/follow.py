@@ -64,6 +64,19 @@ class QuotaFollower:
             changed.setdefault(parent, []).append(replica)
         return self._settle_all(changed)
 
+    def retune(self, replica: str, rule: FollowRule, now: float) -> list[Write]:
+        """Another rule for a replica that goes on: CPU per request was adjusted.
+
+        What is held, its peaks and its credit stay, so that nothing shrinks early by it.
+        """
+        level = self._levels[replica]
+        if level is None or level.rule == rule:
+            return []
+        level.retune(rule, now)
+        if replica not in self._queued:
+            self._queue(replica, level)
+        return self._settle_all({_parent(replica): [replica]})
+
     def remove(self, replica: str) -> list[Write]:
         """Forget a group that is gone; its parent shrinks, or is forgotten with its last child."""
         if replica not in self._levels:

@@ -42,6 +42,7 @@ def _within_shares(offer: NodeOffer, needs: dict[str, int]) -> NodeOffer:
     capacity = offer.cpu_millis / (1 - offer.load)
     share = capacity / max(1, offer.services)
     in_flight = dict(offer.in_flight)
+    needs = {**needs, **dict(offer.needs)}
     slots = []
     for service, free in offer.slots:
         need = needs.get(service, 0)
