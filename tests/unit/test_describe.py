@@ -75,7 +75,7 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     describe.show_job(JobRecord("crunch-1", "s", spec, JobState.RUNNING, (task,), 1.0))
     said = capsys.readouterr().out
     assert "On:           a2 of site-a" in said
-    assert "1 times lost with a node, 1 times drained away; the last time: node a1 lost" in said
+    assert "1 times lost with a node, 1 times evicted; the last time: node a1 lost" in said
     assert "Being moved:  node a2 is drained" in said
     assert "Failures" not in said, "what is empty is left out"
 
