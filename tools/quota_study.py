@@ -67,9 +67,10 @@ ARMS = (
     Arm("greedy 500m, 100 ms", greedy=1, greedy_millis=500, period_ms=100),
     Arm("greedy 500m, 10 ms", greedy=1, greedy_millis=500),
     Arm("greedy 200m, 10 ms", greedy=1, greedy_millis=200),
-    Arm("own 500m, 100 ms", own_millis=500, period_ms=100),
+    Arm("own 150m, 100 ms", own_millis=150, period_ms=100),
+    Arm("own 150m, 10 ms", own_millis=150),
+    Arm("own 150m, 10 ms, burst", own_millis=150, burst=True),
     Arm("own 500m, 10 ms", own_millis=500),
-    Arm("own 500m, 10 ms, burst", own_millis=500, burst=True),
     Arm("own 1000m, 10 ms", own_millis=1000),
     Arm("own 1000m, greedy", own_millis=1000, greedy=1),
 )
