@@ -6,13 +6,14 @@ from dataclasses import replace
 
 from central_bench import Bench, ended, node, running, spec
 
-from tango.controllers.central.departures import UNSEEN_S
+from tango.controllers.central.departures import REDIAL_S
 from tango.controllers.central.jobs import MAX_EVICTIONS, MAX_LOSSES
 from tango.model.cluster import NodeReport, NodeView, SideUsage
 from tango.model.job import AttemptStatus, JobState
 from tango.model.messages import StartAttempt, StopAttempt
 
 GRACE_S = 5.0
+UNSEEN_S = GRACE_S + REDIAL_S
 
 
 def at_work(**options: object) -> Bench:

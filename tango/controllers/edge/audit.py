@@ -97,6 +97,12 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     yields = node.be_memory_left() + evicted >= least
     assert node.session is None or yields, f"BE on {node.name} holds memory that is LC's"
     assert node.be_tasks == len(running)
+    ready = sum(
+        service.places[node.name].slots > 0
+        for service in books.services.values()
+        if node.name in service.places
+    )
+    assert node.services == ready, "services with ready replicas are off"
     assert node.replica_memory_bytes == books.replica_memory.get(node.name, 0)
 
 

@@ -37,8 +37,9 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
-    replica_memory_bytes: declared by replicas placed here, or about to be. be_evicted_bytes: the
-    part of be_memory_bytes that attempts hold which are being evicted.
+    replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
+    ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
+    being evicted.
     """
 
     __slots__ = (
@@ -61,6 +62,7 @@ class NodeBook:
         "replica_memory_bytes",
         "report",
         "rtt_s",
+        "services",
         "session",
         "statuses",
     )
@@ -88,6 +90,7 @@ class NodeBook:
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
+        self.services = 0
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""

@@ -94,7 +94,7 @@ class Router:
         if len(services) > 1:
             services.sort(key=_by_priority_then_age)
         # Built at nearly each solve, inside handle(): plain loops, few calls.
-        slots: dict[NodeBook, list[tuple[str, int]]] = {}
+        slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
         needs: dict[NodeBook, list[tuple[str, int]]] = {}
         demands = []
         room = False
@@ -115,7 +115,8 @@ class Router:
             )
             spill = _spill(service) if service.saturated else 0
             for place in service.open:
-                free = place.slots - place.in_flight
+                in_flight = place.in_flight
+                free = place.slots - in_flight
                 if place.saturated and free > spill:
                     free = spill
                 if place.cpu_millis != service.cpu_millis:
@@ -126,13 +127,14 @@ class Router:
                     room = place.room() > 0
                 offered = slots.get(place.node)
                 if offered is None:
-                    slots[place.node] = [(name, free)]
+                    slots[place.node] = ([(name, free)], [(name, in_flight)])
                 else:
-                    offered.append((name, free))
+                    offered[0].append((name, free))
+                    offered[1].append((name, in_flight))
         if not room:
             return None
         offers = []
-        for node, entries in slots.items():
+        for node, (entries, flying) in slots.items():
             held = node.lc_cpu_millis
             capacity = node.cpu_millis
             load = held / capacity if capacity > 0 else 1.0
@@ -140,8 +142,11 @@ class Router:
             memory = max(0, node.lc_memory_left())
             adjusted = tuple(needs[node]) if node in needs else ()
             offers.append(
-                NodeOffer(node.name, cpu, memory, tuple(entries), load, node.rtt_s, needs=adjusted)
-            )
+                NodeOffer(
+                    node.name, cpu, memory, tuple(entries), load, node.rtt_s,
+                    in_flight=tuple(flying), services=node.services, needs=adjusted,
+                )
+            )  # fmt: skip
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
 
     # ---- what becomes of its plan
