@@ -213,7 +213,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     produced = {to_pb.__annotations__["return"].rsplit(".", 1)[1] for _, to_pb, _ in CASES}
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
-            "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
+        "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, worker_service_pb2):
