@@ -339,10 +339,7 @@ class GroupUsed:
 
 @dataclass(frozen=True, slots=True)
 class UsageSampled:
-    """Answer to SampleUsage. wall: unix seconds.
-
-    memory_available_bytes: of the machine, as its kernel estimates it; None where it does not.
-    """
+    """Answer to SampleUsage. wall: unix seconds; memory_available_bytes: of the whole machine."""
 
     groups: tuple[GroupUsed, ...]
     wall: float

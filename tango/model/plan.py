@@ -36,8 +36,8 @@ class NodeOffer:
     rtt_s: measured delay from this edge to the node. wait_s: expected wait once there.
     site: the peer that owns the node, "" for this edge's own.
     in_flight: (service, requests of it there now), of the services in slots. services: how many
-    have ready replicas on the node, whether or not they are in slots. needs: (service, millicores
-    a request takes here) where that differs from the demand's.
+    have ready replicas on the node, whether or not they are in slots.
+    needs: (service, millicores a request takes here) where that differs from the demand's.
     """
 
     node: str

@@ -53,7 +53,7 @@ def turns(history: Iterable[Assessment]) -> int:
     return sum(a != b for a, b in pairwise(signs))
 
 
-def test_a_quarter_more_cpu_per_request_is_answered_within_the_stated_windows() -> None:
+def test_fact_7_a_quarter_more_cpu_per_request_is_answered_within_the_stated_windows() -> None:
     service = Service(usual=0.8)
     service.windows(5)
     assert service.state.millis == 0, "0.2 of slack is where it shall be"

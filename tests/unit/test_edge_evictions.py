@@ -68,7 +68,7 @@ def be(name: str, memory: int, priority: int = 0) -> StartAttempt:
     return replace(start(f"{name}.0.1", "n1", memory=memory * MIB), priority=priority)
 
 
-def test_a_replica_that_needs_what_be_holds_takes_the_least_of_it_at_once() -> None:
+def test_fact_5_a_replica_takes_the_least_of_what_be_holds_at_once() -> None:
     world, worker = world_with(be("old", 64), be("young", 64), be("dear", 64, priority=3))
     listing(worker, old=(60.0, 10), young=(1.0, 10), dear=(0.0, 10))
     worker.inbox.clear()
@@ -112,7 +112,7 @@ def test_requests_take_memory_too() -> None:
     assert len(worker.told(StopAttempt)) == 1
 
 
-def test_be_never_evicts_lc_nor_takes_what_lc_has() -> None:
+def test_fact_5_be_never_evicts_lc_nor_takes_what_lc_has() -> None:
     world, worker = world_with()
     world.apply(service(memory_bytes=200 * MIB))
     world.central.clear()

@@ -37,9 +37,9 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
-    replica_memory_bytes: declared by replicas placed here, or about to be. be_evicted_bytes: the
-    part of be_memory_bytes that attempts hold which are being evicted. services: how many have
-    ready replicas here.
+    replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
+    ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
+    being evicted.
     """
 
     __slots__ = (

@@ -178,11 +178,11 @@ class Router:
             load = held / capacity if capacity > 0 else 1.0
             cpu = max(0, capacity - held)
             memory = max(0, node.lc_memory_left())
+            adjusted = tuple(needs[node]) if node in needs else ()
             offers.append(
                 NodeOffer(
                     node.name, cpu, memory, tuple(entries), load, node.rtt_s,
-                    in_flight=tuple(flying), services=node.services,
-                    needs=tuple(needs[node]) if node in needs else (),
+                    in_flight=tuple(flying), services=node.services, needs=adjusted,
                 )
             )  # fmt: skip
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
