@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
@@ -17,14 +16,7 @@ from tango.model.commands import (
     Put,
     ServiceChanged,
 )
-from tango.model.plan import Route
-from tango.model.request import Outcome
 from tango.model.settings import EdgeSettings
-
-# Ends of calls that `explain` can still tell about.
-DECISIONS_KEPT = 2048
-
-Decision = tuple[str, str, str, Outcome, str, Route | None]
 
 
 class Books:
@@ -36,7 +28,9 @@ class Books:
     edge started had time enough to.
     embedded: only clients on this machine reach this edge. published: services whose routes someone
     follows; republish: those of them whose replicas or readiness changed since the last settle.
+    pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
+    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -54,6 +48,7 @@ class Books:
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
         self.cordons: dict[str, NodeRecord] = {}
+        self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
         self.embedded = not settings.server.listen or parse_address(settings.server.listen).loopback
@@ -61,8 +56,8 @@ class Books:
         self.republish: set[str] = set()
         self._persists = 0
         self.out: list[EdgeCommand] = []
-        # (request, service, node, outcome, error, route), oldest first.
-        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.decisions = Decisions(settings.decisions.ring)
+        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""
@@ -107,4 +102,5 @@ class Books:
         book = self.nodes.get(node)
         if book is not None:
             book.replica_memory_bytes = total
+            self.pressed[node] = book
         self.nodes_dirty = True

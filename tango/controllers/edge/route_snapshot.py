@@ -19,6 +19,7 @@ def snapshot_of(
     services count as free: shares are dealt anew, and come before what is carried later.
     """
     offers: dict[str, list[tuple[str, int]]] = {}
+    needs: dict[str, list[tuple[str, int]]] = {}
     cpu: dict[str, int] = {}
     memory: dict[str, int] = {}
     nodes = books.nodes
@@ -28,17 +29,22 @@ def snapshot_of(
             place = service.place(node)
             cpu.setdefault(name, node.cpu_millis - node.lc_cpu_millis)
             memory.setdefault(name, node.lc_memory_left())
-            cpu[name] += place.published_cpu_millis + place.in_flight * service.cpu_millis
+            cpu[name] += place.published_cpu_millis + place.in_flight * place.cpu_millis
             memory[name] += place.published_memory_bytes
             memory[name] += place.in_flight * service.request_memory_bytes
-            slots = sum(target.slots for target in there)
+            # Load is led away from a node where more CPU does not help any more.
+            shut = place.saturated and service.saturated < len(service.open)
+            slots = 0 if shut else sum(target.slots for target in there)
+            if place.cpu_millis != service.cpu_millis:
+                needs.setdefault(name, []).append((service.name, place.cpu_millis))
             offers.setdefault(name, []).append((service.name, slots))
     demands = []
     for service, published, targets in found:
         fits = 0
-        for name, there in by_node(targets).items():
-            most = sum(target.slots for target in there)
-            most = min(most, max(0, cpu[name]) // max(1, service.cpu_millis))
+        for name in by_node(targets):
+            place = service.places[name]
+            most = dict(offers[name])[service.name]
+            most = min(most, max(0, cpu[name]) // max(1, place.cpu_millis))
             if service.request_memory_bytes:
                 most = min(most, max(0, memory[name]) // service.request_memory_bytes)
             fits += most
@@ -63,6 +69,8 @@ def snapshot_of(
             tuple(slots),
             1.0 - max(0, cpu[name]) / max(1, nodes[name].cpu_millis),
             nodes[name].rtt_s,
+            services=nodes[name].services,
+            needs=tuple(needs.get(name, ())),
         )
         for name, slots in offers.items()
     ]

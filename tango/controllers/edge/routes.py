@@ -278,6 +278,8 @@ class Routes:
         for name, place in service.places.items():
             slots = max(claims.get(name, 0), held.get(name, 0))
             self._books.nodes_dirty = self._books.nodes_dirty or slots != place.published
+            if slots > place.published and service.request_memory_bytes:
+                self._books.pressed[name] = place.node
             place.carve(slots)
 
     def _tell(
