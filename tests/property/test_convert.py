@@ -16,7 +16,7 @@ from hypothesis import HealthCheck as HypothesisCheck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.model import cluster, explanation, job, messages, request, service, views
+from tango.model import cluster, explanation, job, messages, request, routes, service, views
 from tango.model.cgroup import Mismatch
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
@@ -26,6 +26,7 @@ from tango.wire import (
     convert_explanations,
     convert_jobs,
     convert_nodes,
+    convert_routes,
     convert_services,
     convert_session_edge,
     convert_session_shared,
@@ -79,6 +80,17 @@ POSITIVE = {
     (request.CallRequest, "deadline_s"): st.integers(0, 3600).map(float),
     (request.CallRequest, "timeout_s"): st.integers(0, 3600).map(float),
     (request.CallRequest, "stream"): st.just(False),
+    (messages.PublishedShares, "shares"): st.lists(
+        st.tuples(st.text(max_size=9), U32), max_size=3
+    ).map(tuple),
+    (messages.PublishedShares, "keep_s"): st.floats(0, 3600),
+    (routes.RouteTable, "deadline_s"): SECONDS,
+    (routes.RouteTable, "timeout_s"): SECONDS,
+    **{
+        (routes.ReplicaTally, name): st.integers(0, 10**6)
+        for name in ("in_flight", "completed", "late", "failed")
+    },
+    (routes.ReplicaTally, "latency_s"): st.integers(0, 10**12).map(lambda ns: ns / 1e9),
 }
 
 
@@ -166,8 +178,10 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.NodeTargets,
                 messages.Dispatches,
                 messages.CancelDispatches,
+                messages.PublishedShares,
             ],
         ),
+        (convert_routes, [routes.RouteTable, routes.FollowReport]),
         (
             convert_session_edge,
             [
@@ -216,7 +230,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
-        "Reason",
+        "Reason", "ReplicaRoute", "ReplicaTally", "PublishedShare",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, worker_service_pb2):
