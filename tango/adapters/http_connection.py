@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -38,8 +37,7 @@ class ClosedBeforeAnswer(ReplicaError):
         super().__init__(Code.UNAVAILABLE, message, ran=True)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
+class HttpReply(NamedTuple):
     """A replica's answer; body is empty where its parts went to an on_part callback."""
 
     status: int

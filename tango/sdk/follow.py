@@ -170,14 +170,17 @@ class Followed:
                     break
                 due_s = deadline_s or table.deadline_s
                 ends_s = timeout_s or max(table.timeout_s, due_s)
-                client = self._client(choice.route.host)
-                what = (choice.route.port, method, path, headers, body)
+                client = choice.client or self._client(choice)
+                port = choice.route.port
+                left_s = begun + ends_s - now
                 choice.in_flight += 1
                 exchange: Exchange | None = None
                 try:
-                    exchange = client.begin(*what, begun + ends_s - now)
+                    exchange = client.begin(port, method, path, headers, body, left_s)
                     if exchange is None:
-                        reply = await client.request(*what, timeout_s=begun + ends_s - now)
+                        reply = await client.request(
+                            port, method, path, headers, body, timeout_s=left_s
+                        )
                     else:
                         assert exchange.future is not None
                         reply = await exchange.future
@@ -185,7 +188,8 @@ class Followed:
                     now = self._loop.time()
                     if now >= begun + due_s or not self._again(error, exchange, choice, table):
                         choice.failed += 1
-                        return _failed(self._id_of(request), choice, error, now - begun)
+                        request_id = self._new_id() if request is None else request.request_id
+                        return _failed(request_id, choice, error, now - begun)
                 except BaseException:
                     choice.failed += 1
                     if exchange is not None:
@@ -194,7 +198,8 @@ class Followed:
                 else:
                     self.direct += 1
                     total_s = self._loop.time() - begun
-                    return _answered(self._id_of(request), choice, reply, total_s, due_s)
+                    request_id = self._new_id() if request is None else request.request_id
+                    return _answered(request_id, choice, reply, total_s, due_s)
                 finally:
                     choice.in_flight -= 1
                 tried = (*tried, choice)
@@ -213,9 +218,6 @@ class Followed:
         finally:
             self._under_way -= 1
 
-    def _id_of(self, request: CallRequest | None) -> str:
-        return self._new_id() if request is None else request.request_id
-
     def _again(
         self, error: ReplicaError, exchange: Exchange | None, choice: Choice, table: RouteTable
     ) -> bool:
@@ -230,10 +232,13 @@ class Followed:
             return False
         return table.idempotent or not error.ran
 
-    def _client(self, host: str) -> ReplicaClient:
+    def _client(self, choice: Choice) -> ReplicaClient:
+        """The one of its host."""
+        host = choice.route.host
         client = self._clients.get(host)
         if client is None:
             client = self._clients[host] = ReplicaClient(host=host)
+        choice.client = client
         return client
 
     # ---- routes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tango.adapters.replica_http import ReplicaClient
 from tango.model.routes import ReplicaRoute, ReplicaTally, RouteTable
 
 # A replica that did not take a connection is left alone for so long, or until a newer table.
@@ -11,11 +12,13 @@ AVOID_S = 1.0
 class Choice:
     """One replica of the table in use, and what this client has and had there.
 
-    current: its place in the round; see `Choices.pick`. avoid_until: it took no connection.
+    client: its HTTP connections, once there are any. current: its place in the round; see
+    `Choices.pick`. avoid_until: it took no connection.
     """
 
     __slots__ = (
         "avoid_until",
+        "client",
         "completed",
         "current",
         "failed",
@@ -27,6 +30,7 @@ class Choice:
 
     def __init__(self, route: ReplicaRoute) -> None:
         self.route = route
+        self.client: ReplicaClient | None = None
         self.current = 0
         self.in_flight = 0
         self.avoid_until = 0.0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tango.cli.routes import _check
 from tango.cli.upstreams import haproxy, nginx, replace_file
 from tango.model.errors import InvalidField
 from tango.model.routes import ReplicaRoute, RouteTable
@@ -95,6 +96,19 @@ def test_a_file_is_replaced_whole_and_only_where_it_changes(tmp_path: Path) -> N
     assert [one.name for one in tmp_path.iterdir()] == ["web.conf"]
     with pytest.raises(InvalidField, match="No such file"):
         replace_file(tmp_path / "nowhere/web.conf", "x")
+
+
+def test_what_cannot_be_told_to_reload(tmp_path: Path) -> None:
+    path = tmp_path / "web.conf"
+    _check("nginx", path, None)
+    _check("nginx", path, os.getpid())
+    for style, write in (("table", path), ("json", path), ("nginx", None)):
+        with pytest.raises(InvalidField, match="nothing to reload"):
+            _check(style, write, os.getpid())
+    ended = subprocess.Popen(["/bin/true"])
+    ended.wait()
+    with pytest.raises(InvalidField, match=f"no process {ended.pid}"):
+        _check("haproxy", path, ended.pid)
 
 
 # ---- the proxies' own word

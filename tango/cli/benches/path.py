@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from tango.adapters.replica_http import ReplicaClient
 from tango.cli.benches.bare_relay import BareClient
 from tango.cli.benches.direct_http import DirectHttp
 from tango.cli.benches.figures import (
@@ -56,8 +57,11 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
     unary and on a stream, routed ones (Client.follow, straight to the replica by published routes)
     and a single gRPC hop (an echo at the bare relay's edge; a carried request makes two) take turns
     of a second, with the same arrival times. Then 64 clients, each with one request under way, call
-    it directly, by Client.follow, unary through the edge, multiplexed by Client.call, and both ways
-    through the bare relay (once with a message for each request, once batched), taking turns too.
+    it directly, by Tango's HTTP client at the replica's address, by Client.follow, unary through
+    the edge, multiplexed by Client.call, and both ways through the bare relay (once with a message
+    for each request, once batched), taking turns too. The direct client knows what the answer looks
+    like; the HTTP client parses it, and has a timeout for each request: that is what routed calls
+    are made with.
     """
     check_report(report)
     port = free_port()
@@ -98,6 +102,9 @@ class _Measuring:
             begun = time.perf_counter()
             followed = await stack.enter_async_context(clients[0].follow(SERVICE))
             calls |= {"direct": direct_call(direct), "routed": routed_call(followed)}
+            http = ReplicaClient()
+            stack.push_async_callback(http.close)
+            calls["http"] = http_call(http, self._port)
             figures = await self._latencies(calls)
             figures |= await self._rates(calls)
             self.seconds = time.perf_counter() - begun
@@ -127,6 +134,7 @@ class _Measuring:
     async def _latencies(self, calls: dict[str, Call]) -> Figures:
         ways = {
             "direct": calls["direct"],
+            "http": calls["http"],
             "routed": calls["routed"],
             "carried": calls["stream"],
             "carried_unary": calls["unary"],
@@ -170,7 +178,8 @@ class _Measuring:
         for way in ("unary", "stream"):
             bare_per_s = rates[f"bare_{way}_rps"].per_s
             figures[f"{way}_of_bare"] = rates[f"{way}_rps"].per_s / bare_per_s
-        figures["routed_of_direct"] = rates["routed_rps"].per_s / rates["direct_rps"].per_s
+        for way in ("direct", "http"):
+            figures[f"routed_of_{way}"] = rates["routed_rps"].per_s / rates[f"{way}_rps"].per_s
         return figures | {"clients": CLIENTS, "connections": self._connections}
 
 
@@ -195,6 +204,15 @@ def direct_call(direct: DirectHttp) -> Call:
 
     async def call() -> None:
         await direct.request()
+
+    return call
+
+
+def http_call(client: ReplicaClient, port: int) -> Call:
+    """Straight to the replica, with the HTTP client that routed calls and workers use."""
+
+    async def call() -> None:
+        await client.request(port, "GET", "/", timeout_s=10.0)
 
     return call
 
@@ -262,6 +280,7 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("carried_p99_ms"),
         ms("added_p50_ms", f"<= {WANTED['added_p50_ms']} ms"),
         ms("carried_unary_p50_ms"),
+        ms("http_p50_ms"),
         ms("routed_p50_ms"),
         ms("routed_added_p50_ms", f"<= {WANTED['routed_added_p50_ms']} ms"),
         ms("bare_p50_ms"),
@@ -269,8 +288,10 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("bare_many_added_p50_ms"),
         ms("hop_p50_ms"),
         rps("direct_rps"),
+        rps("http_rps"),
         rps("routed_rps"),
         ("routed_of_direct", f"{figures['routed_of_direct']:.2f}", ">= 0.9"),
+        ("routed_of_http", f"{figures['routed_of_http']:.2f}", ""),
         rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
         rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
         rps("bare_unary_rps"),
