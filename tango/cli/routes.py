@@ -16,11 +16,13 @@ from tango.cli.options import as_plain, with_client
 from tango.cli.tables import show
 from tango.cli.tables import table as table_of
 from tango.cli.upstreams import haproxy, nginx, replace_file
-from tango.model.errors import InvalidField, NotFound
+from tango.model.errors import InvalidField, NotFound, Unavailable
 from tango.model.routes import FollowReport, RouteTable
 from tango.sdk.client import Client
 
 FORMATS = ("table", "json", "nginx", "haproxy")
+# Between two tries to reach an edge that is away.
+AWAY_S = 1.0
 # What makes the proxy read its files again: nginx(8); HAProxy's management guide, 4.
 RELOAD = {"nginx": signals.SIGHUP, "haproxy": signals.SIGUSR2}
 
@@ -64,21 +66,35 @@ async def routes(
     """
     _check(style, write, pid)
     place = site or await _site_of(client, service)
-    if share:
-        tables = _follow(client, service, place, share)
-    else:
-        tables = client.watch_routes(service, site=place)
-    found = False
-    async with contextlib.aclosing(tables):
-        async for table in tables:
-            found = bool(table.routes)
-            if not found:
-                click.echo(f"tango: no route to {service}: {table.reason}", err=True)
-            if found or watch or share:
-                _put(table, style, write, pid)
-            if not (watch or share):
-                break
-    return 0 if found else 1
+    if not (watch or share):
+        async with contextlib.aclosing(client.watch_routes(service, site=place)) as tables:
+            async for table in tables:
+                if _told(table):
+                    _put(table, style, write, pid)
+                    return 0
+                return 1
+        raise Unavailable(f"the edge of {place} is stopping")
+    while True:
+        # What was written stands while the edge is away: replicas serve without it.
+        with contextlib.suppress(Unavailable):
+            tables = (
+                _follow(client, service, place, share)
+                if share
+                else client.watch_routes(service, site=place)
+            )
+            async with contextlib.aclosing(tables):
+                async for table in tables:
+                    _told(table)
+                    _put(table, style, write, pid)
+        click.echo(f"tango: the edge of {place} is away", err=True)
+        await asyncio.sleep(AWAY_S)
+
+
+def _told(table: RouteTable) -> bool:
+    """Whether there is a route; says why there is none."""
+    if not table.routes:
+        click.echo(f"tango: no route to {table.service}: {table.reason}", err=True)
+    return bool(table.routes)
 
 
 def _check(style: str, write: Path | None, pid: int | None) -> None:

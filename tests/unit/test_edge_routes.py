@@ -11,6 +11,7 @@ from edge_world import EdgeWorld, FakeWorker, service, settings
 from tango.controllers.edge.controller import EdgeController
 from tango.controllers.edge.follower import HOLD_S, LEASE_S
 from tango.controllers.edge.routes import SOLVE_GAP_S
+from tango.controllers.edge.service_book import PlaceQos
 from tango.model import events as ev
 from tango.model.cluster import Enforcement
 from tango.model.messages import PublishedShares, WorkerHello
@@ -260,6 +261,18 @@ def test_a_watcher_gets_weights_and_no_slots() -> None:
     world.do(ev.FollowEnded(watcher))
     assert world.controller.books.published == set()
     assert world.solves == type(world.solves)()
+
+
+def test_a_node_where_more_cpu_does_not_help_is_not_published_while_others_are() -> None:
+    world, _ = site()
+    book = world.controller.books.services["hello"]
+    place = book.places["n1"]
+    place.qos = PlaceQos(world.now)
+    place.saturated = True
+    book.saturated = 1
+    follower = world.follow()
+    assert [r.node for r in latest(world, follower).routes] == ["n2"]
+    assert grow(world, follower, 9) == 4
 
 
 # ---- leases
