@@ -157,33 +157,67 @@ class AdmissionGrounds:
     margin_s: float = 0.0
 
 
-def plain(value: object) -> Any:
-    """A part as what JSON knows; dataclasses as objects, in the order of their fields."""
-    if value is None or isinstance(value, str | bool | int):
-        if isinstance(value, str) and len(value) > MAX_TEXT:
-            return value[:MAX_TEXT] + " ..."
-        return value
-    if isinstance(value, float):
-        # JSON has no infinity.
-        return value if math.isfinite(value) else None
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    raise TypeError(f"{type(value).__name__} has no place in a decision record")
-
-
 def facts(record: Decision) -> dict[str, Any]:
-    """The parts by name, as what JSON knows."""
-    return {name: plain(part) for name, part in zip(record[2].fields, record[PARTS:], strict=True)}
+    """The parts by name, as what JSON knows; dataclasses as objects, in the order of their fields.
+
+    TypeError for a part that has no place in a record.
+    """
+    parts = zip(record[2].fields, record[PARTS:], strict=True)
+    return {name: _plain(_short(part)) for name, part in parts}
 
 
 def line(record: Decision) -> str:
     """One line of JSON without its end: {"v", "n", "at", "kind", then the form's fields}."""
-    head = {"v": FORMAT, "n": record[0], "at": record[1], "kind": record[2].kind}
-    return json.dumps(head | facts(record), separators=(",", ":"), allow_nan=False)
+    form: Form = record[2]
+    found: dict[str, object] = {"v": FORMAT, "n": record[0], "at": record[1], "kind": form.kind}
+    for name, part in zip(form.fields, record[PARTS:], strict=True):
+        found[name] = _short(part)
+    try:
+        return _encode(found)
+    except ValueError:
+        # Somewhere inside is an infinity, which JSON does not have: the slow way, without it.
+        return _encode(_plain(found))
+
+
+def _short(part: object) -> object:
+    if isinstance(part, str) and len(part) > MAX_TEXT:
+        return part[:MAX_TEXT] + " ..."
+    return part
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return _plain(_opened(value))
+
+
+def _opened(value: object) -> object:
+    """What is inside of an enum's member or a dataclass; logs are written by the million."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    names = _FIELDS.get(type(value))
+    if names is None:
+        if not is_dataclass(value):
+            raise TypeError(f"{type(value).__name__} has no place in a decision record")
+        names = _FIELDS[type(value)] = tuple(field.name for field in fields(value))
+    found = {}
+    for name in names:
+        item = getattr(value, name)
+        found[name] = None if item in _INFINITIES else item
+    return found
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+_INFINITIES = (math.inf, -math.inf)
+_encode = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, check_circular=False, default=_opened
+).encode
 
 
 def is_about(record: Decision, kind: str, name: str) -> bool:

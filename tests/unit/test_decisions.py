@@ -175,6 +175,7 @@ def test_each_form_is_a_line_of_json_and_a_sentence(form: d.Form) -> None:
     assert list(found) == ["v", "n", "at", "kind", *form.fields], "in this order"
     assert (found["v"], found["n"], found["at"], found["kind"]) == (d.FORMAT, 1, 1.5, form.kind)
     assert json.dumps(found, separators=(",", ":")) == text
+    assert {name: found[name] for name in form.fields} == d.facts(record)
     assert sentence(record) == SAMPLES[form][1]
     assert said(form.kind, found) == SAMPLES[form][1], "of a line, too"
 
@@ -199,10 +200,16 @@ def test_a_line_holds_the_grounds() -> None:
 def test_what_is_not_immutable_and_plain_has_no_place() -> None:
     with pytest.raises(TypeError, match="object has no place in a decision record"):
         d.line((1, 0.0, d.JOB_WAIT, "j1", object()))
+    with pytest.raises(TypeError, match="set has no place in a decision record"):
+        d.facts((1, 0.0, d.JOB_WAIT, "j1", {"x"}))
     with pytest.raises(ValueError, match="shorter"):
         d.line((1, 0.0, d.JOB_WAIT, "j1"))
+    for nowhere in ((math.inf,), (("n", math.nan),), ({"x": -math.inf},), math.inf):
+        assert "NaN" not in d.line((1, 0.0, d.JOB_WAIT, "j1", nowhere))
+        assert "Infinity" not in d.line((1, 0.0, d.JOB_WAIT, "j1", nowhere))
     long = d.facts((1, 0.0, d.JOB_WAIT, "j1", "x" * 10_000))["why"]
     assert len(long) < 2100
+    assert len(d.line((1, 0.0, d.JOB_WAIT, "j1", "x" * 10_000))) < 2200
 
 
 def test_a_record_of_a_later_version_is_told_as_it_is() -> None:
