@@ -241,6 +241,8 @@ def main() -> None:
     clock = time.thread_time_ns if arguments.cpu else time.perf_counter_ns
     gc.collect()
     gc.freeze()
+    # As the daemons do (tango/daemons/lifecycle.py).
+    gc.set_threshold(50_000, 20, 50)
     if arguments.records:
         found = records(
             arguments.requests, arguments.rate, arguments.seed, arguments.repeats, clock
