@@ -87,6 +87,8 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.EdgeService/CordonNode": _USER,
     "/tango.v1.EdgeService/UncordonNode": _USER,
     "/tango.v1.EdgeService/DrainNode": _USER,
+    "/tango.v1.EdgeService/GetTrafficPolicy": _USER,
+    "/tango.v1.EdgeService/SetTrafficPolicy": _USER,
     "/tango.v1.EdgeService/Call": _USER,
     "/tango.v1.EdgeService/CallMany": _USER,
     "/tango.v1.EdgeService/CallStreamed": _USER,

@@ -123,11 +123,15 @@ class CallCancelled:
 
 @dataclass(frozen=True, slots=True)
 class RouteSolved:
-    """The plan for Solve(solve_id); cost_s is the time it took."""
+    """The plan for Solve(solve_id); cost_s is the time it took.
+
+    policy: whose plan it is, by name, for its records; "" for the configured one's.
+    """
 
     solve_id: int
     plan: TrafficPlan
     cost_s: float
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

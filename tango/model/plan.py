@@ -35,6 +35,8 @@ class NodeOffer:
     load: share of the node's CPU held by in-flight requests, 0 and up.
     rtt_s: measured delay from this edge to the node. wait_s: expected wait once there.
     site: the peer that owns the node, "" for this edge's own.
+    in_flight: (service, requests of it there now), of the services in slots. services: how many
+    have ready replicas on the node, whether or not they are in slots.
     """
 
     node: str
@@ -45,6 +47,8 @@ class NodeOffer:
     rtt_s: float = 0.0
     wait_s: float = 0.0
     site: str = ""
+    in_flight: tuple[tuple[str, int], ...] = ()
+    services: int = 1
 
 
 @dataclass(frozen=True, slots=True)

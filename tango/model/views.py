@@ -88,3 +88,13 @@ class DrainView:
     done: bool
     stuck: bool
     items: tuple[DrainItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicyView:
+    """By which policy an edge routes. configured: after a restart; known: all installed."""
+
+    edge: str
+    policy: str
+    configured: str
+    known: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
 from tango.sdk.explained import joined
 from tango.sdk.readiness import backs_off, is_current, not_ready_reason
@@ -348,6 +348,15 @@ class Client:
     async def edges(self) -> tuple[EdgeView, ...]:
         """All sites as the central master sees them."""
         return await self._central.edges()
+
+    async def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
+        """By which policy a site routes LC requests; switch_to: another one, from now on.
+
+        After a restart the edge's configuration counts again. Raises InvalidField for a policy
+        that is not installed there, NotFound for a site.
+        """
+        edge = self.edge(site)
+        return await (edge.set_traffic_policy(switch_to) if switch_to else edge.traffic_policy())
 
     async def explain(
         self, name: str, *subjects: Subject, site: str = "", limit: int = 0

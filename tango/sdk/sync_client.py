@@ -14,7 +14,7 @@ from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
 from tango.model.service import ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.sdk.client import Client
 from tango.sdk.cluster_file import ClusterFile
 
@@ -164,6 +164,10 @@ class SyncClient:
     def uncordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.uncordon."""
         return self._do(self._client.uncordon(node, site=site))
+
+    def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
+        """See Client.traffic_policy."""
+        return self._do(self._client.traffic_policy(site, switch_to=switch_to))
 
     def drain(
         self, node: str, *, grace_s: float | None = None, site: str = ""

@@ -11,7 +11,7 @@ from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ReplicaStatus, ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
@@ -56,6 +56,14 @@ class EdgeBackend(Protocol):
 
         Raises NotFound, InvalidField.
         """
+        ...
+
+    def traffic_policy(self) -> TrafficPolicyView:
+        """By which policy requests are routed now."""
+        ...
+
+    async def set_traffic_policy(self, name: str) -> TrafficPolicyView:
+        """Route by another policy from the next solve on. Raises InvalidField."""
         ...
 
     def new_request_id(self) -> str:

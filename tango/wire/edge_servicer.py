@@ -15,6 +15,7 @@ from tango.wire.backends import EdgeBackend, WorkerSession
 from tango.wire.call_servicer import CallServicer
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_nodes import drain_view_to_pb, node_view_to_pb
+from tango.wire.convert_policy import traffic_policy_view_to_pb
 from tango.wire.convert_requests import applied_service_from_pb
 from tango.wire.convert_services import service_view_to_pb
 from tango.wire.convert_session_shared import grace_from_pb
@@ -102,6 +103,20 @@ class EdgeServicer(EdgeServiceServicer):
         async with aclosing(self._backend.drain_node(request.node, grace_s)) as views:
             async for view in views:
                 yield pb.DrainNodeResponse(drain=drain_view_to_pb(view))
+
+    async def GetTrafficPolicy(
+        self, request: pb.GetTrafficPolicyRequest, context: Context
+    ) -> pb.GetTrafficPolicyResponse:
+        """By which policy requests are routed."""
+        view = self._backend.traffic_policy()
+        return pb.GetTrafficPolicyResponse(policy=traffic_policy_view_to_pb(view))
+
+    async def SetTrafficPolicy(
+        self, request: pb.SetTrafficPolicyRequest, context: Context
+    ) -> pb.SetTrafficPolicyResponse:
+        """Route by another policy."""
+        view = await self._backend.set_traffic_policy(request.policy)
+        return pb.SetTrafficPolicyResponse(policy=traffic_policy_view_to_pb(view))
 
     async def Call(self, request: pb.CallRequest, context: Context) -> pb.CallResponse:
         """One request."""

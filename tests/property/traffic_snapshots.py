@@ -42,6 +42,8 @@ def snapshots(draw: st.DrawFn) -> TrafficSnapshot:
             draw(st.sampled_from((0.0, 0.001, 0.002))),
             draw(st.sampled_from((0.0, 0.005))),
             draw(st.sampled_from(("", "", PEER))),
+            tuple((name, draw(st.integers(0, 3))) for name in SERVICES[: draw(st.integers(0, 3))]),
+            draw(st.integers(0, 3)),
         )
         for index in range(draw(st.integers(0, 6)))
     )

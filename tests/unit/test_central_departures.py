@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from central_bench import Bench, ended, node, running, spec
 
-from tango.controllers.central.departures import UNSEEN_S
+from tango.controllers.central.departures import REDIAL_S
 from tango.controllers.central.jobs import MAX_LOSSES
 from tango.model.cluster import NodeView
 from tango.model.job import JobState
 from tango.model.messages import StopAttempt
 
 GRACE_S = 5.0
+UNSEEN_S = GRACE_S + REDIAL_S
 
 
 def at_work(**options: object) -> Bench:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from edge_world import MIB, EdgeWorld, service, start
 
+from tango.model import events as ev
 from tango.model.decision import REJECT, REPLICA_PLACE, ROUTE, facts
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
+from tango.model.plan import Route, TrafficPlan
 from tango.model.request import Code, Outcome
 from tango.model.settings import DecisionSettings
 
@@ -56,6 +58,20 @@ def test_a_request_from_its_queue_to_its_end() -> None:
     assert facts(route)["offer"]["node"] == "b"
     assert facts(route)["candidates"] == 2
     second.done()
+
+
+def test_a_route_names_the_policy_that_made_its_plan() -> None:
+    world = EdgeWorld()
+    world.worker("a")
+    world.apply(service())
+    world.auto_solve = False
+    world.call(request_id="r1")
+    (solve,) = world.solves
+    world.solves.clear()
+    plan = TrafficPlan((Route("hello", "a", 1, 7.0),))
+    world.do(ev.RouteSolved(solve.solve_id, plan, 0.001, "switched-to"))
+    (record,) = explained(world, "r1").records
+    assert facts(record)["policy"] == "switched-to"
 
 
 def test_a_rejected_request_names_the_numbers() -> None:

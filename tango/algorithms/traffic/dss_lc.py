@@ -37,6 +37,8 @@ class DssLc:
     """
 
     name = "dss-lc"
+    # Large sites take longer than a tick: the solver keeps its helper process ready for it.
+    heavy = True
 
     def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
         """See TrafficPolicy."""

@@ -8,7 +8,8 @@ nobody's: it is stopped, and its end, however it ended, is only acknowledged. Th
 the edge too, for the case that this central master is away when the node returns.
 
 A node that its edge does not know at all (the edge was restarted, and the node has not dialled in)
-is given UNSEEN_S. A site that is away as a whole says nothing of its nodes: its jobs go on there.
+is given REDIAL_S more. A site that is away as a whole says nothing of its nodes: its jobs go on
+there.
 
 On a drained node each attempt is marked in its task, on disk, before it is stopped: its end then
 costs no retry, even if this central master has been restarted in between.
@@ -23,8 +24,8 @@ from tango.controllers.central.ledger import SendStop
 from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
 from tango.model.settings import CentralSettings
 
-# Three times the silence after which an edge counts a node as dead, as the edge gives them itself.
-UNSEEN_S = 10.0
+# On top of node_lost_after_s: a worker redials a restarted edge within 5 s.
+REDIAL_S = 5.0
 
 
 class Departures:
@@ -46,7 +47,7 @@ class Departures:
         for place in [place for place in self._dead if place[0] == site.edge]:
             del self._dead[place]
         if site.session is not None and site.held.keys() - site.nodes.keys():
-            self._unseen[site.edge] = self._core.now + UNSEEN_S
+            self._unseen[site.edge] = self._core.now + self._grace_s + REDIAL_S
         else:
             self._unseen.pop(site.edge, None)
 

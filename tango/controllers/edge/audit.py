@@ -92,6 +92,12 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     assert node.be_cpu_millis == sum(status.cpu_millis for status in running), "BE CPU is off"
     assert node.be_memory_bytes == sum(status.memory_bytes for status in running)
     assert node.be_tasks == len(running)
+    ready = sum(
+        service.places[node.name].slots > 0
+        for service in books.services.values()
+        if node.name in service.places
+    )
+    assert node.services == ready, "services with ready replicas are off"
     assert node.replica_memory_bytes == books.replica_memory.get(node.name, 0)
 
 

@@ -26,7 +26,7 @@ class Books:
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
-    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
+    decisions: what `explain` can still tell about.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -49,7 +49,6 @@ class Books:
         self._persists = 0
         self.out: list[EdgeCommand] = []
         self.decisions = Decisions(settings.decisions.ring)
-        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""

@@ -36,7 +36,8 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
-    replica_memory_bytes: declared by replicas placed here, or about to be.
+    replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
+    ready replicas here.
     """
 
     __slots__ = (
@@ -58,6 +59,7 @@ class NodeBook:
         "replica_memory_bytes",
         "report",
         "rtt_s",
+        "services",
         "session",
         "statuses",
     )
@@ -84,6 +86,7 @@ class NodeBook:
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
+        self.services = 0
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""

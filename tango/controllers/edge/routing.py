@@ -22,14 +22,15 @@ SHORTEST_TICK_S = 0.0005
 
 
 class Shown:
-    """What the policy was shown of a route's service and node, for its records.
+    """What a policy was shown of a route's service and node, for its records.
 
     The snapshot itself is not kept: thousands of records may each come from another one.
     """
 
-    __slots__ = ("_demands", "_offers", "_routes", "_snapshot")
+    __slots__ = ("_demands", "_offers", "_routes", "_snapshot", "policy")
 
-    def __init__(self, snapshot: TrafficSnapshot | None, routes: int) -> None:
+    def __init__(self, snapshot: TrafficSnapshot | None, routes: int, policy: str) -> None:
+        self.policy = policy
         self._snapshot = snapshot
         self._routes = routes
         self._demands: dict[tuple[str, str], Demand] | None = None
@@ -102,7 +103,8 @@ class Router:
         self._outstanding = False
         self._gap_s = min(self._tick_s, COST_SHARE * event.cost_s)
         queued = self._books.queued
-        stale = self._commit(event.plan, now)
+        policy = event.policy or self._books.settings.traffic_policy
+        stale = self._commit(event.plan, policy, now)
         if self._again or (stale and self._books.queued < queued):
             self.want(now)
         elif self._books.queued:
@@ -132,7 +134,7 @@ class Router:
         if len(services) > 1:
             services.sort(key=_by_priority_then_age)
         # Built at nearly each solve, inside handle(): plain loops, few calls.
-        slots: dict[NodeBook, list[tuple[str, int]]] = {}
+        slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
         demands = []
         room = False
         for service in services:
@@ -151,36 +153,43 @@ class Router:
                 )
             )
             for place in service.open:
-                free = place.slots - place.in_flight
+                in_flight = place.in_flight
+                free = place.slots - in_flight
                 if free < 0:
                     free = 0
                 elif free and not room:
                     room = place.room() > 0
                 offered = slots.get(place.node)
                 if offered is None:
-                    slots[place.node] = [(name, free)]
+                    slots[place.node] = ([(name, free)], [(name, in_flight)])
                 else:
-                    offered.append((name, free))
+                    offered[0].append((name, free))
+                    offered[1].append((name, in_flight))
         if not room:
             return None
         offers = []
-        for node, entries in slots.items():
+        for node, (entries, flying) in slots.items():
             held = node.lc_cpu_millis
             capacity = node.cpu_millis
             load = held / capacity if capacity > 0 else 1.0
             cpu = max(0, capacity - held)
             memory = max(0, node.lc_memory_left())
-            offers.append(NodeOffer(node.name, cpu, memory, tuple(entries), load, node.rtt_s))
+            offers.append(
+                NodeOffer(
+                    node.name, cpu, memory, tuple(entries), load, node.rtt_s,
+                    in_flight=tuple(flying), services=node.services,
+                )
+            )  # fmt: skip
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
 
     # ---- what becomes of its plan
 
-    def _commit(self, plan: TrafficPlan, now: float) -> bool:
+    def _commit(self, plan: TrafficPlan, policy: str, now: float) -> bool:
         """Dispatch what fits now, oldest calls first; whether the plan was out of date."""
         sends: dict[int, list[Dispatch]] = {}
         stale = False
         services = self._books.services
-        shown = Shown(self._shown, len(plan.routes))
+        shown = Shown(self._shown, len(plan.routes), policy)
         self._shown = None
         for route in plan.routes:
             service = services.get(route.service)
@@ -218,7 +227,7 @@ class Router:
         """Move up to `count` of the oldest calls from the queue to the node."""
         queue = service.queue
         node = place.node
-        record, name, policy = self._books.decisions.request, service.name, self._books.policy
+        record, name, policy = self._books.decisions.request, service.name, shown.policy
         demand, offer, candidates = shown.of(route)
         skipped: list[Call] = []
         while count > 0 and queue:

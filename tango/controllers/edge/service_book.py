@@ -176,6 +176,7 @@ class ServiceBook:
         place = place or self.place(node)
         if slots == place.slots:
             return False
+        node.services += (slots > 0) - (place.slots > 0)
         place.slots = slots
         names = sorted(name for name, place in self.places.items() if place.slots > 0)
         self.open = tuple(self.places[name] for name in names)

@@ -11,7 +11,8 @@ from contextlib import aclosing
 from typing import cast
 
 from tango.adapters.clocks import LoopClock
-from tango.adapters.solvers import InProcessSolver
+from tango.adapters.helper_solver import HelperSolver
+from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.metrics import EdgeMetrics
@@ -29,7 +30,7 @@ from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
-from tango.model.views import DrainView, ServiceView
+from tango.model.views import DrainView, ServiceView, TrafficPolicyView
 from tango.ports import Store
 from tango.wire.backends import WorkerSession
 from tango.wire.stream_session import SessionBroken
@@ -48,6 +49,7 @@ class EdgeDaemon:
         settings: EdgeSettings,
         controller: EdgeController,
         policy: TrafficPolicy,
+        solver: HelperSolver,
         store: Store,
         group: asyncio.TaskGroup,
         incarnation: int,
@@ -57,7 +59,7 @@ class EdgeDaemon:
         self._settings = settings
         self._controller = controller
         self._policy = policy
-        self._solver = InProcessSolver()
+        self._solver = solver
         self._store = store
         self._group = group
         self._metrics = metrics
@@ -111,15 +113,17 @@ class EdgeDaemon:
                 log_event(level, event, **dict(fields))
 
     def _solve(self, solve_id: int, snapshot: TrafficSnapshot) -> None:
+        policy = self._policy
+
         def done(plan: TrafficPlan | Exception, cost_s: float) -> None:
             if isinstance(plan, Exception):
-                log_event("error", "policy failed", policy=self._policy.name, error=repr(plan))
+                log_event("error", "policy failed", policy=policy.name, error=repr(plan))
                 self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
                 return
             self._metrics.solved(cost_s)
-            self.shell.post(ev.RouteSolved(solve_id, plan, cost_s))
+            self.shell.post(ev.RouteSolved(solve_id, plan, cost_s, policy.name))
 
-        self._solver.route(self._policy, snapshot, done)
+        self._solver.route(policy, snapshot, done)
 
     # ---- users
 
@@ -199,6 +203,21 @@ class EdgeDaemon:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    def traffic_policy(self) -> TrafficPolicyView:
+        """By which policy requests are routed now."""
+        names = policy_names("tango.traffic")
+        configured = self._settings.traffic_policy
+        return TrafficPolicyView(self._settings.name, self._policy.name, configured, names)
+
+    async def set_traffic_policy(self, name: str) -> TrafficPolicyView:
+        """Route by another policy from the next solve on."""
+        # Importing a solver takes half a second.
+        policy = await asyncio.to_thread(traffic_policy, name)
+        await self._solver.start(policy)
+        log_event("info", "traffic policy switched", was=self._policy.name, now=policy.name)
+        self._policy = policy
+        return self.traffic_policy()
 
     def new_request_id(self) -> str:
         """Unique over all incarnations of this edge."""

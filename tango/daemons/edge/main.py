@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
+from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import traffic_policy
 from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
@@ -49,7 +50,9 @@ async def main(settings: EdgeSettings) -> None:
     state = lifecycle.private_dir(server_settings.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "edge.db")
+    solver = HelperSolver()
     try:
+        await solver.start(policy)
         controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
@@ -58,7 +61,9 @@ async def main(settings: EdgeSettings) -> None:
         registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
-            daemon = EdgeDaemon(settings, controller, policy, store, group, incarnation, metrics)
+            daemon = EdgeDaemon(
+                settings, controller, policy, solver, store, group, incarnation, metrics
+            )
             metrics.watch(daemon.services, daemon.nodes)
             written = decisions_written(
                 settings.decisions, controller.decisions, group, daemon.shell.now,
@@ -92,6 +97,7 @@ async def main(settings: EdgeSettings) -> None:
                 await run_to_end(group, daemon.shell.failed, server, stop)
             daemon.shell.close()
     finally:
+        await solver.close()
         await store.close()
 
 
