@@ -141,11 +141,13 @@ ASSURE = Form(
 FORMS = tuple(value for value in vars().copy().values() if isinstance(value, Form))
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would make it four times as dear: it is made for each call that is refused.
+@dataclass(slots=True)
 class AdmissionGrounds:
-    """What an edge knew of a service's queue when it refused a call. Seconds; slots in requests.
+    """What an edge knew of a service's queue when it refused a call; never changed afterwards.
 
-    wait_s, service_s: predicted for this call; margin_s: the usual error of such predictions.
+    Seconds; slots in requests. wait_s, service_s: predicted for this call; margin_s: the usual
+    error of such predictions.
     """
 
     queued: int

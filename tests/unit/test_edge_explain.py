@@ -6,7 +6,7 @@ import pytest
 from edge_world import MIB, EdgeWorld, service, start
 
 from tango.model import events as ev
-from tango.model.decision import REJECT, REPLICA_PLACE, ROUTE, facts
+from tango.model.decision import END, REJECT, REPLICA_PLACE, ROUTE, facts
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
 from tango.model.plan import Route, TrafficPlan
@@ -39,7 +39,7 @@ def test_a_request_from_its_queue_to_its_end() -> None:
     world.call(request_id="r4", deadline_s=9.0)
     assert explained(world, "r4").summary == (
         "Request r4 of hello waits since 0.0 ms with 1 before it, deadline in 9000.0 ms; predicted "
-        "at arrival: 0.0 ms in all. A: no free slot (1 of 1 in use); b: no free slot (1 of 1 in "
+        "at arrival: 0.0 ms in all; a: no free slot (1 of 1 in use); b: no free slot (1 of 1 in "
         "use)."
     )
     world.advance(0.01)
@@ -53,6 +53,8 @@ def test_a_request_from_its_queue_to_its_end() -> None:
     assert [record[2] for record in found.records] != []
     assert found.nodes == ("a",)
     assert found.missing == ()
+    (last,) = explained(world, "r1", limit=1).records
+    assert (last[2], explained(world, "r1", limit=1).summary) == (END, found.summary)
     route = explained(world, "r2").records[0]
     assert facts(route)["route"]["rejected"] == [["a", "no free slot"]]
     assert facts(route)["offer"]["node"] == "b"
