@@ -7,7 +7,18 @@ import json
 from pathlib import Path
 
 import pytest
-from cluster_at_work import SITE, ClusterAtWork, job, ready, service, tango, until, wait_for
+from cluster_at_work import (
+    SITE,
+    ClusterAtWork,
+    get,
+    job,
+    port_of,
+    ready,
+    service,
+    tango,
+    until,
+    wait_for,
+)
 
 from tango.model.errors import InvalidField, NotFound
 from tango.model.explanation import Explanation, Subject
@@ -32,7 +43,7 @@ def kinds(*explanations: Explanation) -> dict[str, set[str]]:
 
 
 async def test_a_routed_and_a_rejected_request(cluster: ClusterAtWork, client: Client) -> None:
-    await ready(client, service("why", concurrency=1, max_queue=0))
+    port = port_of(await ready(client, service("why", concurrency=1, max_queue=0)))
     reply = await client.call("why", site=SITE, path="/wait?ms=5")
     (found,) = await client.explain(reply.request_id)
     assert (found.subject, found.daemon) == (Subject.REQUEST, f"edge {SITE}")
@@ -42,8 +53,7 @@ async def test_a_routed_and_a_rejected_request(cluster: ClusterAtWork, client: C
     assert "no other node could take it" in found.summary
     assert kinds(found) == {f"edge {SITE}": {"route", "end"}}
 
-    held = asyncio.create_task(client.call("why", site=SITE, path="/wait?ms=3000"))
-    view = client.edge(SITE)
+    held = asyncio.create_task(client.call("why", site=SITE, path="/gate"))
     await until(lambda: _in_flight(client), "a request to be served")
     refused = await client.send(client.request("why"), site=SITE)
     assert refused.outcome is Outcome.REJECTED
@@ -54,7 +64,8 @@ async def test_a_routed_and_a_rejected_request(cluster: ClusterAtWork, client: C
     (record,) = [reason["record"] for reason in listed[0]["decisions"]]
     assert (record["kind"], record["code"]) == ("reject", "resource_exhausted")
     assert record["grounds"]["busy"] == 1
-    assert (await view.service("why")).in_flight == 1
+    assert not held.done()
+    get(port, "/open")
     await held
     with pytest.raises(NotFound) as raised:
         await client.explain("nobody-knows-me")
@@ -140,33 +151,29 @@ def test_scripts_and_mistakes(cluster: ClusterAtWork) -> None:
 
 
 def test_a_decision_log_and_a_small_ring(cluster: ClusterAtWork) -> None:
-    """The edge of site-b with another configuration: a ring of 3, and a log."""
+    """The edge of site-b with another configuration, for good: this test is the last one."""
     config = cluster.state_dir / "configs" / "site-b.toml"
     log = cluster.state_dir / "site-b" / "decisions.jsonl"
-    before = config.read_text()
-    config.write_text(before + f'\n[decisions]\nring = 3\nlog = "{log}"\n')
-    try:
-        cluster.kill("site-b")
-        cluster.start_again("site-b")
-        with SyncClient(cluster.state_dir) as client:
-            client.apply(service("logged"), sites=["site-b"], wait_s=30)
-            replies = [client.call("logged", site="site-b") for _ in range(4)]
-            with pytest.raises(NotFound, match="the 3 that are kept go back"):
-                client.explain(replies[0].request_id, Subject.REQUEST, site="site-b")
-            client.delete("logged")
-        _wait_until_logged(log, replies[-1].request_id)
-        lines = [json.loads(text) for text in log.read_text().splitlines()]
-        assert (lines[0]["kind"], lines[0]["daemon"]) == ("log", "edge site-b")
-        for reply in replies:
-            of_request = [one["kind"] for one in lines if one.get("request") == reply.request_id]
-            assert of_request == ["route", "end"]
-        numbers = [one["n"] for one in lines if "n" in one]
-        assert numbers == sorted(set(numbers))
-        assert log.stat().st_mode & 0o777 == 0o600
-    finally:
-        config.write_text(before)
-        cluster.kill("site-b")
-        cluster.start_again("site-b")
+    with config.open("a") as file:
+        file.write(f'\n[decisions]\nring = 3\nlog = "{log}"\n')
+    serving = len(cluster.events("site-b", "serving"))
+    cluster.kill("site-b")
+    cluster.start_again("site-b")
+    wait_for(lambda: len(cluster.events("site-b", "serving")) > serving, "site-b to serve again")
+    with SyncClient(cluster.state_dir) as client:
+        client.apply(service("logged"), sites=["site-b"], wait_s=30)
+        replies = [client.call("logged", site="site-b") for _ in range(4)]
+        with pytest.raises(NotFound, match="the 3 that are kept go back"):
+            client.explain(replies[0].request_id, Subject.REQUEST, site="site-b")
+    _wait_until_logged(log, replies[-1].request_id)
+    lines = [json.loads(text) for text in log.read_text().splitlines()]
+    assert (lines[0]["kind"], lines[0]["daemon"]) == ("log", "edge site-b")
+    numbers = [one["n"] for one in lines if "n" in one]
+    assert numbers == sorted(set(numbers))
+    # So small a ring may be overwritten before it is handed over: that is counted.
+    lost = sum(one["records"] for one in lines if one["kind"] == "lost")
+    assert len(numbers) + lost == numbers[-1]
+    assert log.stat().st_mode & 0o777 == 0o600
 
 
 def _wait_until_logged(log: Path, request_id: str) -> None:

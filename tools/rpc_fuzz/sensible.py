@@ -37,6 +37,11 @@ def sensible_message(method: str, rng: random.Random) -> Any | None:
             return edge.ApplyServiceRequest(spec=service_spec_to_pb(service))
         case "Call":
             return edge.CallRequest(request=request)
+        case "Explain":
+            asked = {"name": rng.choice((*NAMES, "a1")), "limit": rng.choice((0, 1, 1000))}
+            if "CentralService" in method:
+                return central.CentralServiceExplainRequest(**asked)
+            return edge.EdgeServiceExplainRequest(**asked)
         case "CallStreamed":
             return edge.CallStreamedRequest(request=request)
         case "CallMany":
