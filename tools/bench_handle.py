@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Times EdgeController.handle() by event type: 10 nodes, 5 services, open-loop load, fake clock.
 
---records: what decision records cost of it, as the median over paired runs with and without.
+--records: what decision records cost of it, from interleaved runs with and without them.
 """
 
 from __future__ import annotations
@@ -169,36 +169,47 @@ def summary(world: World) -> dict[str, dict[str, float]]:
 def records(
     requests: int, rate: float, seed: int, repeats: int, clock: Callable[[], int]
 ) -> dict[str, object]:
-    """Cost of decision records: paired, interleaved runs with and without, medians and spread.
+    """Cost of decision records: interleaved runs of the same load with and without them.
 
-    path_us: handle() and policy of a whole request; share: of records in it. record_us: of one
-    record by itself, in a tight loop; line_us: of formatting one for a log, where there is one.
+    path_us: handle() and policy of a whole request without records; added_us: by records, and
+    share of it: of the least of all runs, for other programs only ever add time, and as the
+    median over pairs with its quartiles. events_us: added to the first quartile of a handle() of
+    that kind, likewise. record_us: one record by itself; line_us: formatting one for a log.
     """
-    pairs = []
+    totals: dict[int, list[float]] = {RING: [], 0: []}
+    quartiles: dict[int, dict[str, float]] = {RING: {}, 0: {}}
     for repeat in range(repeats):
-        us = {}
         for ring in (RING, 0) if repeat % 2 else (0, RING):
             gc.collect()
-            world = loaded(requests, rate, seed + repeat, clock, ring)
+            world = loaded(requests, rate, seed, clock, ring)
             spent = sum(sum(values) for values in world.timings.values()) + sum(world.solve_ns)
-            us[ring] = spent / requests / 1000
+            totals[ring].append(spent / requests / 1000)
+            for name, values in world.timings.items():
+                quartile = sorted(values)[len(values) // 4] / 1000
+                least = quartiles[ring].get(name, quartile)
+                quartiles[ring][name] = min(least, quartile)
             if ring:
                 kept = world.controller.decisions
                 per_request = kept.last / requests
                 lines = kept.since(0)
-        pairs.append((us[RING] - us[0], us[0]))
-    added = sorted(cost for cost, _ in pairs)
-    shares = sorted(cost / without for cost, without in pairs)
     begun = clock()
     for record in lines:
         line(record)
     line_us = (clock() - begun) / len(lines) / 1000
+    least = {ring: min(values) for ring, values in totals.items()}
+    shares = [a / b - 1 for a, b in zip(totals[RING], totals[0], strict=True)]
     return {
         "repeats": repeats,
         "requests": requests,
-        "path_us": statistics.median(without for _, without in pairs),
-        "added_us": {"median": statistics.median(added), "min": added[0], "max": added[-1]},
-        "share": {"median": statistics.median(shares), "min": shares[0], "max": shares[-1]},
+        "path_us": {"least": least[0], "median": statistics.median(totals[0])},
+        "added_us": least[RING] - least[0],
+        "share": {
+            "least": least[RING] / least[0] - 1,
+            "pairs": statistics.quantiles(shares, n=4),
+        },
+        "events_us": {
+            name: quartiles[RING][name] - without for name, without in quartiles[0].items()
+        },
         "records_per_request": per_request,
         "record_us": one_record_us(clock),
         "line_us": line_us,
@@ -236,7 +247,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cpu", action="store_true", help="CPU time: for a busy machine")
     parser.add_argument("--records", action="store_true", help="what decision records cost")
-    parser.add_argument("--repeats", type=int, default=9, help="pairs of runs with --records")
+    parser.add_argument(
+        "--repeats", type=int, default=24, help="pairs of runs with --records, 2 or more"
+    )
     arguments = parser.parse_args()
     clock = time.thread_time_ns if arguments.cpu else time.perf_counter_ns
     gc.collect()
