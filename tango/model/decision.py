@@ -90,6 +90,15 @@ ATTEMPT_REFUSE = Form(
 # state: cordoned, draining, uncordoned; up, down, dead, refused.
 NODE_STATE = Form("node-state", "node", "state", "why")
 
+# Memory taken back for LC, one record for each victim. lost_cpu_s: its work so far; freed_bytes: by
+# all of its eviction's victims; spared: (attempt, why) of those that stay.
+EVICT = Form(
+    "evict", "attempt", "node", "priority", "memory_bytes", "lost_cpu_s", "needed_bytes",
+    "freed_bytes", "sufficient", "spared", "why",
+)  # fmt: skip
+# QoS re-assurance changed a service's CPU per request on a node. assessment: of the window.
+ASSURE = Form("assure", "service", "node", "cpu_millis", "assessment")
+
 # ---- at the central master: jobs
 
 # placement: as in model.plan; offer: what the node offered when the plan was committed.
@@ -122,21 +131,9 @@ ATTEMPT_STOP = Form("attempt-stop", "attempt", "why", "grace_s")
 ATTEMPT_END = Form("attempt-end", "attempt", "exit_code", "signal", "failure", "cpu_s")
 REPLICA_BACKOFF = Form("replica-backoff", "service", "replica", "why", "delay_s", "restarts")
 REPLICA_STOP = Form("replica-stop", "service", "replica", "why")
-# BE's CPU on the node: what it may have from now on, and what LC uses of the capacity.
-SUPPRESS = Form(
-    "suppress", "before_millis", "after_millis", "lc_millis", "capacity_millis", "floor_millis",
-    "why",
-)  # fmt: skip
-# Memory taken back for LC. spared: (attempt, why) of those that were looked at and not taken.
-EVICT = Form(
-    "evict", "attempt", "priority", "memory_bytes", "needed_bytes", "lost_cpu_s", "why", "spared"
-)
-# QoS re-assurance, one window. latency_ms: its percentile; slack: (target - latency) / target.
-# state: expand, shrink, hold, saturated.
-ASSURE = Form(
-    "assure", "service", "state", "slack", "latency_ms", "target_ms", "samples", "before_millis",
-    "after_millis",
-)  # fmt: skip
+# A cap on all of BE's CPU moved. before_millis: None for none yet. lc_peak_millis: of the last
+# seconds, which the cap follows.
+SUPPRESS = Form("suppress", "before_millis", "after_millis", "lc_millis", "lc_peak_millis", "why")
 
 FORMS = tuple(value for value in vars().copy().values() if isinstance(value, Form))
 

@@ -37,6 +37,7 @@ class NodeOffer:
     site: the peer that owns the node, "" for this edge's own.
     in_flight: (service, requests of it there now), of the services in slots. services: how many
     have ready replicas on the node, whether or not they are in slots.
+    needs: (service, millicores a request takes here) where that differs from the demand's.
     """
 
     node: str
@@ -49,6 +50,7 @@ class NodeOffer:
     site: str = ""
     in_flight: tuple[tuple[str, int], ...] = ()
     services: int = 1
+    needs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

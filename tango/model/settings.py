@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.reassurance import ReassuranceRule
+
 DEFAULT_MAX_BODY_BYTES = 4 * 2**20
 
 
@@ -57,6 +59,8 @@ class CentralSettings:
 
     node_lost_after_s: from the word of an edge that a node is dead until its tasks run elsewhere: a
     worker that is back by then finds them.
+    be_floor: share of the CPU that BE tasks of a node ask for; where they get less for be_floor_s,
+    one of them is moved, if another node has room. 0 for never.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
     """
 
@@ -67,6 +71,8 @@ class CentralSettings:
     keep_jobs_s: float = 7 * 86_400.0
     node_lost_after_s: float = 5.0
     decisions: DecisionSettings = DecisionSettings()
+    be_floor: float = 0.1
+    be_floor_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,7 @@ class EdgeSettings:
 
     tick_ms: longest wait of a queued request for the next traffic solve.
     node_dead_after_s: silence after which a node counts as dead.
+    eviction_grace_s: what a BE task that makes room for LC has to end by itself.
     """
 
     server: ServerSettings
@@ -86,6 +93,8 @@ class EdgeSettings:
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_queue: int = 10_000
     decisions: DecisionSettings = DecisionSettings()
+    eviction_grace_s: float = 1.0
+    reassurance: ReassuranceRule = ReassuranceRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +104,16 @@ class WorkerSettings:
     edge_name: of the site, which the edge's certificate must state; needed with tls.
     cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
     cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
+    be_root: path, as cgroup_root, of the BE of all nodes that share these cores by weight: there it
+        yields to the LC of all of them; "" where BE is below cgroup_root, beside this LC alone.
     enforce: False only observes: groups are made and read, but no target is written, and BE keeps
         the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
+    cap_be: limit BE's CPU to what LC leaves of the node; weight alone leaves BE idle CPU too.
+    memory_reserve_bytes: what the machine shall have available at least: BE is evicted below that;
+        0 looks at nothing.
     supervisor_socket: of a supervisor that someone else runs (tango-payload.service); "" for one of
         the worker's own, started where none answers.
     """
@@ -111,6 +125,7 @@ class WorkerSettings:
     cpu_millis: int = 0
     memory_bytes: int = 0
     cgroup_root: str = "tango"
+    be_root: str = ""
     enforce: bool = True
     cpu_weight: int = 100
     cpuset: str = ""
@@ -120,6 +135,8 @@ class WorkerSettings:
     control_interval_ms: float = 100.0
     listing_interval_ms: float = 1000.0
     quota_period_ms: float = 10.0
+    cap_be: bool = False
+    memory_reserve_bytes: int = 64 * 2**20
     supervisor_socket: str = ""
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3

@@ -65,6 +65,8 @@ POSITIVE = {
     (job.TaskSpec, "cpu_millis"): st.integers(1, 10**6),
     (job.TaskSpec, "memory_bytes"): st.integers(1, 2**50),
     (job.JobSpec, "priority"): st.integers(-1000, 1000),
+    (job.AttemptStatus, "priority"): st.integers(-1000, 1000),
+    (messages.StartAttempt, "priority"): st.integers(-1000, 1000),
     (cluster.GroupReport, "quota_millis"): st.integers(-1, 10**6),
     (messages.StopAttempt, "grace_s"): st.none() | st.floats(0, 86_400),
     # Checked at the door.
@@ -212,7 +214,10 @@ def test_there_and_back(case: Any) -> None:
 def test_every_message_of_the_protos_has_a_converter() -> None:
     produced = {to_pb.__annotations__["return"].rsplit(".", 1)[1] for _, to_pb, _ in CASES}
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
-    inside = {"Header", "ReplicaView", "ReplicaTarget", "DrainItem", "Reason"}
+    inside = {
+        "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
+        "Reason",
+    }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, worker_service_pb2):
         for name in module.DESCRIPTOR.message_types_by_name:

@@ -33,12 +33,13 @@ def test_nothing_is_exceeded_lost_or_invented(
     left = left_after(snapshot, plan)
     # Work conserving: what stays queued fits nowhere.
     own = {offer.node for offer in snapshot.offers if not offer.site}
+    needs = {offer.node: dict(offer.needs) for offer in snapshot.offers}
     for demand in snapshot.demands:
         if routed(plan, demand.service, demand.origin) < demand.count:
             for node, (cpu, memory, slots) in left.items():
                 assert (
                     slots.get(demand.service, 0) == 0
-                    or cpu < demand.cpu_millis
+                    or cpu < needs[node].get(demand.service, demand.cpu_millis)
                     or memory < demand.memory_bytes
                     or (demand.origin and node not in own)
                 )

@@ -42,9 +42,10 @@ def _within_shares(offer: NodeOffer, needs: dict[str, int]) -> NodeOffer:
     capacity = offer.cpu_millis / (1 - offer.load)
     share = capacity / max(1, offer.services)
     in_flight = dict(offer.in_flight)
+    adjusted = dict(offer.needs)
     slots = []
     for service, free in offer.slots:
-        need = needs.get(service, 0)
+        need = adjusted.get(service, needs.get(service, 0))
         if need > 0:
             room = int((share + 1e-6) // need) - in_flight.get(service, 0)
             free = max(0, min(free, room))

@@ -65,7 +65,7 @@ class CentralController:
 
     def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
         self._settings = settings
-        self._core = Core(seed, settings.decisions.ring)
+        self._core = Core(seed, settings.decisions.ring, settings.be_floor)
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
         self._reports = Reports(self._core, settings, incarnation)

@@ -19,9 +19,9 @@ from tango.model.messages import AckEnds, StopAttempt, ToEdge
 class Core:
     """State of the central master and the commands that this `handle` has produced so far."""
 
-    def __init__(self, seed: int, ring: int = DEFAULT_RING) -> None:
+    def __init__(self, seed: int, ring: int = DEFAULT_RING, be_floor: float = 0.0) -> None:
         self.ledger = Ledger()
-        self.sites = Sites()
+        self.sites = Sites(be_floor)
         self.decisions = Decisions(ring)
         self.batch = Batch(self.ledger.jobs, self.sites, seed, self.decisions.record)
         self.out: list[CentralCommand] = []

@@ -226,8 +226,9 @@ class Reports:
     def start(self, job: Job, attempt: Attempt) -> None:
         """Tell the edge to start the attempt: its assignment is on disk."""
         attempt.sent = True
-        spec = job.record.spec.tasks[attempt.index]
-        self._core.send(attempt.edge, StartAttempt(attempt.attempt_id, spec, attempt.node))
+        spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
+        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority)
+        self._core.send(attempt.edge, start)
 
     def _note_end(self, job: Job, attempt: Attempt) -> None:
         task = job.record.tasks[attempt.index]

@@ -25,6 +25,7 @@ class Books:
     anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
+    pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
     decisions: what `explain` can still tell about.
     """
@@ -44,6 +45,7 @@ class Books:
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
         self.cordons: dict[str, NodeRecord] = {}
+        self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
         self._persists = 0
@@ -91,4 +93,5 @@ class Books:
         book = self.nodes.get(node)
         if book is not None:
             book.replica_memory_bytes = total
+            self.pressed[node] = book
         self.nodes_dirty = True

@@ -14,9 +14,11 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.explain import findings
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
+from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
@@ -62,11 +64,17 @@ class EdgeController:
         self._router = Router(books)
         self._central = CentralLink(books)
         self._waiting = Waiting(books, self._endings, self._router)
-        self._inflight = InFlight(books, self._endings, self._router, self._waiting)
         self._services = Services(books, self._endings, self._router)
+        self._reassurance = Reassurance(books, self._router, self._services)
+        self._inflight = InFlight(
+            books, self._endings, self._router, self._waiting, self._reassurance
+        )
         self._cordons = Cordons(books, self._services, self._central)
         self._attempts = Attempts(books, self._central)
-        self._nodes = Nodes(books, self._router, self._inflight, self._services, self._attempts)
+        self._evictions = Evictions(books, self._attempts)
+        self._nodes = Nodes(
+            books, self._router, self._inflight, self._services, self._attempts, self._evictions
+        )
         self._wake_at = math.inf
         self._begun = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -110,10 +118,14 @@ class EdgeController:
             waiting.expire(now)
         self._handlers[type(event)](event, now)
         services, router, central = self._services, self._router, self._central
+        if now >= self._reassurance.due_at:
+            self._reassurance.settle(now)
         if now >= services.place_at:
             services.settle(now)
         if now >= router.solve_at:
             router.settle(now)
+        if self.books.pressed:
+            self._evictions.settle(now)
         central_at = central.due_at
         if now >= central_at:
             central.settle(now)
@@ -122,7 +134,12 @@ class EdgeController:
         # While a solve is on its way its answer comes first, whatever solve_at says.
         solve_at = math.inf if router.waiting else router.solve_at
         self._wake_at = min(
-            waiting.due_at, solve_at, central_at, self._nodes.check_at, services.place_at
+            waiting.due_at,
+            solve_at,
+            central_at,
+            self._nodes.check_at,
+            services.place_at,
+            self._reassurance.due_at,
         )
         return commands
 

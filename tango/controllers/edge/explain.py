@@ -98,11 +98,13 @@ def _lack(place: ServicePlace) -> str:
     node, service = place.node, place.service
     if place.in_flight >= place.slots:
         return f"{NO_SLOT} ({place.in_flight} of {place.slots} in use)"
-    if node.cpu_millis - node.lc_cpu_millis < service.cpu_millis:
+    if node.cpu_millis - node.lc_cpu_millis < place.cpu_millis:
         free = format_cpu(max(0, node.cpu_millis - node.lc_cpu_millis))
-        return f"{NO_CPU} ({free} free, {format_cpu(service.cpu_millis)} needed)"
+        return f"{NO_CPU} ({free} free, {format_cpu(place.cpu_millis)} needed)"
     if node.lc_memory_left() < service.request_memory_bytes:
         return f"{NO_MEMORY} ({format_memory(max(0, node.lc_memory_left()))} free)"
+    if place.saturated:
+        return "saturated: taken only where no other node has room"
     return "has room; the next solve may send it there"
 
 

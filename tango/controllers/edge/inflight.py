@@ -6,6 +6,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.waiting import Waiting
 from tango.model.decision import RETURN
@@ -19,11 +20,19 @@ MAX_REFUSALS = 2
 class InFlight:
     """Ends or requeues dispatched calls; reservations go only when the node has let go."""
 
-    def __init__(self, books: Books, endings: Endings, router: Router, waiting: Waiting) -> None:
+    def __init__(
+        self,
+        books: Books,
+        endings: Endings,
+        router: Router,
+        waiting: Waiting,
+        reassurance: Reassurance,
+    ) -> None:
         self._books = books
         self._endings = endings
         self._router = router
         self._waiting = waiting
+        self._reassurance = reassurance
 
     def done(self, node: NodeBook, message: RequestsDone, now: float) -> None:
         """A worker's answers: release, measure, reply (or try again where it never ran)."""
@@ -38,6 +47,8 @@ class InFlight:
                 continue
             if done.ran and (done.code is Code.OK or now >= call.timeout_at):
                 self._endings.measure(call, done, now)
+                if hold.place is not None:
+                    self._reassurance.served(call, hold.place, now)
             if call.state is CallState.LINGERING:
                 self._endings.put_away(call, lingers=False)
             elif self._unseen(call, done, now):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tango.algorithms.quota.hrm import be_memory_room, lc_memory_room
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import WorkerHello
@@ -37,12 +38,14 @@ class NodeBook:
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
-    ready replicas here.
+    ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
+    being evicted.
     """
 
     __slots__ = (
         "attempts",
         "be_cpu_millis",
+        "be_evicted_bytes",
         "be_memory_bytes",
         "be_tasks",
         "cpu_millis",
@@ -81,6 +84,7 @@ class NodeBook:
         self.attempts: dict[str, AttemptStatus] = {}
         self.be_cpu_millis = 0
         self.be_memory_bytes = 0
+        self.be_evicted_bytes = 0
         self.be_tasks = 0
         self.report: NodeReport | None = None
         # Of the last report that had any: only every tenth or so does.
@@ -90,14 +94,21 @@ class NodeBook:
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""
-        return self.memory_bytes - self.replica_memory_bytes - self.lc_request_memory_bytes
+        return lc_memory_room(
+            self.memory_bytes, self.replica_memory_bytes + self.lc_request_memory_bytes
+        )
+
+    def be_memory_left(self) -> int:
+        """Memory that BE may still take; below zero where it is to yield some to LC."""
+        lc_held = self.replica_memory_bytes + self.lc_request_memory_bytes
+        return be_memory_room(self.memory_bytes, lc_held, self.be_memory_bytes)
 
     def hold(self, request_id: str, place: ServicePlace | None, call: Call | None) -> None:
         """Reserve what one request of the place's service needs; nothing where it is unknown."""
         cpu_millis = memory_bytes = 0
         if place is not None:
             service = place.service
-            cpu_millis = service.cpu_millis
+            cpu_millis = place.cpu_millis
             memory_bytes = service.request_memory_bytes
             place.in_flight += 1
             service.in_flight += 1
@@ -134,4 +145,6 @@ class NodeBook:
         if status.state is not AttemptState.ENDED:
             self.be_cpu_millis += sign * status.cpu_millis
             self.be_memory_bytes += sign * status.memory_bytes
+            if status.evicted:
+                self.be_evicted_bytes += sign * status.memory_bytes
             self.be_tasks += sign

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
@@ -41,12 +42,14 @@ class Nodes:
         inflight: InFlight,
         services: Services,
         attempts: Attempts,
+        evictions: Evictions,
     ) -> None:
         self._books = books
         self._router = router
         self._inflight = inflight
         self._services = services
         self._attempts = attempts
+        self._evictions = evictions
         self._dead_after_s = books.settings.node_dead_after_s
         self._unseen_at = math.inf
         self._refused = ("", "")
@@ -126,6 +129,7 @@ class Nodes:
             if report.groups or not (report.be_tasks or node.statuses):
                 node.groups = report.groups
             self._books.nodes_dirty = True
+            self._evictions.reported(node, now)
         elif isinstance(message, ReplicaChanged):
             self._replica_changed(node, message.replica, now)
         elif isinstance(message, AttemptChanged):

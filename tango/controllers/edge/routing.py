@@ -135,6 +135,7 @@ class Router:
             services.sort(key=_by_priority_then_age)
         # Built at nearly each solve, inside handle(): plain loops, few calls.
         slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
+        needs: dict[NodeBook, list[tuple[str, int]]] = {}
         demands = []
         room = False
         for service in services:
@@ -152,9 +153,14 @@ class Router:
                     dispatched=service.dispatched,
                 )
             )
+            spill = _spill(service) if service.saturated else 0
             for place in service.open:
                 in_flight = place.in_flight
                 free = place.slots - in_flight
+                if place.saturated and free > spill:
+                    free = spill
+                if place.cpu_millis != service.cpu_millis:
+                    needs.setdefault(place.node, []).append((name, place.cpu_millis))
                 if free < 0:
                     free = 0
                 elif free and not room:
@@ -174,10 +180,11 @@ class Router:
             load = held / capacity if capacity > 0 else 1.0
             cpu = max(0, capacity - held)
             memory = max(0, node.lc_memory_left())
+            adjusted = tuple(needs[node]) if node in needs else ()
             offers.append(
                 NodeOffer(
                     node.name, cpu, memory, tuple(entries), load, node.rtt_s,
-                    in_flight=tuple(flying), services=node.services,
+                    in_flight=tuple(flying), services=node.services, needs=adjusted,
                 )
             )  # fmt: skip
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
@@ -265,9 +272,17 @@ class Router:
             )
         if batch:
             self._books.nodes_dirty = True
+            if service.request_memory_bytes and node.be_memory_bytes:
+                self._books.pressed[node.name] = node
         for call in reversed(skipped):
             queue[call.request_id] = call
             queue.move_to_end(call.request_id, last=False)
+
+
+def _spill(service: ServiceBook) -> int:
+    """Queued requests for which places that are not saturated have no room."""
+    spare = sum(place.room() for place in service.open if not place.saturated)
+    return max(0, len(service.queue) - spare)
 
 
 def _by_priority_then_age(service: ServiceBook) -> tuple[int, int]:

@@ -147,7 +147,12 @@ class Services:
             return
         self._targets_version += 1
         replicas = tuple(
-            ReplicaTarget(replica, generation, service.specs[generation])
+            ReplicaTarget(
+                replica,
+                generation,
+                service.specs[generation],
+                _adjusted(service, node, generation),
+            )
             for service in self._books.services.values()
             for replica, where in service.placement.items()
             if where == node.name
@@ -300,3 +305,11 @@ class Services:
         self, op_id: int, result: ServiceView | None, error: TangoError | None = None
     ) -> None:
         self._books.out.append(Answer(op_id, result, error))
+
+
+def _adjusted(service: ServiceBook, node: NodeBook, generation: int) -> int:
+    """The CPU per request that a replica's quota shall follow, 0 for the one of its spec."""
+    place = service.places.get(node.name)
+    if place is None or generation != service.generation:
+        return 0
+    return place.cpu_millis if place.cpu_millis != service.cpu_millis else 0

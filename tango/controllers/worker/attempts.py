@@ -73,6 +73,11 @@ class Attempts:
         """Attempts that have not ended."""
         return len(self._attempts) - self._unacked
 
+    @property
+    def asked_millis(self) -> int:
+        """CPU that attempts declare which have not ended."""
+        return sum(one.spec.cpu_millis for one in self._attempts.values() if not one.ended)
+
     def statuses(self) -> tuple[AttemptStatus, ...]:
         """All that are not acknowledged, by id."""
         return tuple(self._attempts[name].status(self._node) for name in sorted(self._attempts))
@@ -86,7 +91,7 @@ class Attempts:
         if known is not None:
             self._tell(known)
             return
-        attempt = Attempt(attempt_id, message.spec)
+        attempt = Attempt(attempt_id, message.spec, priority=message.priority)
         if attempt_id in self._past:
             self._refuse(attempt, "ran here before, and its end was acknowledged")
             return
@@ -109,7 +114,7 @@ class Attempts:
             group=attempt.group,
             port=None,
             best_effort=True,
-            meta=attempt_meta(attempt_id, spec),
+            meta=attempt_meta(attempt_id, spec, message.priority),
         )
         self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))
@@ -121,6 +126,7 @@ class Attempts:
         attempt = self._attempts.get(message.attempt_id)
         if attempt is None:
             attempt = Attempt(message.attempt_id, TaskSpec(name="", argv=()))
+            attempt.evicted = reason if message.evict else ""
             if len(self._attempts) >= MAX_ATTEMPTS:
                 self._refuse(attempt, reason)
             else:
@@ -130,6 +136,9 @@ class Attempts:
             self._tell(attempt)
         else:
             attempt.grace_s = message.grace_s
+            # One that is being stopped anyway ends for the first reason.
+            if message.evict and not attempt.failure:
+                attempt.evicted = reason
             self._stop(attempt, reason, now)
 
     def acknowledge(self, message: AckEnds, now: float) -> None:
@@ -166,6 +175,7 @@ class Attempts:
         """Take over attempts of an earlier life of this worker; those that ended are told."""
         for one in sorted(found, key=lambda one: one.attempt_id):
             attempt = Attempt(one.attempt_id, one.spec, phase=Phase.ALIVE, record=one.record)
+            attempt.priority = one.priority
             self._attempts[one.attempt_id] = attempt
             attempt.group = self._groups.add_attempt(one.attempt_id, one.spec)
             if one.record.ended:

@@ -122,6 +122,8 @@ class WorkerController:
             out,
             in_flight=self._requests.__len__,
             be_tasks=lambda: self._attempts.running,
+            be_asked=lambda: self._attempts.asked_millis,
+            capacity_millis=capacity.cpu_millis,
         )
         self._listed = False
         self._dialled: int | None = None

@@ -19,6 +19,7 @@ from tango.algorithms.quota.sides import (
     service_group,
     side_groups,
 )
+from tango.algorithms.quota.suppression import CapChange
 from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.outbox import Outbox
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, Mismatch
@@ -31,6 +32,8 @@ from tango.model.service import QuotaMode, ServiceSpec
 from tango.model.settings import WorkerSettings
 
 MAX_MISMATCHES = 256
+# Of BE's cap: long enough for a fiftieth of a core, for the kernel's smallest quota is 1 ms.
+BE_PERIOD_US = 50_000
 
 _QUOTA_FIELDS = ("quota_millis", "period_us", "burst_us")
 
@@ -100,8 +103,9 @@ class GroupTree:
     ) -> dict[str, str]:
         """Make the groups of (replica_id, spec, in flight), or bring them to this spec.
 
-        Returns replica_id -> group. Replicas of one service that earlier workers left come
-        together: their service is limited again only after all of them are.
+        CPU per request is the spec's; `retune` adjusts it. Returns replica_id -> group. Replicas of
+        one service that earlier workers left come together: their service is limited again only
+        after all of them are.
         """
         if not self.enabled:
             return {replica_id: "" for replica_id, _, _ in replicas}
@@ -135,6 +139,14 @@ class GroupTree:
             self._apply(group, target)
         self._write(self._follower.update(counts, now))
         return groups
+
+    def retune(
+        self, group: str, spec: ServiceSpec, cpu_per_request_millis: int, now: float
+    ) -> None:
+        """A request of the replica takes this much CPU from now on, 0 for what its spec says."""
+        rule = self._rule(spec, cpu_per_request_millis) if self.enabled and group else None
+        if rule is not None:
+            self._write(self._follower.retune(group, rule, now))
 
     def remove_replica(self, group: str) -> None:
         """The replica is gone for good: its group goes, and its service's with the last one."""
@@ -191,6 +203,11 @@ class GroupTree:
         if self.enabled and group in self._made:
             self._out.add(KillGroup(group))
 
+    def cap_be(self, change: CapChange) -> None:
+        """Limit all of BE to this much."""
+        if self.enabled:
+            self._apply(BE, GroupTarget(change.after_millis, BE_PERIOD_US))
+
     # ---- what the kernel says
 
     def applied(self, event: GroupApplied, now: float) -> None:
@@ -236,12 +253,11 @@ class GroupTree:
 
     # ---- commands
 
-    def _rule(self, spec: ServiceSpec) -> FollowRule | None:
+    def _rule(self, spec: ServiceSpec, cpu_per_request_millis: int = 0) -> FollowRule | None:
         if spec.quota is not QuotaMode.FOLLOW:
             return None
-        return self._follower.rule(
-            spec.quota_base_millis, spec.cpu_per_request_millis, spec.concurrency
-        )
+        per_request = cpu_per_request_millis or spec.cpu_per_request_millis
+        return self._follower.rule(spec.quota_base_millis, per_request, spec.concurrency)
 
     def _leaf(self, target: GroupTarget) -> GroupTarget:
         """Of one replica or attempt: half of it is no use, so it is killed as a whole."""

@@ -78,6 +78,7 @@ class ReplicaLife:
         replica.reason = ""
         made = self._groups.add_replicas([(replica.replica_id, spec, replica.in_flight)], now)
         replica.group = made[replica.replica_id]
+        self._groups.retune(replica.group, spec, target.cpu_per_request_millis, now)
         factor = implied_stretch(spec.cpu_per_request_millis)
         if spec.quota is QuotaMode.FOLLOW and factor > 1:
             text = stretch_warning(spec.cpu_per_request_millis, factor)

@@ -11,6 +11,7 @@ from pathlib import Path
 from tango.adapters.clocks import LoopClock
 from tango.adapters.http_connection import OnPart
 from tango.adapters.log_files import read_log
+from tango.adapters.machine_memory import available_memory
 from tango.adapters.replica_http import ReplicaClient, ReplicaError
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons.explaining import DECISIONS
@@ -90,11 +91,8 @@ class WorkerDaemon:
                 if self._groups is not None:
                     self._groups.apply(group, target)
             case cmd.SampleUsage(groups):
-                if self._groups is not None:
-                    sampled = self._groups.sample(groups, time.time())
-                    self.shell.post(sampled)
-                else:
-                    self.shell.post(ev.UsageSampled((), time.time()))
+                used = self._groups.sample(groups) if self._groups is not None else ()
+                self.shell.post(ev.UsageSampled(used, time.time(), available_memory()))
             case cmd.AbortForward(request_id):
                 if not self._http.abort(request_id):
                     self._aborted.add(request_id)
