@@ -17,6 +17,7 @@ from tango.model.names import check_name
 from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
+    DecisionSettings,
     EdgeSettings,
     ServerSettings,
     TlsSettings,
@@ -34,6 +35,7 @@ _SERVER = ServerSettings("127.0.0.1:0", "token", "state")
 _CENTRAL = CentralSettings(_SERVER)
 _EDGE = EdgeSettings(_SERVER, "edge")
 _WORKER = WorkerSettings(_SERVER, "node", "127.0.0.1:0")
+_DECISIONS = DecisionSettings()
 
 
 class LogLevel(enum.Enum):
@@ -46,7 +48,10 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls] and [central] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls], [decisions] and [central] of a file.
+
+    Raises InvalidField with field, file and line.
+    """
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("central")
@@ -65,13 +70,17 @@ def load_central(path: Path | str) -> CentralSettings:
         keep_jobs_s=section.number(
             "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
         ),
+        decisions=_decisions(document, Path(path)),
     )
     document.finish()
     return settings
 
 
 def load_edge(path: Path | str) -> EdgeSettings:
-    """[server], [tls] and [edge] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls], [decisions] and [edge] of a file.
+
+    Raises InvalidField with field, file and line.
+    """
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("edge", required=True)
@@ -86,6 +95,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
         ),
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
         max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
+        decisions=_decisions(document, Path(path)),
         eviction_grace_s=section.number(
             "eviction_grace_s", _EDGE.eviction_grace_s, low=0, high=600
         ),
@@ -96,7 +106,9 @@ def load_edge(path: Path | str) -> EdgeSettings:
 
 
 def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
-    """[server], [tls] and [worker] of a file. Raises InvalidField with field, file and line.
+    """[server], [tls], [decisions] and [worker] of a file.
+
+    Raises InvalidField with field, file and line.
 
     uid: whose rights the worker will have, its own effective ones where None.
     """
@@ -140,6 +152,7 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
+        decisions=_decisions(document, Path(path)),
     )
     document.finish()
     if settings.be_root and settings.cpuset:
@@ -257,6 +270,24 @@ def _tls(document: Section, base: Path) -> TlsSettings | None:
         ca_file=_path(section, "ca_file", base),
         cert_file=_path(section, "cert_file", base),
         key_file=_path(section, "key_file", base),
+    )
+
+
+def _decisions(document: Section, path: Path) -> DecisionSettings:
+    if "decisions" not in document:
+        return _DECISIONS
+    section = document.section("decisions")
+    log = ""
+    if section.string("log", ""):
+        log = _path(section, "log", path.absolute().parent)
+    ring = section.integer("ring", _DECISIONS.ring, low=0, high=65_536)
+    if log and not ring:
+        raise section.error("log", "needs a ring to come from", "set decisions.ring above 0")
+    return DecisionSettings(
+        ring=ring,
+        log=log,
+        log_max_bytes=_bounded_memory(section, "log_max", _DECISIONS.log_max_bytes, 4096, 2**40),
+        log_files=section.integer("log_files", _DECISIONS.log_files, low=1, high=100),
     )
 
 

@@ -25,6 +25,7 @@ _DEMAND = attrgetter(*Demand.__dataclass_fields__)
 # Of an offer, these are pairs: they go flat, and most of what is sent is in them.
 _PAIRS = ("slots", "in_flight", "needs")
 _OFFER_FIELDS = tuple(name for name in NodeOffer.__dataclass_fields__ if name not in _PAIRS)
+_PAIRS_OF = attrgetter(*_PAIRS)
 _OFFER = attrgetter(*_OFFER_FIELDS)
 _ROUTE_FIELDS = tuple(Route.__dataclass_fields__)
 _ROUTE = attrgetter(*_ROUTE_FIELDS)
@@ -53,9 +54,9 @@ def snapshot_frames(
     for index, offer in enumerate(snapshot.offers):
         if index < len(known) and known[index] is offer:
             continue
-        pairs = [_flat(offer.slots), _flat(offer.in_flight), _flat(offer.needs)]
+        pairs = [_flat(pairs) for pairs in _PAIRS_OF(offer)]
         offers.append([index, pairs, *_OFFER(offer)])
-        items += len(pairs[0]) + len(pairs[1]) + 1
+        items += 1 + sum(map(len, pairs))
         if items >= FRAME_ITEMS:
             yield {"offers": offers}
             offers, items = [], 0

@@ -25,6 +25,7 @@ COMMANDS = {
     "down": ("tango.cli.cluster", "down"),
     "drain": ("tango.cli.nodes", "drain"),
     "edge": ("tango.cli.daemons", "edge"),
+    "explain": ("tango.cli.explain", "explain"),
     "get": ("tango.cli.listing", "get"),
     "load": ("tango.cli.load", "load"),
     "logs": ("tango.cli.jobs", "logs"),

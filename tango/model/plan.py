@@ -137,7 +137,10 @@ class BatchSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One task to one node, with what decided it."""
+    """One task to one node, with what decided it.
+
+    rejected: (node, why) of the candidates that were filtered out, at least the better ranked ones.
+    """
 
     job_id: str
     task_index: int
@@ -145,6 +148,7 @@ class Placement:
     node: str
     score: float = 0.0
     runner_up: tuple[str, float] = ("", 0.0)
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,20 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """[decisions]: how many records of decisions are kept in memory, and where they are written.
+
+    ring: of requests, and again of all else; 0 keeps none. log: a JSON lines file, "" for none;
+    log_max_bytes: of one file, of which log_files are kept.
+    """
+
+    ring: int = 4096
+    log: str = ""
+    log_max_bytes: int = 16 * 2**20
+    log_files: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class CentralSettings:
     """[central]: the master of BE jobs.
 
@@ -56,6 +70,7 @@ class CentralSettings:
     keep_jobs: int = 10_000
     keep_jobs_s: float = 7 * 86_400.0
     node_lost_after_s: float = 5.0
+    decisions: DecisionSettings = DecisionSettings()
     be_floor: float = 0.1
     be_floor_s: float = 30.0
 
@@ -77,6 +92,7 @@ class EdgeSettings:
     node_dead_after_s: float = 3.0
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_queue: int = 10_000
+    decisions: DecisionSettings = DecisionSettings()
     eviction_grace_s: float = 1.0
     reassurance: ReassuranceRule = ReassuranceRule()
 
@@ -125,3 +141,4 @@ class WorkerSettings:
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    decisions: DecisionSettings = DecisionSettings()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tango.model.cluster import NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
@@ -149,6 +150,12 @@ class SyncClient:
     def watch_service(self, name: str, *, site: str = "") -> Iterator[ServiceView]:
         """See Client.watch_service."""
         return self._each(self._client.watch_service(name, site=site))
+
+    def explain(
+        self, name: str, *subjects: Subject, site: str = "", limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """See Client.explain."""
+        return self._do(self._client.explain(name, *subjects, site=site, limit=limit))
 
     def cordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.cordon."""

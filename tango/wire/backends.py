@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.request import CallReply, CallRequest
@@ -87,6 +88,12 @@ class EdgeBackend(Protocol):
         """A replica's or attempt's log. Raises NotFound, Unavailable."""
         ...
 
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """How everything of that name and kind stands, and why. Raises NotFound."""
+        ...
+
     async def worker_session(self, session: WorkerSession) -> None:
         """Serve a worker's stream until it ends. Raises Refused."""
         ...
@@ -129,6 +136,12 @@ class CentralBackend(Protocol):
 
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites, by name."""
+        ...
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """How the job or node of that name stands, and why. Raises NotFound."""
         ...
 
     async def edge_session(self, session: EdgeSession) -> None:

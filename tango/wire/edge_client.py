@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from tango.model.cluster import NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ServiceSpec
@@ -16,6 +17,7 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
+from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
 from tango.wire.convert_policy import traffic_policy_view_from_pb
 from tango.wire.convert_services import service_view_from_pb
@@ -171,6 +173,19 @@ class EdgeClient:
                     yield response.data
         finally:
             stream.cancel()
+
+    async def explain(
+        self, name: str, subjects: Sequence[Subject] = (), limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """Why what has that name is as it is. Raises NotFound, InvalidField."""
+        request = pb.EdgeServiceExplainRequest(
+            name=name, subjects=[subject_to_pb(one) for one in subjects], limit=limit
+        )
+        with model_errors():
+            response = await self._stub.Explain(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(explanation_from_pb(one) for one in response.explanations)
 
     async def connect_worker(
         self,

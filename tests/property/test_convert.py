@@ -16,13 +16,14 @@ from hypothesis import HealthCheck as HypothesisCheck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.model import cluster, job, messages, request, service, views
+from tango.model import cluster, explanation, job, messages, request, service, views
 from tango.model.cgroup import Mismatch
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2, worker_service_pb2
 from tango.wire import (
     convert_calls,
+    convert_explanations,
     convert_jobs,
     convert_nodes,
     convert_services,
@@ -141,6 +142,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
             ],
         ),
         (convert_services, [service.ReplicaStatus, views.RequestCounts, views.ServiceView]),
+        (convert_explanations, [explanation.Explanation]),
         (
             convert_calls,
             [
@@ -214,6 +216,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
+        "Reason",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, worker_service_pb2):

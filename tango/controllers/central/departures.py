@@ -25,6 +25,7 @@ from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import SendStop
 from tango.model.cluster import NodeView
+from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
 from tango.model.job import JobState
 from tango.model.settings import CentralSettings
 
@@ -89,7 +90,7 @@ class Departures:
         for edge in [edge for edge, due_at in self._unseen.items() if now >= due_at]:
             del self._unseen[edge]
             site = self._core.sites.site(edge)
-            for name in site.held.keys() - site.nodes.keys():
+            for name in sorted(site.held.keys() - site.nodes.keys()):
                 self._give_up(site, name)
 
     def stop_again(self, site: Site, attempt: Attempt) -> bool:
@@ -109,6 +110,7 @@ class Departures:
         for attempt in list(site.held[node].attempts.values()):
             job = core.ledger.jobs[attempt.job_id]
             unsent = core.unsent(job)
+            self._record(JOB_GIVE_UP, attempt, reason)
             if attempt.index in unsent:
                 record = jobs.refused(job.record, attempt.index, reason, core.wall, 0.0)
                 core.change(job, record)
@@ -125,9 +127,17 @@ class Departures:
             task = job.record.tasks[attempt.index]
             if task.evicting or jobs.stopping(job.record) or attempt.index in core.unsent(job):
                 continue
+            self._record(JOB_EVICT, attempt, reason)
             record = jobs.evicting(job.record, attempt.index, reason)
             core.change(job, record, (SendStop(attempt.attempt_id, reason, grace_s=grace_s),))
             core.note("info", "attempt_evicted", attempt=attempt.attempt_id, node=node)
+
+    def _record(self, form: Form, attempt: Attempt, reason: str) -> None:
+        spec = self._core.ledger.jobs[attempt.job_id].record.spec
+        name = spec.tasks[attempt.index].name
+        self._core.record(
+            form, attempt.job_id, name, attempt.attempt_id, attempt.edge, attempt.node, reason
+        )
 
     def _move_one(self, site: Site, view: NodeView) -> None:
         """BE starves on the node: after a while one task goes, if another node has room for it.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
@@ -16,14 +15,7 @@ from tango.model.commands import (
     Put,
     ServiceChanged,
 )
-from tango.model.plan import Route
-from tango.model.request import Outcome
 from tango.model.settings import EdgeSettings
-
-# Ends of calls that `explain` can still tell about.
-DECISIONS_KEPT = 2048
-
-Decision = tuple[str, str, str, Outcome, str, Route | None]
 
 
 class Books:
@@ -35,6 +27,7 @@ class Books:
     edge started had time enough to.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
+    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -57,8 +50,8 @@ class Books:
         self.nodes_dirty = False
         self._persists = 0
         self.out: list[EdgeCommand] = []
-        # (request, service, node, outcome, error, route), oldest first.
-        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.decisions = Decisions(settings.decisions.ring)
+        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from tango.model.plan import Route
 from tango.model.request import CallRequest, Outcome
 from tango.model.views import RequestCounts
 
@@ -69,7 +68,6 @@ class Call:
         "refusals",
         "request",
         "request_id",
-        "route",
         "seq",
         "service",
         "state",
@@ -99,4 +97,3 @@ class Call:
         self.refusals = 0
         self.wait_s = 0.0
         self.expected_s = 0.0
-        self.route: Route | None = None

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tango.controllers.decisions import Decisions
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.audit import audit
-from tango.controllers.edge.books import Books, Decision
+from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.evictions import Evictions
+from tango.controllers.edge.explain import findings
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
 from tango.controllers.edge.reassurance import Reassurance
@@ -42,6 +44,7 @@ from tango.model.events import (
     WorkerSaid,
     WorkerUp,
 )
+from tango.model.explanation import Finding, Subject
 from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
@@ -202,12 +205,24 @@ class EdgeController:
                 return None if node is None else node.session
         return next(iter(books.sessions)) if len(books.sessions) == 1 else None
 
-    def explain(self, request_id: str) -> Decision | None:
-        """(request, service, node, outcome, error, route) of a call that ended not long ago."""
-        for decision in reversed(self.books.decisions):
-            if decision[0] == request_id:
-                return decision
-        return None
+    def session_of_node(self, node: str) -> int | None:
+        """The session of a node's worker; None while it is away."""
+        book = self.books.nodes.get(node)
+        return None if book is None else book.session
+
+    @property
+    def decisions(self) -> Decisions:
+        """The records that are still kept."""
+        return self.books.decisions
+
+    def explain(
+        self, name: str, subjects: Collection[Subject], limit: int, now: float
+    ) -> tuple[Finding, ...]:
+        """What is known of everything of that name; each with at most `limit` records.
+
+        Raises NotFound, which says whether it may have been forgotten.
+        """
+        return findings(self.books, name, subjects, limit, now)
 
     # ---- events that concern more than one part
 
@@ -230,7 +245,7 @@ class EdgeController:
             return
         message = event.message
         if isinstance(message, StartAttempt):
-            self._attempts.start(message)
+            self._attempts.start(message, now)
         elif isinstance(message, StopAttempt):
             self._attempts.stop(message)
         elif isinstance(message, AckEnds):

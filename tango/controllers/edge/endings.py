@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from tango.controllers.edge.admission import Refusal
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.forecast import EWMA_WEIGHT
 from tango.controllers.edge.service_book import ServiceBook
 from tango.model.commands import Reply
+from tango.model.decision import END, REJECT
 from tango.model.request import CallReply, CallRequest, Code, Outcome, RequestDone
 
 
@@ -17,12 +19,7 @@ class Endings:
         self._books = books
 
     def reject(
-        self,
-        request: CallRequest,
-        service: ServiceBook | None,
-        code: Code,
-        error: str,
-        retry_after_ms: float = 0.0,
+        self, request: CallRequest, service: ServiceBook | None, refusal: Refusal, now: float
     ) -> None:
         """Refuse a request at arrival; it has been counted as sent."""
         books = self._books
@@ -30,7 +27,10 @@ class Endings:
         if service is not None:
             service.counts.rejected += 1
         request_id = request.request_id
-        books.decisions.append((request_id, request.service, "", Outcome.REJECTED, error, None))
+        code, error, retry_after_ms, grounds = refusal
+        books.decisions.request(
+            REJECT, now, request_id, request.service, code, error, grounds, retry_after_ms
+        )
         books.out.append(
             Reply(
                 CallReply(
@@ -48,7 +48,7 @@ class Endings:
             outcome = Outcome.COMPLETED
         else:
             outcome = Outcome.LATE
-        self._leave(call, outcome, done.error)
+        self._leave(call, outcome, done.error, now)
         call.state = CallState.ENDED
         books = self._books
         del books.calls[call.request_id]
@@ -84,7 +84,7 @@ class Endings:
         lingers: its node still holds its reservation, so its id stays in the books.
         """
         node = call.node if may_have_run else None
-        self._leave(call, Outcome.FAILED, error)
+        self._leave(call, Outcome.FAILED, error, now)
         self.put_away(call, lingers=lingers)
         waited_until = call.dispatched_at if node is not None else now
         self._books.out.append(
@@ -103,9 +103,9 @@ class Endings:
             )
         )
 
-    def cancel(self, call: Call, *, lingers: bool) -> None:
+    def cancel(self, call: Call, now: float, *, lingers: bool) -> None:
         """End a call whose user has gone: counted as failed, without a Reply."""
-        self._leave(call, Outcome.FAILED, "cancelled by the caller")
+        self._leave(call, Outcome.FAILED, "cancelled by the caller", now)
         self.put_away(call, lingers=lingers)
 
     def put_away(self, call: Call, *, lingers: bool) -> None:
@@ -128,7 +128,7 @@ class Endings:
         if node is not None and way_s > 0:
             node.rtt_s += EWMA_WEIGHT * (way_s - node.rtt_s) if node.rtt_s > 0 else way_s
 
-    def _leave(self, call: Call, outcome: Outcome, error: str) -> None:
+    def _leave(self, call: Call, outcome: Outcome, error: str, now: float) -> None:
         """Count the end, and take the call out of its queue."""
         books = self._books
         service = call.service
@@ -138,4 +138,8 @@ class Endings:
             del service.queue[call.request_id]
             books.queued -= 1
         node = call.node.name if call.node is not None else ""
-        books.decisions.append((call.request_id, service.name, node, outcome, error, call.route))
+        at = call.arrived_at
+        books.decisions.request(
+            END, now, call.request_id, service.name, node, outcome, error, now - at,
+            call.deadline_at - at,
+        )  # fmt: skip

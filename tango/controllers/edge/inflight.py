@@ -9,6 +9,7 @@ from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.waiting import Waiting
+from tango.model.decision import RETURN
 from tango.model.messages import RequestsDone, WorkerState
 from tango.model.request import Code, RequestDone
 
@@ -53,6 +54,7 @@ class InFlight:
             elif self._unseen(call, done, now):
                 call.refusals += 1
                 again.append(call)
+                self._record_return(call, node, done.error, now)
             else:
                 self._endings.finish(call, done, now)
         self._books.nodes_dirty = True
@@ -104,11 +106,16 @@ class InFlight:
                 self._endings.put_away(call, lingers=False)
             elif self._repeatable(call, now):
                 again.append(call)
+                self._record_return(call, node, reason, now)
             else:
                 code = Code.UNAVAILABLE
                 self._endings.fail(call, code, reason, now, may_have_run=True, lingers=False)
         if again:
             self._waiting.requeue(again, now)
+
+    def _record_return(self, call: Call, node: NodeBook, why: str, now: float) -> None:
+        record = self._books.decisions.request
+        record(RETURN, now, call.request_id, call.service.name, node.name, why)
 
     def _repeatable(self, call: Call, now: float) -> bool:
         """Whether a call that may have run may run again. Parts of a stream may be out already."""

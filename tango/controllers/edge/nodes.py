@@ -13,6 +13,7 @@ from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.model.commands import CloseWorker, SendWorker
+from tango.model.decision import NODE_STATE
 from tango.model.errors import InvalidField
 from tango.model.events import WorkerDown, WorkerSaid, WorkerUp
 from tango.model.messages import (
@@ -51,6 +52,7 @@ class Nodes:
         self._evictions = evictions
         self._dead_after_s = books.settings.node_dead_after_s
         self._unseen_at = math.inf
+        self._refused = ("", "")
         self.check_at = math.inf
 
     def begin(self, now: float) -> None:
@@ -67,6 +69,10 @@ class Nodes:
         if why:
             books.out.append(CloseWorker(event.session, why))
             books.note("warning", "worker_refused", node=hello.node, reason=why)
+            if self._refused != (hello.node, why):
+                # It dials again and again: once is enough until something else is refused.
+                self._refused = (hello.node, why)
+                books.decisions.record(NODE_STATE, now, hello.node, "refused", why)
             return
         if node is None:
             node = NodeBook(hello, books.replica_memory.get(hello.node, 0))
@@ -96,6 +102,7 @@ class Nodes:
         self._attempts.resync(node, event.state.attempts)
         books.nodes_dirty = True
         books.note("info", "worker_up", node=node.name, incarnation=hello.incarnation)
+        books.decisions.record(NODE_STATE, now, node.name, "up", "its worker dialled in")
         self._router.want(now)
         self._services.place_soon(now)
 
@@ -149,6 +156,7 @@ class Nodes:
                 self._lose(node, reason, now)
             node.dead = died = books.nodes_dirty = True
             books.note("warning", "node_dead", node=node.name, reason=reason)
+            books.decisions.record(NODE_STATE, now, node.name, "dead", reason)
         if now >= self._unseen_at:
             books.unseen_lost = died = True
             self._unseen_at = math.inf
@@ -200,6 +208,7 @@ class Nodes:
         self._inflight.lost(node, f"node {node.name} was lost: {reason}", now)
         self._books.nodes_dirty = True
         self._books.note("warning", "worker_down", node=node.name, reason=reason)
+        self._books.decisions.record(NODE_STATE, now, node.name, "down", reason)
 
     def _recount(self, node: NodeBook) -> None:
         """Readiness of every service with replicas on the node, after its session changed."""

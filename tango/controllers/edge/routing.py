@@ -9,6 +9,7 @@ from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.model.commands import SendWorker, Solve
+from tango.model.decision import ROUTE
 from tango.model.events import RouteSolved, SolveFailed
 from tango.model.messages import Dispatches
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
@@ -18,6 +19,39 @@ from tango.model.request import Dispatch
 COST_SHARE = 10
 FAILURE_PAUSE_S = 0.1
 SHORTEST_TICK_S = 0.0005
+
+
+class Shown:
+    """What the policy was shown of a route's service and node, for its records.
+
+    The snapshot itself is not kept: thousands of records may each come from another one.
+    """
+
+    __slots__ = ("_demands", "_offers", "_routes", "_snapshot")
+
+    def __init__(self, snapshot: TrafficSnapshot | None, routes: int) -> None:
+        self._snapshot = snapshot
+        self._routes = routes
+        self._demands: dict[tuple[str, str], Demand] | None = None
+        self._offers: dict[str, NodeOffer] = {}
+
+    def of(self, route: Route) -> tuple[Demand | None, NodeOffer | None, int]:
+        """The demand, the node's offer, and how many nodes were offered."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None, None, 0
+        demands, offers = snapshot.demands, snapshot.offers
+        if self._routes == 1 and len(demands) == 1:
+            # The usual case: one request, and few nodes.
+            for offer in offers:
+                if offer.node == route.node:
+                    return demands[0], offer, len(offers)
+            return demands[0], None, len(offers)
+        if self._demands is None:
+            self._demands = {(demand.service, demand.origin): demand for demand in demands}
+            self._offers = {offer.node: offer for offer in offers}
+        demand = self._demands.get((route.service, route.origin))
+        return demand, self._offers.get(route.node), len(offers)
 
 
 class Router:
@@ -31,6 +65,8 @@ class Router:
         self._outstanding = False
         self._again = False
         self._solved_at = -math.inf
+        # What the policy was shown in the outstanding solve.
+        self._shown: TrafficSnapshot | None = None
         self.solve_at = math.inf
 
     @property
@@ -56,6 +92,7 @@ class Router:
             self._outstanding = True
             self._again = False
             self._solved_at = now
+            self._shown = snapshot
             self._books.out.append(Solve(self._solve_id, snapshot))
 
     def solved(self, event: RouteSolved, now: float) -> None:
@@ -77,6 +114,7 @@ class Router:
         if not self._outstanding or event.solve_id != self._solve_id:
             return
         self._outstanding = False
+        self._shown = None
         self.solve_at = now + FAILURE_PAUSE_S
         self._books.note("error", "traffic_solve_failed", error=event.error)
 
@@ -156,6 +194,8 @@ class Router:
         sends: dict[int, list[Dispatch]] = {}
         stale = False
         services = self._books.services
+        shown = Shown(self._shown, len(plan.routes))
+        self._shown = None
         for route in plan.routes:
             service = services.get(route.service)
             place = service.places.get(route.node) if service is not None else None
@@ -172,7 +212,7 @@ class Router:
                 batch = sends.get(session)
                 if batch is None:
                     batch = sends[session] = []
-                self._dispatch(service, place, route, fit, batch, now)
+                self._dispatch(service, place, route, fit, batch, now, shown)
         out = self._books.out
         for session, batch in sends.items():
             if batch:
@@ -187,10 +227,13 @@ class Router:
         count: int,
         batch: list[Dispatch],
         now: float,
+        shown: Shown,
     ) -> None:
         """Move up to `count` of the oldest calls from the queue to the node."""
         queue = service.queue
         node = place.node
+        record, name, policy = self._books.decisions.request, service.name, self._books.policy
+        demand, offer, candidates = shown.of(route)
         skipped: list[Call] = []
         while count > 0 and queue:
             request_id, call = queue.popitem(last=False)
@@ -204,7 +247,11 @@ class Router:
             call.state = CallState.IN_FLIGHT
             call.node = node
             call.dispatched_at = now
-            call.route = route
+            at = call.arrived_at
+            record(
+                ROUTE, now, request_id, name, node.name, policy, route, demand, offer, candidates,
+                now - at, call.expected_s, call.deadline_at - at,
+            )  # fmt: skip
             if call.wait_s > 0:
                 service.forecast.waited(call.wait_s, now - call.arrived_at)
             self._books.queued -= 1

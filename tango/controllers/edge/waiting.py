@@ -42,7 +42,7 @@ class Waiting:
         service = books.services.get(request.service)
         if service is None:
             error = f"service {request.service!r} does not exist at edge {books.edge!r}"
-            self._endings.reject(request, None, Code.NOT_FOUND, error)
+            self._endings.reject(request, None, Refusal(Code.NOT_FOUND, error), now)
             return
         service.counts.sent += 1
         refusal = malformed(request, books)
@@ -67,7 +67,7 @@ class Waiting:
                         self._router.want(now)
                     return
         assert isinstance(refusal, Refusal)
-        self._endings.reject(request, service, *refusal)
+        self._endings.reject(request, service, refusal, now)
 
     def cancel(self, event: CallCancelled, now: float) -> None:
         """The user has gone: forget a queued call, stop a running one; no Reply follows."""
@@ -75,9 +75,9 @@ class Waiting:
         if call is None or call.state is CallState.LINGERING:
             return
         if call.state is CallState.QUEUED:
-            self._endings.cancel(call, lingers=False)
+            self._endings.cancel(call, now, lingers=False)
             return
-        self._endings.cancel(call, lingers=True)
+        self._endings.cancel(call, now, lingers=True)
         self._stop([call])
 
     def requeue(self, calls: list[Call], now: float) -> None:

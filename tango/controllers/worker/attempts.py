@@ -15,6 +15,7 @@ from tango.controllers.worker.reasons import deadline_exceeded
 from tango.controllers.worker.records import AttemptRecord, attempt_meta
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import ForgetProcess, StartProcess, StopProcess
+from tango.model.decision import ATTEMPT_DECLINE, ATTEMPT_END, ATTEMPT_START, ATTEMPT_STOP
 from tango.model.errors import InvalidField
 from tango.model.events import GroupUsed, ProcessStarted, ProcessStartFailed
 from tango.model.job import AttemptStatus, TaskSpec
@@ -115,6 +116,7 @@ class Attempts:
             best_effort=True,
             meta=attempt_meta(attempt_id, spec, message.priority),
         )
+        self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))
         self._tell(attempt)
 
@@ -265,21 +267,25 @@ class Attempts:
     # ---- steps
 
     def _stop(self, attempt: Attempt, reason: str, now: float) -> None:
+        if not attempt.failure:
+            self._out.record(ATTEMPT_STOP, attempt.attempt_id, reason, self._grace_s(attempt))
         attempt.failure = attempt.failure or reason
         if attempt.phase is Phase.ALIVE:
             self._halt(attempt, now)
 
     def _halt(self, attempt: Attempt, now: float) -> None:
         attempt.phase = Phase.HALTING
-        grace_s = attempt.spec.stop_grace_s
-        if attempt.grace_s is not None:
-            grace_s = attempt.grace_s
+        grace_s = self._grace_s(attempt)
         self._timers.clear("deadline", attempt.attempt_id)
         self._out.add(StopProcess(attempt.attempt_id, grace_s))
         self._timers.set("stop", attempt.attempt_id, now + grace_s + STOP_AGAIN_S)
 
+    def _grace_s(self, attempt: Attempt) -> float:
+        return attempt.spec.stop_grace_s if attempt.grace_s is None else attempt.grace_s
+
     def _refuse(self, attempt: Attempt, failure: str) -> None:
         """Say that it ended, and keep nothing of it."""
+        self._out.record(ATTEMPT_DECLINE, attempt.attempt_id, failure)
         attempt.failure = failure
         attempt.ended = True
         self._tell(attempt)
@@ -304,7 +310,16 @@ class Attempts:
         if not self._timers.is_set("repeat", _REPEAT):
             self._timers.set("repeat", _REPEAT, now + REPEAT_S)
         self._out.note("info", "attempt_ended", attempt=attempt.attempt_id, failure=attempt.failure)
+        self._record_end(attempt)
         self._tell(attempt)
+
+    def _record_end(self, attempt: Attempt) -> None:
+        ran = attempt.record
+        exit_code = ran.exit_code if ran is not None else None
+        signal = ran.signal if ran is not None else 0
+        self._out.record(
+            ATTEMPT_END, attempt.attempt_id, exit_code, signal, attempt.failure, attempt.cpu_s
+        )
 
     def _tell(self, attempt: Attempt) -> None:
         self._out.send(AttemptChanged(attempt.status(self._node)))

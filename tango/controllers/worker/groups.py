@@ -25,6 +25,7 @@ from tango.controllers.worker.outbox import Outbox
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, Mismatch
 from tango.model.cluster import NodeCapacity
 from tango.model.commands import ApplyGroup, CreateGroup, KillGroup, RemoveGroup
+from tango.model.decision import RESIZE
 from tango.model.events import GroupApplied
 from tango.model.job import TaskSpec
 from tango.model.service import QuotaMode, ServiceSpec
@@ -66,6 +67,8 @@ class GroupTree:
         self.leaves: dict[str, None] = {}
         self._mismatches: dict[tuple[str, str], Mismatch] = {}
         self._noted: set[tuple[str, str]] = set()
+        # Quotas as last asked for, for the records of their changes.
+        self._quotas: dict[str, int] = {}
 
     def open(self) -> None:
         """Make the node's group and its two sides; absolute, so a restart sets them right."""
@@ -120,6 +123,7 @@ class GroupTree:
             if parent not in self._made:
                 self._create(parent, NO_QUOTA)
         for group, target in self._follower.add(rules, now):
+            self._record(group, target)
             known = memory.pop(group, None)
             if known is None:
                 self._apply(group, target)
@@ -268,7 +272,25 @@ class GroupTree:
 
     def _write(self, writes: list[Write]) -> None:
         for group, target in writes:
+            self._record(group, target)
             self._apply(group, target)
+
+    def _record(self, group: str, target: GroupTarget) -> None:
+        """A quota that follows requests is about to change."""
+        after = UNLIMITED if target.quota_millis is None else target.quota_millis
+        before = self._quotas.get(group)
+        if before == after or (before is None and after == UNLIMITED):
+            return
+        self._quotas[group] = after
+        _, service, *rest = group.split("/")
+        prefix = f"{group}/"
+        leaves = [group] if rest else [leaf for leaf in self.leaves if leaf.startswith(prefix)]
+        levels = [level for leaf in leaves if (level := self._follower.level(leaf)) is not None]
+        in_flight = sum(level.in_flight for level in levels)
+        held = sum(level.held for level in levels)
+        self._out.record(
+            RESIZE, service, "".join(rest), before, after, target.period_us, in_flight, held
+        )
 
     def _apply(self, group: str, target: GroupTarget) -> None:
         if self._mismatches:
@@ -281,6 +303,7 @@ class GroupTree:
     def _remove(self, group: str) -> None:
         del self._made[group]
         self.leaves.pop(group, None)
+        self._quotas.pop(group, None)
         self._counters.drop(group)
         for name in [name for name in self._mismatches if name[0] == group]:
             del self._mismatches[name]

@@ -16,6 +16,7 @@ from tango.controllers.worker.replica_health import HealthWatch
 from tango.controllers.worker.replica_oom import OomWatch
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import ForgetProcess, StartProcess, StopProcess
+from tango.model.decision import REPLICA_BACKOFF, REPLICA_STOP
 from tango.model.events import ProcessStarted, ProcessStartFailed
 from tango.model.messages import ReplicaGone, ReplicaTarget
 from tango.model.process import ProcessRecord, ProcessSpec
@@ -161,6 +162,7 @@ class ReplicaLife:
             return
         if replica.state is ReplicaState.STOPPING:
             return
+        self._out.record(REPLICA_STOP, replica.service, replica.replica_id, reason)
         self.health.end(replica)
         self._books.set_state(replica, ReplicaState.STOPPING, reason)
         if replica.phase is Phase.ALIVE:
@@ -269,6 +271,14 @@ class ReplicaLife:
         replica.pid = replica.port = 0
 
     def _back_off(self, replica: Replica, delay_s: float, reason: str, now: float) -> None:
+        self._out.record(
+            REPLICA_BACKOFF,
+            replica.service,
+            replica.replica_id,
+            reason,
+            delay_s,
+            replica.restarts,
+        )
         self._timers.set("backoff", replica.replica_id, now + delay_s)
         self._books.set_state(replica, ReplicaState.BACKOFF, reason)
         self._books.note("warning", "replica_backs_off", replica)

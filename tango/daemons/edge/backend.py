@@ -14,6 +14,7 @@ from tango.adapters.clocks import LoopClock
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
@@ -24,6 +25,7 @@ from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
 from tango.model.errors import NotFound, Refused, TangoError
+from tango.model.explanation import Explanation, Subject
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
@@ -278,6 +280,20 @@ class EdgeDaemon:
         async with aclosing(read) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """The edge's own decisions, and those of the workers concerned."""
+        now = self.shell.now()
+        found = self._controller.explain(name, subjects, limit, now)
+        daemon = f"edge {self._settings.name}"
+        asked = WorkerDecisions(self._logs, self._link_of)
+        return tuple([await asked.explained(one, daemon, limit, now) for one in found])
+
+    def _link_of(self, node: str) -> WorkerSession | None:
+        session = self._controller.session_of_node(node)
+        return None if session is None else self._workers.get(session)
 
     def _log_link(self, target: str) -> WorkerSession:
         session = self._controller.session_of(target)

@@ -16,6 +16,7 @@ from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons import lifecycle
+from tango.daemons.decision_writer import decisions_written
 from tango.daemons.edge.backend import EdgeDaemon
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.redial import redial
@@ -64,14 +65,21 @@ async def main(settings: EdgeSettings) -> None:
                 settings, controller, policy, solver, store, group, incarnation, metrics
             )
             metrics.watch(daemon.services, daemon.nodes)
-            async with served(
-                server_settings,
-                credentials,
-                edge_service(daemon),
-                registry,
-                daemon="edge",
-                max_message_bytes=message_bytes_for(settings.max_body_bytes),
-            ) as server:
+            written = decisions_written(
+                settings.decisions, controller.decisions, group, daemon.shell.now,
+                daemon=f"edge {settings.name}", incarnation=incarnation,
+            )  # fmt: skip
+            async with (
+                written,
+                served(
+                    server_settings,
+                    credentials,
+                    edge_service(daemon),
+                    registry,
+                    daemon="edge",
+                    max_message_bytes=message_bytes_for(settings.max_body_bytes),
+                ) as server,
+            ):
                 stopping = asyncio.Event()
                 link = None
                 if settings.central:

@@ -22,6 +22,7 @@ from tango.adapters.supervisor_start import (
 )
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons import lifecycle
+from tango.daemons.decision_writer import decisions_written
 from tango.daemons.lifecycle import log_event
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
@@ -109,7 +110,12 @@ async def main(settings: WorkerSettings) -> None:
             supervisor.tell(daemon.shell.post)
             if cgroups is not None:
                 metrics.watch_pressure(cgroups.pressure)
-            await _serve(settings, daemon, group, credentials, registry, incarnation)
+            written = decisions_written(
+                settings.decisions, controller.decisions, group, daemon.shell.now,
+                daemon=f"worker {settings.node}", incarnation=incarnation,
+            )  # fmt: skip
+            async with written:
+                await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()
         await runtime.close()
