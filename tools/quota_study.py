@@ -32,6 +32,7 @@ SERVICE, GREEDY = "lc/service/r-0", "lc/greedy/r-0"
 # On every core that its group has, whatever its parent was bound to.
 SERVER = """
 import os, sys, time
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 os.sched_setaffinity(0, range(os.cpu_count()))
 burn_s = float(sys.argv[1]) / 1000
 while os.read(0, 1):
@@ -42,6 +43,7 @@ while os.read(0, 1):
 """
 BURNER = """
 import os
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 os.sched_setaffinity(0, range(os.cpu_count()))
 while True: pass
 """
@@ -212,6 +214,9 @@ def main() -> None:
         try:
             cgroups.apply("", GroupTarget(weight=10_000, cpuset=str(cores[-1])))
             os.sched_setaffinity(0, set(cores[:-1]))
+            # Where the generator is late, that is no lateness of the service.
+            with contextlib.suppress(PermissionError):
+                os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
             for repeat in range(args.repeats):
                 for arm in ARMS:
                     figures[arm.name].append(measure(cgroups, arm, args.seconds, repeat))
