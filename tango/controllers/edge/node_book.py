@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import WorkerHello
@@ -37,6 +39,7 @@ class NodeBook:
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
     replica_memory_bytes: declared by replicas placed here, or about to be.
+    rtt_s: delay to its worker and back, from pings of which trips keeps count.
     """
 
     __slots__ = (
@@ -55,11 +58,13 @@ class NodeBook:
         "leaving",
         "memory_bytes",
         "name",
+        "pinged_at",
         "replica_memory_bytes",
         "report",
         "rtt_s",
         "session",
         "statuses",
+        "trips",
     )
 
     def __init__(self, hello: WorkerHello, replica_memory_bytes: int) -> None:
@@ -84,6 +89,8 @@ class NodeBook:
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
+        self.trips = RoundTrips()
+        self.pinged_at = -math.inf
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.peers import SEPARATOR, Peers
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.model.commands import SendWorker, Solve
 from tango.model.events import RouteSolved, SolveFailed
 from tango.model.messages import Dispatches
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
-from tango.model.request import Dispatch
+from tango.model.request import CallRequest, Dispatch
 
 # A solve may cost a tenth of the time between two of them.
 COST_SHARE = 10
@@ -23,8 +26,10 @@ SHORTEST_TICK_S = 0.0005
 class Router:
     """One Solve at a time. solve_at: when the next is due, infinity while nothing can be routed."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, peers: Peers, forwarding: Forwarding) -> None:
         self._books = books
+        self._peers = peers
+        self._forwarding = forwarding
         self._tick_s = max(SHORTEST_TICK_S, books.settings.tick_ms / 1000)
         self._gap_s = 0.0
         self._solve_id = 0
@@ -50,13 +55,15 @@ class Router:
         if now < self.solve_at or self._outstanding:
             return
         self.solve_at = math.inf
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(now)
         if snapshot is not None:
             self._solve_id += 1
             self._outstanding = True
             self._again = False
             self._solved_at = now
             self._books.out.append(Solve(self._solve_id, snapshot))
+        else:
+            self._settled()
 
     def solved(self, event: RouteSolved, now: float) -> None:
         """Commit a plan as far as it still holds; what it no longer fits stays queued."""
@@ -82,10 +89,11 @@ class Router:
 
     # ---- what the policy sees
 
-    def _snapshot(self) -> TrafficSnapshot | None:
+    def _snapshot(self, now: float) -> TrafficSnapshot | None:
         """Queued services by priority, then age, and the nodes with ready replicas of them.
 
-        None if no node has room for any of them.
+        Neighbours' nodes too, for services that have more queued than fits here. None if no node
+        has room for any of them.
         """
         books = self._books
         if not books.queued:
@@ -95,23 +103,15 @@ class Router:
             services.sort(key=_by_priority_then_age)
         # Built at nearly each solve, inside handle(): plain loops, few calls.
         slots: dict[NodeBook, list[tuple[str, int]]] = {}
-        demands = []
-        room = False
+        demands: list[Demand] = []
+        far = self._far_offers(services, now) if self._peers.active else []
+        spilled = {name for offer in far for name, _ in offer.slots}
+        room = bool(far)
         for service in services:
-            if not service.open:
-                continue
             name = service.name
-            demands.append(
-                Demand(
-                    name,
-                    len(service.queue),
-                    service.cpu_millis,
-                    service.request_memory_bytes,
-                    service.spec.priority,
-                    service_s=service.forecast.service_s,
-                    dispatched=service.dispatched,
-                )
-            )
+            if not service.open and name not in spilled:
+                continue
+            demands += self._demands(service, name in spilled, now)
             for place in service.open:
                 free = place.slots - place.in_flight
                 if free < 0:
@@ -133,16 +133,64 @@ class Router:
             cpu = max(0, capacity - held)
             memory = max(0, node.lc_memory_left())
             offers.append(NodeOffer(node.name, cpu, memory, tuple(entries), load, node.rtt_s))
+        offers += far
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
+
+    def _demands(self, service: ServiceBook, spilled: bool, now: float) -> list[Demand]:
+        """What is queued of a service: of this site's users, then what each guest forwarded."""
+        guests: dict[str, list[Call]] = {}
+        for origin, calls in self._books.guests.items():
+            for call in calls.values():
+                if call.service is service and call.state is CallState.QUEUED:
+                    guests.setdefault(origin, []).append(call)
+        spec = service.spec
+        own = len(service.queue) - sum(map(len, guests.values()))
+        slack_s = math.inf
+        if spilled:
+            # The commit looks at each call's own; a node is of use while the youngest meets it.
+            slack_s = next(reversed(service.queue.values())).deadline_at - now
+        demand = Demand(
+            service.name,
+            own,
+            service.cpu_millis,
+            service.request_memory_bytes,
+            spec.priority,
+            service_s=service.forecast.service_s,
+            slack_s=slack_s,
+            dispatched=service.dispatched,
+        )
+        if not guests:
+            return [demand]
+        demands = [demand] if own else []
+        for origin, waiting in guests.items():
+            priority = min(spec.priority, waiting[0].request.priority)
+            forwarded = replace(demand, count=len(waiting), priority=priority, origin=origin)
+            demands.append(replace(forwarded, slack_s=math.inf))
+        return demands
+
+    def _far_offers(self, services: list[ServiceBook], now: float) -> list[NodeOffer]:
+        """Neighbours' nodes, for services that have more queued than this site has room for."""
+        wanted: dict[ServiceBook, float] = {}
+        for service in services:
+            queue = service.queue
+            if len(queue) > sum(place.room() for place in service.open):
+                wanted[service] = next(reversed(queue.values())).deadline_at - now
+        return self._peers.offers(wanted, now) if wanted else []
 
     # ---- what becomes of its plan
 
     def _commit(self, plan: TrafficPlan, now: float) -> bool:
         """Dispatch what fits now, oldest calls first; whether the plan was out of date."""
         sends: dict[int, list[Dispatch]] = {}
+        forwards: dict[int, list[CallRequest]] = {}
         stale = False
         services = self._books.services
+        self._settled()
+        # Calls leave the site only once all that fits here is placed.
+        far = [route for route in plan.routes if SEPARATOR in route.node]
         for route in plan.routes:
+            if far and SEPARATOR in route.node:
+                continue
             service = services.get(route.service)
             place = service.places.get(route.node) if service is not None else None
             if service is None or place is None:
@@ -159,11 +207,22 @@ class Router:
                 if batch is None:
                     batch = sends[session] = []
                 self._dispatch(service, place, route, fit, batch, now)
+        for route in far:
+            service = services.get(route.service)
+            if service is None or not self._forwarding.send(service, route, now, forwards):
+                stale = True
+        self._forwarding.commit(forwards)
         out = self._books.out
         for session, batch in sends.items():
             if batch:
                 out.append(SendWorker(session, Dispatches(tuple(batch))))
         return stale
+
+    def _settled(self) -> None:
+        """Calls that were let in for a neighbour's room have gone there, or have not."""
+        if self._peers.active:
+            for service in self._books.services.values():
+                service.spilling = 0
 
     def _dispatch(
         self,
@@ -180,8 +239,11 @@ class Router:
         skipped: list[Call] = []
         while count > 0 and queue:
             request_id, call = queue.popitem(last=False)
-            if request_id in node.holds:
-                # A run from before a lost session is not confirmed ended there yet.
+            if request_id in node.holds or (
+                call.request.origin != route.origin and self._books.guests
+            ):
+                # A run from before a lost session is not confirmed ended there yet; or it is
+                # of another origin than the route is for.
                 skipped.append(call)
                 continue
             count -= 1

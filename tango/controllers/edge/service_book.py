@@ -96,11 +96,13 @@ class ServiceBook:
     """A service: its spec, where its replicas are, its queue and what was measured of it.
 
     placement: replica id -> node, "" while it has no room. specs: by generation, of its replicas.
-    open: places with ready replicas, by
-    node name. forecast: what was measured of it.
+    open: places with ready replicas, by node name. forecast: what was measured of it.
+    away: calls that were forwarded and have no answer yet. spilling: let in for a neighbour's room
+    since the last plan.
     """
 
     __slots__ = (
+        "away",
         "counts",
         "cpu_millis",
         "deleted",
@@ -118,6 +120,7 @@ class ServiceBook:
         "short",
         "spec",
         "specs",
+        "spilling",
         "unready",
     )
 
@@ -128,7 +131,7 @@ class ServiceBook:
         self.open: tuple[ServicePlace, ...] = ()
         self.queue: OrderedDict[str, Call] = OrderedDict()
         self.counts = Counts()
-        self.in_flight = 0
+        self.in_flight = self.away = self.spilling = 0
         self.dispatched = 0
         self.forecast = Forecast()
         self.short = ""
