@@ -62,6 +62,7 @@ async def main(settings: EdgeSettings) -> None:
         async with asyncio.TaskGroup() as group:
             daemon = EdgeDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.services, daemon.nodes)
+            metrics.watch_peers(daemon.peers)
             async with served(
                 server_settings,
                 credentials,
