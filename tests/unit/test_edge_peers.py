@@ -8,13 +8,22 @@ import pytest
 from edge_world import service
 from site_world import Link, Net, Site
 
+from tango.algorithms.traffic.dss_lc import DssLc
+from tango.algorithms.traffic.least_loaded import LeastLoaded
+from tango.algorithms.traffic.nearest import Nearest
+from tango.algorithms.traffic.round_robin import RoundRobin
+from tango.algorithms.traffic.scoring import Scoring
 from tango.controllers.edge.rtt import MAX_UNANSWERED, RoundTrips
 from tango.model import peers as p
 from tango.model.messages import CancelDispatches
+from tango.model.plan import TrafficPolicy
 from tango.model.request import Code, Outcome
 
 SERVICE_S = 0.010
 DEADLINE_S = 0.150
+
+
+POLICIES = [DssLc, LeastLoaded, Nearest, RoundRobin, Scoring]
 
 
 def spec(**fields: object) -> object:
@@ -109,8 +118,12 @@ def test_what_fits_here_stays_here() -> None:
     assert a.ends() == {"": 40}
 
 
-def test_an_overload_spills_to_the_neighbour_and_says_where_it_was_served() -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_an_overload_spills_to_the_neighbour_and_says_where_it_was_served(
+    policy: type[TrafficPolicy],
+) -> None:
     net, a, _, _ = two()
+    a.policy = policy()
     ids = burst(a, 4)
     net.advance(0.5)
     assert a.ends() == {"": 2, "site-b": 2}
@@ -141,9 +154,11 @@ def test_fact_1_every_request_ends_once_and_the_totals_equal_what_was_sent() -> 
     assert served["site-b"] > 50, "and many of the answers came from the other site"
 
 
-def test_fact_9_changing_the_measured_rtt_changes_routing() -> None:
+@pytest.mark.parametrize("policy", [DssLc, LeastLoaded])
+def test_fact_9_changing_the_measured_rtt_changes_routing(policy: type[TrafficPolicy]) -> None:
     """40 ms and back fits the deadline of 150 ms; 400 ms does not; then it does again."""
     net, a, _, link = two()
+    a.policy = policy()
     far = []
     for delay_s in (0.020, 0.200, 0.020):
         link.delay_s = delay_s
