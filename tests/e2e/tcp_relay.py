@@ -26,7 +26,7 @@ class TcpRelay:
         self._host = host
         self._port = port
         self._rng = random.Random(seed)
-        self._connections: set[asyncio.Task[None]] = set()
+        self._connections: dict[asyncio.Task[None], asyncio.Event] = {}
         self._server: asyncio.Server | None = None
         self.delay_s = delay_s
         self.jitter_s = 0.0
@@ -44,8 +44,8 @@ class TcpRelay:
 
     def cut(self) -> None:
         """Every connection ends now, with what was on its way."""
-        for task in tuple(self._connections):
-            task.cancel()
+        for ending in self._connections.values():
+            ending.set()
 
     async def close(self) -> None:
         assert self._server is not None
@@ -56,28 +56,27 @@ class TcpRelay:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        ending = self._connections[task] = asyncio.Event()
         self.accepted += 1
         far: asyncio.StreamWriter | None = None
+        work: list[asyncio.Task[object]] = []
         try:
-            if self.away:
-                return
-            far_reader, far = await asyncio.open_connection(self._host, self._port)
-            async with asyncio.TaskGroup() as group:
-                ways = [
-                    group.create_task(self._carry(reader, far)),
-                    group.create_task(self._carry(far_reader, writer)),
-                ]
-                await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-                for way in ways:
-                    way.cancel()
-        except* (OSError, EOFError):
+            if not self.away:
+                far_reader, far = await asyncio.open_connection(self._host, self._port)
+                work.append(asyncio.create_task(self._carry(reader, far)))
+                work.append(asyncio.create_task(self._carry(far_reader, writer)))
+                work.append(asyncio.create_task(ending.wait()))
+                await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        except OSError:
             pass
         finally:
+            for each in work:
+                each.cancel()
+            await asyncio.gather(*work, return_exceptions=True)
             for end in (writer, far):
                 if end is not None:
                     end.transport.abort()
+            del self._connections[task]
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what comes, each piece delay_s later, in order."""
@@ -85,21 +84,24 @@ class TcpRelay:
         held: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(WINDOW_BYTES // CHUNK)
 
         async def receive() -> None:
-            while data := await reader.read(CHUNK):
-                late = self.delay_s + self._rng.uniform(0, self.jitter_s)
-                await held.put((loop.time() + late, data))
+            with contextlib.suppress(OSError):
+                while data := await reader.read(CHUNK):
+                    late = self.delay_s + self._rng.uniform(0, self.jitter_s)
+                    await held.put((loop.time() + late, data))
             await held.put((0.0, b""))
 
-        async with asyncio.TaskGroup() as group:
-            receiver = group.create_task(receive())
+        receiver = asyncio.create_task(receive())
+        try:
             while True:
                 at, data = await held.get()
                 if not data:
-                    break
+                    return
                 await asyncio.sleep(max(0.0, at - loop.time()))
                 writer.write(data)
                 await writer.drain()
+        finally:
             receiver.cancel()
+            await asyncio.gather(receiver, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager

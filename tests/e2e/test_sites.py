@@ -87,7 +87,6 @@ async def test_a_lost_connection_tells_what_may_have_run_and_is_made_again(apart
     """Three calls that never end fill this site and one slot of the other."""
     await apart.neighbours()
     edge = apart.client.edge(SITE)
-    request = apart.client.request(NAME, path="/hold", timeout_ms=60_000)
 
     async def forwarded() -> bool:
         view = await apart.peer()
@@ -96,6 +95,7 @@ async def test_a_lost_connection_tells_what_may_have_run_and_is_made_again(apart
     calls: list[asyncio.Task[CallReply]] = []
 
     async def one_is_away() -> bool:
+        request = apart.client.request(NAME, path="/hold", timeout_ms=60_000)
         calls.append(asyncio.create_task(edge.call(request)))
         await asyncio.sleep(0.1)
         return await forwarded()
@@ -103,13 +103,12 @@ async def test_a_lost_connection_tells_what_may_have_run_and_is_made_again(apart
     await until(one_is_away, "a call that never ends to be forwarded")
     apart.relay.away = True
     apart.relay.cut()
-    done, _ = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S)
-    lost = [task.result() for task in calls if task.done() and task.result().site == OTHER]
-    if not lost:
-        await until(lambda: any(t.done() and t.result().site == OTHER for t in calls), "its end")
-        lost = [task.result() for task in calls if task.done() and task.result().site == OTHER]
-    assert done
-    assert {(reply.code, reply.may_have_run) for reply in lost} == {(Code.UNAVAILABLE, True)}
+
+    def lost() -> list[CallReply]:
+        return [task.result() for task in calls if task.done() and task.result().site == OTHER]
+
+    await until(lost, "an end of the call that was away")
+    assert {(reply.code, reply.may_have_run) for reply in lost()} == {(Code.UNAVAILABLE, True)}
     for task in calls:
         task.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
