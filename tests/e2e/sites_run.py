@@ -27,9 +27,9 @@ from sites_apart import OTHER, Apart, sites_apart
 from tango.model.request import CallReply, Code, Outcome
 
 NAME = "spill"
-SLOTS = 8
-WORK_MS = 50
-DEADLINE_S = 0.25
+SLOTS = 6
+WORK_MS = 80
+DEADLINE_S = 0.26
 NEAR_S, FAR_S = 0.020, 0.100
 STEP_S = 5.0
 BUCKET_S = 0.25
