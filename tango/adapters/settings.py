@@ -14,8 +14,10 @@ from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
+from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
+    DecisionSettings,
     EdgeSettings,
     PeerSettings,
     ServerSettings,
@@ -35,6 +37,7 @@ _SERVER = ServerSettings("127.0.0.1:0", "token", "state")
 _CENTRAL = CentralSettings(_SERVER)
 _EDGE = EdgeSettings(_SERVER, "edge")
 _WORKER = WorkerSettings(_SERVER, "node", "127.0.0.1:0")
+_DECISIONS = DecisionSettings()
 
 
 class LogLevel(enum.Enum):
@@ -47,7 +50,10 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls] and [central] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls], [decisions] and [central] of a file.
+
+    Raises InvalidField with field, file and line.
+    """
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("central")
@@ -60,17 +66,23 @@ def load_central(path: Path | str) -> CentralSettings:
         node_lost_after_s=section.number(
             "node_lost_after_s", _CENTRAL.node_lost_after_s, low=0, high=86_400
         ),
+        be_floor=section.number("be_floor", _CENTRAL.be_floor, low=0, high=1),
+        be_floor_s=section.number("be_floor_s", _CENTRAL.be_floor_s, low=1, high=86_400),
         keep_jobs=section.integer("keep_jobs", _CENTRAL.keep_jobs, low=0, high=10_000_000),
         keep_jobs_s=section.number(
             "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
         ),
+        decisions=_decisions(document, Path(path)),
     )
     document.finish()
     return settings
 
 
 def load_edge(path: Path | str) -> EdgeSettings:
-    """[server], [tls] and [edge] of a file. Raises InvalidField with field, file and line."""
+    """[server], [tls], [decisions] and [edge] of a file.
+
+    Raises InvalidField with field, file and line.
+    """
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("edge", required=True)
@@ -93,13 +105,20 @@ def load_edge(path: Path | str) -> EdgeSettings:
         peer_max_age_ms=section.number(
             "peer_max_age_ms", _EDGE.peer_max_age_ms, low=50, high=60_000
         ),
+        decisions=_decisions(document, Path(path)),
+        eviction_grace_s=section.number(
+            "eviction_grace_s", _EDGE.eviction_grace_s, low=0, high=600
+        ),
+        reassurance=_reassurance(section),
     )
     document.finish()
     return settings
 
 
 def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
-    """[server], [tls] and [worker] of a file. Raises InvalidField with field, file and line.
+    """[server], [tls], [decisions] and [worker] of a file.
+
+    Raises InvalidField with field, file and line.
 
     uid: whose rights the worker will have, its own effective ones where None.
     """
@@ -115,6 +134,9 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         memory_bytes=section.memory("memory", _WORKER.memory_bytes),
         cgroup_root=_matching(
             section, "cgroup_root", _WORKER.cgroup_root, _CGROUP_ROOT, "a path like 'tango/node-1'"
+        ),
+        be_root=_matching(
+            section, "be_root", _WORKER.be_root, _CGROUP_ROOT, "a path like 'tango/be'"
         ),
         enforce=section.boolean("enforce", _WORKER.enforce),
         cpu_weight=section.integer("cpu_weight", _WORKER.cpu_weight, low=1, high=10_000),
@@ -134,17 +156,51 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         quota_period_ms=section.number(
             "quota_period_ms", _WORKER.quota_period_ms, low=1, high=1000
         ),
+        cap_be=section.boolean("cap_be", _WORKER.cap_be),
+        memory_reserve_bytes=section.memory("memory_reserve", _WORKER.memory_reserve_bytes),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
+        decisions=_decisions(document, Path(path)),
     )
     document.finish()
+    if settings.be_root and settings.cpuset:
+        problem = "with cpuset: tasks would run on all cores"
+        raise section.error("be_root", problem, "leave one of the two out")
     try:
         check_run_as(settings.run_as, settings.allow_root, os.geteuid() if uid is None else uid)
     except InvalidField as error:
         raise error.at(section.where("run_as")) from None
     return settings
+
+
+def _reassurance(edge: Section) -> ReassuranceRule:
+    """[edge.reassurance], all of it optional; shares of the declared CPU as percent."""
+    if "reassurance" not in edge:
+        return ReassuranceRule()
+    section, plain = edge.section("reassurance"), ReassuranceRule()
+
+    def share(key: str, default: float) -> float:
+        percent = section.number(key, 100 * default, low=0, high=1000)
+        return percent / 100 if key in section else default
+
+    rule = ReassuranceRule(
+        enabled=section.boolean("enabled", plain.enabled),
+        percentile=section.number("percentile", plain.percentile, low=50, high=100),
+        alpha=section.number("alpha", plain.alpha, low=0, high=1),
+        beta=section.number("beta", plain.beta, low=0, high=1),
+        window_s=section.number("window_ms", plain.window_s * 1000, low=50, high=600_000) / 1000,
+        min_samples=section.integer("min_samples", plain.min_samples, low=1, high=10_000),
+        grow_share=share("grow_percent", plain.grow_share),
+        shrink_share=share("shrink_percent", plain.shrink_share),
+        step_share=share("step_percent", plain.step_share),
+    )
+    try:
+        rule.validate()
+    except InvalidField as error:
+        raise error.at(section.where(error.field), section.path) from None
+    return rule
 
 
 def check_run_as(run_as: str, allow_root: bool, uid: int) -> None:
@@ -224,6 +280,24 @@ def _tls(document: Section, base: Path) -> TlsSettings | None:
         ca_file=_path(section, "ca_file", base),
         cert_file=_path(section, "cert_file", base),
         key_file=_path(section, "key_file", base),
+    )
+
+
+def _decisions(document: Section, path: Path) -> DecisionSettings:
+    if "decisions" not in document:
+        return _DECISIONS
+    section = document.section("decisions")
+    log = ""
+    if section.string("log", ""):
+        log = _path(section, "log", path.absolute().parent)
+    ring = section.integer("ring", _DECISIONS.ring, low=0, high=65_536)
+    if log and not ring:
+        raise section.error("log", "needs a ring to come from", "set decisions.ring above 0")
+    return DecisionSettings(
+        ring=ring,
+        log=log,
+        log_max_bytes=_bounded_memory(section, "log_max", _DECISIONS.log_max_bytes, 4096, 2**40),
+        log_files=section.integer("log_files", _DECISIONS.log_files, low=1, high=100),
     )
 
 

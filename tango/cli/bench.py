@@ -9,6 +9,7 @@ import click
 # Command name -> module and attribute.
 BENCHES = {
     "agent": ("tango.cli.benches.agent", "agent"),
+    "colocation": ("tango.cli.benches.colocation", "colocation"),
     "flow": ("tango.cli.benches.flow", "flow"),
     "path": ("tango.cli.benches.path", "path"),
     "resize": ("tango.cli.benches.resize", "resize"),

@@ -118,6 +118,21 @@ def show_service(view: ServiceView) -> None:
             f"{counts.sent} sent: {counts.completed} in time, {counts.late} late, {rejected}",
         ),
     )
+    if view.qos:
+        _rows(
+            "Re-assurance",
+            ("NODE", "CPU PER REQUEST", "SLACK", "LATENCY", "WHY"),
+            (
+                (
+                    qos.node,
+                    format_cpu(qos.cpu_per_request_millis),
+                    f"{qos.slack:.2f}" if qos.samples else "-",
+                    f"{qos.latency_ms:.2f} ms" if qos.samples else "-",
+                    qos.why,
+                )
+                for qos in view.qos
+            ),
+        )
     _rows(
         "Replicas",
         ("REPLICA", "STATE", "PORT", "PID", "RESTARTS", "REASON", "NODE", "GENERATION"),
@@ -166,7 +181,7 @@ def _task_facts(record: TaskRecord) -> Facts:
     place = f"{record.node} of {record.edge}" if record.node else ""
     moved = ""
     if record.losses or record.evictions:
-        moved = f"{record.losses} times lost with a node, {record.evictions} times drained away"
+        moved = f"{record.losses} times lost with a node, {record.evictions} times evicted"
         moved += f"; the last time: {record.moved}"
     end = f"exit code {record.exit_code}" if record.exit_code is not None else ""
     return (
@@ -210,6 +225,7 @@ def show_node(node: NodeView) -> None:
         ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
         *usage,
+        ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
     )
 

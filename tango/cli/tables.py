@@ -91,6 +91,10 @@ def services_table(services: Sequence[ServiceView], nodes: Sequence[NodeView]) -
     for view in services:
         counts = view.counts
         short = view.ready < view.spec.replicas and not view.reason
+        reason = not_ready_reason(view) if short else view.reason
+        where = ", ".join(qos.node for qos in view.qos if qos.saturated)
+        if where and not reason:
+            reason = f"saturated on {where}"
         rows.append(
             (
                 view.spec.name,
@@ -105,7 +109,7 @@ def services_table(services: Sequence[ServiceView], nodes: Sequence[NodeView]) -
                 str(counts.rejected),
                 str(counts.failed),
                 _enforced(((view.edge, replica.node) for replica in view.replicas), nodes),
-                not_ready_reason(view) if short else view.reason,
+                reason,
             )
         )
     headings = (

@@ -61,6 +61,8 @@ class NodeReport:
 
     groups is filled only in listing reports (1 s), empty in control reports (100 ms).
     problem: what is wrong with the node itself now, for people; "" for nothing.
+    be_satisfaction: share of the CPU that BE tasks ask for they get, 1 where CPU is to be had.
+    memory_short_bytes: what the machine has less than its reserve: BE is to yield that.
     """
 
     node: str
@@ -72,6 +74,8 @@ class NodeReport:
     mismatches: tuple[Mismatch, ...] = ()
     groups: tuple[GroupReport, ...] = ()
     problem: str = ""
+    memory_short_bytes: int = 0
+    be_satisfaction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class NodeView:
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
+    saturated: services that miss their target here although their CPU per request is at its bound.
     """
 
     node: str
@@ -103,3 +108,4 @@ class NodeView:
     cordoned: bool = False
     draining: bool = False
     drain_grace_s: float | None = None
+    saturated: tuple[str, ...] = ()

@@ -336,10 +336,11 @@ class GroupUsed:
 
 @dataclass(frozen=True, slots=True)
 class UsageSampled:
-    """Answer to SampleUsage. wall: unix seconds."""
+    """Answer to SampleUsage. wall: unix seconds; memory_available_bytes: of the whole machine."""
 
     groups: tuple[GroupUsed, ...]
     wall: float
+    memory_available_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,10 @@ class AttemptState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class AttemptStatus:
-    """One attempt as its worker reports it. failure is set where it never ran or was stopped."""
+    """One attempt as its worker reports it. failure is set where it never ran or was stopped.
+
+    evicted: why it was stopped to make room for LC, "" if it was not; that costs no retry.
+    """
 
     attempt_id: str
     state: AttemptState
@@ -170,3 +173,5 @@ class AttemptStatus:
     cpu_s: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
+    priority: int = 0
+    evicted: str = ""

@@ -126,11 +126,16 @@ class WorkerPing:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaTarget:
-    """A replica that shall run. generation counts the changes of the service's spec."""
+    """A replica that shall run. generation counts the changes of the service's spec.
+
+    cpu_per_request_millis: what its quota follows, where re-assurance has adjusted it; 0: the
+    spec's.
+    """
 
     replica_id: str
     generation: int
     spec: ServiceSpec
+    cpu_per_request_millis: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,23 +149,25 @@ class NodeTargets:
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
     """Run a task once under this attempt id; a repeat never runs it twice. node is set by central
-    for the edge, and ignored by the worker."""
+    for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first."""
 
     attempt_id: str
     spec: TaskSpec
     node: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class StopAttempt:
     """Stop an attempt: TERM, grace, KILL; its end is reported as usual.
 
-    grace_s: None for the task's own.
+    grace_s: None for the task's own. evict: it makes room for LC, so its end costs no retry.
     """
 
     attempt_id: str
     reason: str = ""
     grace_s: float | None = None
+    evict: bool = False
 
 
 @dataclass(frozen=True, slots=True)

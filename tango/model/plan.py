@@ -37,6 +37,9 @@ class NodeOffer:
     rtt_s: measured delay from this edge to the node. wait_s: expected wait once there, and by how
     much the service takes longer there than here (less than 0 where it is faster).
     site: the peer that owns the node, "" for this edge's own.
+    in_flight: (service, requests of it there now), of the services in slots. services: how many
+    have ready replicas on the node, whether or not they are in slots.
+    needs: (service, millicores a request takes here) where that differs from the demand's.
     """
 
     node: str
@@ -47,6 +50,9 @@ class NodeOffer:
     rtt_s: float = 0.0
     wait_s: float = 0.0
     site: str = ""
+    in_flight: tuple[tuple[str, int], ...] = ()
+    services: int = 1
+    needs: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,10 @@ class BatchSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One task to one node, with what decided it."""
+    """One task to one node, with what decided it.
+
+    rejected: (node, why) of the candidates that were filtered out, at least the better ranked ones.
+    """
 
     job_id: str
     task_index: int
@@ -141,6 +150,7 @@ class Placement:
     node: str
     score: float = 0.0
     runner_up: tuple[str, float] = ("", 0.0)
+    rejected: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

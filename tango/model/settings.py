@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.reassurance import ReassuranceRule
+
 DEFAULT_MAX_BODY_BYTES = 4 * 2**20
 
 
@@ -38,11 +40,27 @@ class ServerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionSettings:
+    """[decisions]: how many records of decisions are kept in memory, and where they are written.
+
+    ring: of requests, and again of all else; 0 keeps none. log: a JSON lines file, "" for none;
+    log_max_bytes: of one file, of which log_files are kept.
+    """
+
+    ring: int = 4096
+    log: str = ""
+    log_max_bytes: int = 16 * 2**20
+    log_files: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class CentralSettings:
     """[central]: the master of BE jobs.
 
     node_lost_after_s: from the word of an edge that a node is dead until its tasks run elsewhere: a
     worker that is back by then finds them.
+    be_floor: share of the CPU that BE tasks of a node ask for; where they get less for be_floor_s,
+    one of them is moved, if another node has room. 0 for never.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
     """
 
@@ -52,6 +70,9 @@ class CentralSettings:
     keep_jobs: int = 10_000
     keep_jobs_s: float = 7 * 86_400.0
     node_lost_after_s: float = 5.0
+    decisions: DecisionSettings = DecisionSettings()
+    be_floor: float = 0.1
+    be_floor_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +92,7 @@ class EdgeSettings:
     neighbours: how many of the peers routing uses, the nearest by measured delay.
     peer_interval_ms: how often each of those is asked what it offers.
     peer_max_age_ms: an offer older than this is not used.
+    eviction_grace_s: what a BE task that makes room for LC has to end by itself.
     """
 
     server: ServerSettings
@@ -85,6 +107,9 @@ class EdgeSettings:
     neighbours: int = 4
     peer_interval_ms: float = 100.0
     peer_max_age_ms: float = 1000.0
+    decisions: DecisionSettings = DecisionSettings()
+    eviction_grace_s: float = 1.0
+    reassurance: ReassuranceRule = ReassuranceRule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +119,16 @@ class WorkerSettings:
     edge_name: of the site, which the edge's certificate must state; needed with tls.
     cpu_millis, memory_bytes: what the node gives to payload; 0 takes all that the machine has.
     cgroup_root: path below each hierarchy's mount (v1) or below /sys/fs/cgroup (v2); "" for none.
+    be_root: path, as cgroup_root, of the BE of all nodes that share these cores by weight: there it
+        yields to the LC of all of them; "" where BE is below cgroup_root, beside this LC alone.
     enforce: False only observes: groups are made and read, but no target is written, and BE keeps
         the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
+    cap_be: limit BE's CPU to what LC leaves of the node; weight alone leaves BE idle CPU too.
+    memory_reserve_bytes: what the machine shall have available at least: BE is evicted below that;
+        0 looks at nothing.
     supervisor_socket: of a supervisor that someone else runs (tango-payload.service); "" for one of
         the worker's own, started where none answers.
     """
@@ -110,6 +140,7 @@ class WorkerSettings:
     cpu_millis: int = 0
     memory_bytes: int = 0
     cgroup_root: str = "tango"
+    be_root: str = ""
     enforce: bool = True
     cpu_weight: int = 100
     cpuset: str = ""
@@ -119,7 +150,10 @@ class WorkerSettings:
     control_interval_ms: float = 100.0
     listing_interval_ms: float = 1000.0
     quota_period_ms: float = 10.0
+    cap_be: bool = False
+    memory_reserve_bytes: int = 64 * 2**20
     supervisor_socket: str = ""
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
+    decisions: DecisionSettings = DecisionSettings()

@@ -28,8 +28,29 @@ class ReplicaView:
 
 
 @dataclass(frozen=True, slots=True)
+class QosView:
+    """Re-assurance of a service on one node, as its last window left it.
+
+    cpu_per_request_millis: in force. samples: requests of that window, 0 for none; slack and
+    latency_ms (of the rule's percentile) are theirs.
+    saturated: below its target although the adjustment is at its bound; routing goes elsewhere.
+    """
+
+    node: str
+    cpu_per_request_millis: int
+    samples: int = 0
+    slack: float = 0.0
+    latency_ms: float = 0.0
+    saturated: bool = False
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceView:
-    """A service with what runs of it at one site; `reason` says why it is short of replicas."""
+    """A service with what runs of it at one site; `reason` says why it is short of replicas.
+
+    qos: of the nodes where requests were served lately.
+    """
 
     spec: ServiceSpec
     generation: int
@@ -41,6 +62,7 @@ class ServiceView:
     counts: RequestCounts
     service_time_ms: float = 0.0
     reason: str = ""
+    qos: tuple[QosView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +110,13 @@ class DrainView:
     done: bool
     stuck: bool
     items: tuple[DrainItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPolicyView:
+    """By which policy an edge routes. configured: after a restart; known: all installed."""
+
+    edge: str
+    policy: str
+    configured: str
+    known: tuple[str, ...] = ()

@@ -13,13 +13,15 @@ from tango.adapters.manifests import Manifest, load_manifests
 from tango.model.access import Role
 from tango.model.cluster import NodeView
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
+from tango.sdk.explained import joined
 from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
@@ -346,6 +348,33 @@ class Client:
     async def edges(self) -> tuple[EdgeView, ...]:
         """All sites as the central master sees them."""
         return await self._central.edges()
+
+    async def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
+        """By which policy a site routes LC requests; switch_to: another one, from now on.
+
+        After a restart the edge's configuration counts again. Raises InvalidField for a policy
+        that is not installed there, NotFound for a site.
+        """
+        edge = self.edge(site)
+        return await (edge.set_traffic_policy(switch_to) if switch_to else edge.traffic_policy())
+
+    async def explain(
+        self, name: str, *subjects: Subject, site: str = "", limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """Why what has that name is as it is: a request, a service, a job or a node.
+
+        The central master's word comes first, then each site's, with that of its workers. subjects:
+        which of them are meant, all by default; limit: at most so many decisions on each, 20 for 0.
+        Raises NotFound, which says whether it may have been forgotten, and by whom.
+        """
+        sites = {site: self.edge(site)} if site else self._edges
+        asked: dict[str, Awaitable[tuple[Explanation, ...]]] = {}
+        if not subjects or {Subject.JOB, Subject.NODE} & set(subjects):
+            asked["central"] = self._central.explain(name, subjects, limit)
+        for of_site, edge in sites.items():
+            asked[of_site] = edge.explain(name, subjects, limit)
+        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
+        return joined(dict(zip(asked, answers, strict=True)))
 
     async def cordon(self, node: str, *, site: str = "") -> NodeView:
         """No new replicas and tasks on a node. Raises NotFound."""

@@ -113,12 +113,13 @@ def worker_toml(
     state: Path, node: NodePlan, port: int, metrics_port: int, edge: str, cgroup_root: str
 ) -> str:
     """configuration of one node's worker"""
-    cpuset = f'cpuset = "{node.cpuset}"\n' if node.cpuset else ""
+    # Where cores are shared by weight, BE of each node yields to LC of all of them.
+    cores = f'cpuset = "{node.cpuset}"' if node.cpuset else f'be_root = "{cgroup_root}/be"'
     return (
         _server(state / f"node-{node.name}", port, metrics_port, state)
         + f'\n[worker]\nnode = "{node.name}"\nedge = "{edge}"\n'
         + f'cpu = "{format_cpu(node.cpu_millis)}"\nmemory = "{node.memory_bytes}"\n'
-        + f'cgroup_root = "{cgroup_root}/{node.name}"\n{cpuset}'
+        + f'cgroup_root = "{cgroup_root}/{node.name}"\n{cores}\n'
         # An embedded cluster runs what its own user gives it, as that user.
         + "allow_root = true\n"
     )

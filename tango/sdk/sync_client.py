@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tango.model.cluster import NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
 from tango.model.service import ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.sdk.client import Client
 from tango.sdk.cluster_file import ClusterFile
 
@@ -150,6 +151,12 @@ class SyncClient:
         """See Client.watch_service."""
         return self._each(self._client.watch_service(name, site=site))
 
+    def explain(
+        self, name: str, *subjects: Subject, site: str = "", limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """See Client.explain."""
+        return self._do(self._client.explain(name, *subjects, site=site, limit=limit))
+
     def cordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.cordon."""
         return self._do(self._client.cordon(node, site=site))
@@ -157,6 +164,10 @@ class SyncClient:
     def uncordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.uncordon."""
         return self._do(self._client.uncordon(node, site=site))
+
+    def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
+        """See Client.traffic_policy."""
+        return self._do(self._client.traffic_policy(site, switch_to=switch_to))
 
     def drain(
         self, node: str, *, grace_s: float | None = None, site: str = ""

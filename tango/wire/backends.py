@@ -6,12 +6,13 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Protocol
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ReplicaStatus, ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView
+from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
@@ -59,6 +60,14 @@ class EdgeBackend(Protocol):
         """
         ...
 
+    def traffic_policy(self) -> TrafficPolicyView:
+        """By which policy requests are routed now."""
+        ...
+
+    async def set_traffic_policy(self, name: str) -> TrafficPolicyView:
+        """Route by another policy from the next solve on. Raises InvalidField."""
+        ...
+
     def new_request_id(self) -> str:
         """For callers who gave none."""
         ...
@@ -79,6 +88,12 @@ class EdgeBackend(Protocol):
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
         """A replica's or attempt's log. Raises NotFound, Unavailable."""
+        ...
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """How everything of that name and kind stands, and why. Raises NotFound."""
         ...
 
     async def worker_session(self, session: WorkerSession) -> None:
@@ -137,6 +152,12 @@ class CentralBackend(Protocol):
 
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites, by name."""
+        ...
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """How the job or node of that name stands, and why. Raises NotFound."""
         ...
 
     async def edge_session(self, session: EdgeSession) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
 from tango.model.views import EdgeView, JobCounts
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceStub
 from tango.wire.call_client import Metadata
+from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
 from tango.wire.convert_specs import job_spec_to_pb
@@ -110,6 +112,19 @@ class CentralClient:
                 pb.ListEdgesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(edge_view_from_pb(view) for view in response.edges)
+
+    async def explain(
+        self, name: str, subjects: Sequence[Subject] = (), limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """Why what has that name is as it is. Raises NotFound, InvalidField."""
+        request = pb.CentralServiceExplainRequest(
+            name=name, subjects=[subject_to_pb(one) for one in subjects], limit=limit
+        )
+        with model_errors():
+            response = await self._stub.Explain(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(explanation_from_pb(one) for one in response.explanations)
 
     async def connect_edge(
         self,

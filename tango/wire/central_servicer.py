@@ -12,6 +12,7 @@ from tango.model.messages import EdgeHello, FromEdge
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
+from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb
 from tango.wire.convert_requests import submitted_job_from_pb
@@ -89,6 +90,15 @@ class CentralServicer(CentralServiceServicer):
     ) -> pb.ListEdgesResponse:
         """All sites."""
         return pb.ListEdgesResponse(edges=[edge_view_to_pb(view) for view in self._backend.edges()])
+
+    async def Explain(
+        self, request: pb.CentralServiceExplainRequest, context: Context
+    ) -> pb.CentralServiceExplainResponse:
+        """Why it is as it is."""
+        found = await self._backend.explain(*explained_from_pb(request))
+        return pb.CentralServiceExplainResponse(
+            explanations=[explanation_to_pb(one) for one in found]
+        )
 
     async def ConnectEdge(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.ConnectEdgeRequest], context: Context

@@ -159,6 +159,8 @@ def attempt_status_to_pb(attempt: AttemptStatus) -> pb.AttemptStatus:
         cpu_s=attempt.cpu_s,
         started_at=attempt.started_at,
         ended_at=attempt.ended_at,
+        priority=attempt.priority,
+        evicted=text(attempt.evicted),
     )
 
 
@@ -178,4 +180,6 @@ def attempt_status_from_pb(message: pb.AttemptStatus, where: str = "attempt") ->
         cpu_s=message.cpu_s,
         started_at=message.started_at,
         ended_at=message.ended_at,
+        priority=message.priority,
+        evicted=message.evicted,
     )

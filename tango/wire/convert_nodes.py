@@ -117,6 +117,8 @@ def node_report_to_pb(report: NodeReport) -> pb.NodeReport:
         mismatches=[mismatch_to_pb(mismatch) for mismatch in report.mismatches],
         groups=[group_report_to_pb(group) for group in report.groups],
         problem=text(report.problem),
+        memory_short_bytes=report.memory_short_bytes,
+        be_satisfaction=report.be_satisfaction,
     )
 
 
@@ -132,6 +134,8 @@ def node_report_from_pb(message: pb.NodeReport) -> NodeReport:
         mismatches=tuple(mismatch_from_pb(mismatch) for mismatch in message.mismatches),
         groups=tuple(group_report_from_pb(group) for group in message.groups),
         problem=message.problem,
+        memory_short_bytes=message.memory_short_bytes,
+        be_satisfaction=message.be_satisfaction if message.HasField("be_satisfaction") else 1.0,
     )
 
 
@@ -156,6 +160,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         cordoned=view.cordoned,
         draining=view.draining,
         drain_grace_s=view.drain_grace_s,
+        saturated=view.saturated,
     )
 
 
@@ -180,6 +185,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         cordoned=message.cordoned,
         draining=message.draining,
         drain_grace_s=message.drain_grace_s if message.HasField("drain_grace_s") else None,
+        saturated=tuple(message.saturated),
     )
 
 

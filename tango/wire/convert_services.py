@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tango.model.service import ReplicaState, ReplicaStatus
-from tango.model.views import ReplicaView, RequestCounts, ServiceView
+from tango.model.views import QosView, ReplicaView, RequestCounts, ServiceView
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import inverse, required, text
 from tango.wire.convert_specs import service_spec_from_pb, service_spec_to_pb
@@ -86,6 +86,18 @@ def service_view_to_pb(view: ServiceView) -> pb.ServiceView:
         counts=request_counts_to_pb(view.counts),
         service_time_ms=view.service_time_ms,
         reason=text(view.reason),
+        qos=[
+            pb.QosView(
+                node=qos.node,
+                cpu_per_request_millis=qos.cpu_per_request_millis,
+                samples=qos.samples,
+                slack=qos.slack,
+                latency_ms=qos.latency_ms,
+                saturated=qos.saturated,
+                why=text(qos.why),
+            )
+            for qos in view.qos
+        ],
     )
 
 
@@ -108,4 +120,16 @@ def service_view_from_pb(message: pb.ServiceView, where: str = "service") -> Ser
         counts=request_counts_from_pb(message.counts),
         service_time_ms=message.service_time_ms,
         reason=message.reason,
+        qos=tuple(
+            QosView(
+                qos.node,
+                qos.cpu_per_request_millis,
+                qos.samples,
+                qos.slack,
+                qos.latency_ms,
+                qos.saturated,
+                qos.why,
+            )
+            for qos in message.qos
+        ),
     )

@@ -39,26 +39,30 @@ def start_attempt_to_pb(start: StartAttempt) -> pb.StartAttempt:
         attempt_id=start.attempt_id,
         spec=task_spec_to_pb(start.spec, "start_attempt.spec"),
         node=start.node,
+        priority=start.priority,
     )
 
 
 def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
     """Field by field."""
-    return StartAttempt(message.attempt_id, task_spec_from_pb(message.spec), message.node)
+    spec = task_spec_from_pb(message.spec)
+    return StartAttempt(message.attempt_id, spec, message.node, message.priority)
 
 
 def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:
     """grace_s stays unset for the task's own."""
     return pb.StopAttempt(
-        attempt_id=stop.attempt_id, reason=text(stop.reason), grace_s=stop.grace_s
+        attempt_id=stop.attempt_id,
+        reason=text(stop.reason),
+        grace_s=stop.grace_s,
+        evict=stop.evict,
     )
 
 
 def stop_attempt_from_pb(message: pb.StopAttempt) -> StopAttempt:
     """Raises InvalidField for a grace that is none."""
-    return StopAttempt(
-        message.attempt_id, message.reason, grace_from_pb(message, "grace_s", "stop_attempt")
-    )
+    grace_s = grace_from_pb(message, "grace_s", "stop_attempt")
+    return StopAttempt(message.attempt_id, message.reason, grace_s, message.evict)
 
 
 def grace_from_pb(message: Message, field: str, where: str) -> float | None:

@@ -151,6 +151,7 @@ def node_targets_to_pb(targets: NodeTargets) -> edge.NodeTargets:
                 replica_id=target.replica_id,
                 generation=target.generation,
                 spec=service_spec_to_pb(target.spec, "targets.spec"),
+                cpu_per_request_millis=target.cpu_per_request_millis,
             )
             for target in targets.replicas
         ],
@@ -166,6 +167,7 @@ def node_targets_from_pb(message: edge.NodeTargets) -> NodeTargets:
                 replica_id=target.replica_id,
                 generation=target.generation,
                 spec=service_spec_from_pb(target.spec, f"targets.replicas[{index}].spec"),
+                cpu_per_request_millis=target.cpu_per_request_millis,
             )
             for index, target in enumerate(message.replicas)
         ),

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import grpc
 
 from tango.model.cluster import NodeView
+from tango.model.explanation import Explanation, Subject
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
 from tango.model.peers import PeerView
 from tango.model.request import CallReply, CallRequest
 from tango.model.service import ServiceSpec
-from tango.model.views import DrainView, ServiceView
+from tango.model.views import DrainView, ServiceView, TrafficPolicyView
 from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
+from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
+from tango.wire.convert_policy import traffic_policy_view_from_pb
 from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.errors import model_errors
@@ -128,6 +131,24 @@ class EdgeClient:
         finally:
             stream.cancel()
 
+    async def traffic_policy(self) -> TrafficPolicyView:
+        """By which policy the site routes."""
+        with model_errors():
+            response = await self._stub.GetTrafficPolicy(
+                pb.GetTrafficPolicyRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return traffic_policy_view_from_pb(response.policy)
+
+    async def set_traffic_policy(self, name: str) -> TrafficPolicyView:
+        """Route by another policy from now on. Raises InvalidField."""
+        with model_errors():
+            response = await self._stub.SetTrafficPolicy(
+                pb.SetTrafficPolicyRequest(policy=name),
+                metadata=self._metadata,
+                timeout=ADMIN_TIMEOUT_S,
+            )
+        return traffic_policy_view_from_pb(response.policy)
+
     async def call(self, request: CallRequest) -> CallReply:
         """One unary call; every end of it is a CallReply."""
         with model_errors():
@@ -159,6 +180,19 @@ class EdgeClient:
                     yield response.data
         finally:
             stream.cancel()
+
+    async def explain(
+        self, name: str, subjects: Sequence[Subject] = (), limit: int = 0
+    ) -> tuple[Explanation, ...]:
+        """Why what has that name is as it is. Raises NotFound, InvalidField."""
+        request = pb.EdgeServiceExplainRequest(
+            name=name, subjects=[subject_to_pb(one) for one in subjects], limit=limit
+        )
+        with model_errors():
+            response = await self._stub.Explain(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tuple(explanation_from_pb(one) for one in response.explanations)
 
     async def connect_worker(
         self,

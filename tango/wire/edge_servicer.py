@@ -13,7 +13,9 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.wire.backends import EdgeBackend, WorkerSession
 from tango.wire.call_servicer import CallServicer
+from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_nodes import drain_view_to_pb, node_view_to_pb
+from tango.wire.convert_policy import traffic_policy_view_to_pb
 from tango.wire.convert_requests import applied_service_from_pb
 from tango.wire.convert_services import service_view_to_pb
 from tango.wire.convert_session_shared import grace_from_pb
@@ -102,6 +104,20 @@ class EdgeServicer(EdgeServiceServicer):
             async for view in views:
                 yield pb.DrainNodeResponse(drain=drain_view_to_pb(view))
 
+    async def GetTrafficPolicy(
+        self, request: pb.GetTrafficPolicyRequest, context: Context
+    ) -> pb.GetTrafficPolicyResponse:
+        """By which policy requests are routed."""
+        view = self._backend.traffic_policy()
+        return pb.GetTrafficPolicyResponse(policy=traffic_policy_view_to_pb(view))
+
+    async def SetTrafficPolicy(
+        self, request: pb.SetTrafficPolicyRequest, context: Context
+    ) -> pb.SetTrafficPolicyResponse:
+        """Route by another policy."""
+        view = await self._backend.set_traffic_policy(request.policy)
+        return pb.SetTrafficPolicyResponse(policy=traffic_policy_view_to_pb(view))
+
     async def Call(self, request: pb.CallRequest, context: Context) -> pb.CallResponse:
         """One request."""
         return await self._calls.call(request, context)
@@ -129,6 +145,13 @@ class EdgeServicer(EdgeServiceServicer):
         ) as chunks:
             async for chunk in chunks:
                 yield pb.GetLogResponse(data=chunk)
+
+    async def Explain(
+        self, request: pb.EdgeServiceExplainRequest, context: Context
+    ) -> pb.EdgeServiceExplainResponse:
+        """Why it is as it is."""
+        found = await self._backend.explain(*explained_from_pb(request))
+        return pb.EdgeServiceExplainResponse(explanations=[explanation_to_pb(one) for one in found])
 
     async def ConnectWorker(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.ConnectWorkerRequest], context: Context

@@ -171,7 +171,9 @@ FULL = GroupTarget(
 )
 
 
-def test_apply_everything_and_read_it_back(cgroups: CgroupDriver) -> None:
+def test_fact_4_everything_is_applied_and_read_back_in_each_kind_of_place(
+    cgroups: CgroupDriver,
+) -> None:
     full = replace(FULL, oom_group=True if cgroups.features().oom_group else None)
     assert cgroups.apply(GROUP, full) == ()
     assert cgroups.read(GROUP) == full

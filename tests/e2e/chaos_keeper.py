@@ -85,7 +85,7 @@ class Keeper:
         for name in chosen:
             pid = targets[name]
             serving = self._serves(name)
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(psutil.NoSuchProcess):
                 # Alive a moment ago and, unless it is our own child, not reaped by us since.
                 psutil.Process(pid).send_signal(signal.SIGKILL)
             self._killed[name] = pid

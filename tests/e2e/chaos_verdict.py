@@ -117,7 +117,9 @@ async def check_rest(
         if len(pids) != replicas:
             wrong.append(f"{service}: {len(pids)} processes of {replicas} replicas")
         wrong += [
-            f"group left: {path}" for path in cluster.groups("") for path in path.glob("*/be/*/")
+            f"group left: {path}"
+            for path in cluster.groups("")
+            for path in (*path.glob("be/*/*/"), *path.glob("*/be/*/"))
         ]
         wrong += base_quotas(cluster, service, replicas)
         return wrong

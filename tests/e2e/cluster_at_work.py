@@ -101,7 +101,18 @@ class ClusterAtWork(EmbeddedCluster):
         self._save(members)
 
     def groups(self, group: str) -> list[Path]:
-        """Directories of "a1/lc/hello" in every hierarchy that has it."""
+        """Directories of "a1/lc/hello" or "a1/be/j.0.1" in every hierarchy that has it.
+
+        Nodes that share cores have their BE side by side: below be/a1.
+        """
+        node, _, side = group.partition("/")
+        if side == "be" or side.startswith("be/"):
+            shared = f"be/{node}/{side[3:]}".rstrip("/")
+            if found := self._directories(shared):
+                return found
+        return self._directories(group)
+
+    def _directories(self, group: str) -> list[Path]:
         inside = f"{self.cgroup_root}/{group}".rstrip("/")
         found = [*CGROUPS.glob(f"*/{inside}"), *CGROUPS.glob(inside)]
         return [path for path in found if path.is_dir()]

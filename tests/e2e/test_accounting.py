@@ -125,7 +125,7 @@ def quota_millis(cluster: ClusterAtWork, group: str) -> int:
     return int(quota) * 1000 // int(period) if int(quota) > 0 else -1
 
 
-async def test_a_quota_follows_the_requests_in_flight(
+async def test_fact_2_and_3_a_quota_follows_the_requests_in_flight_and_comes_back(
     cluster: ClusterAtWork, client: Client
 ) -> None:
     """Up before each request is forwarded, by the whole of it; back to the base when idle."""

@@ -66,7 +66,9 @@ def quota_millis(cluster: ClusterAtWork, group: str) -> set[int]:
     return found
 
 
-async def test_quotas_are_at_base_after_adoption(grouped: ClusterAtWork, client: Client) -> None:
+async def test_fact_3_quotas_are_at_base_after_kill_9_of_the_worker(
+    grouped: ClusterAtWork, client: Client
+) -> None:
     """Calls had raised the quota; who made them is answered, and the new worker knows of none."""
     spec = service(
         "raised",

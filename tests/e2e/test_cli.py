@@ -156,6 +156,11 @@ def test_describe_cordon_and_uncordon(busy: ClusterAtWork) -> None:
         assert isinstance(done.exception, NotFound)
         assert f"{kind} 'none' is unknown" in str(done.exception)
 
+    assert said("policy").startswith("site-a routes by least-loaded\ninstalled there too: dss-lc, ")
+    assert "which a restart goes back to" in said("policy", "nearest", "--site", "site-b")
+    back = json.loads(said("policy", "least-loaded", "--site", "site-b", "-o", "json"))
+    assert (back["edge"], back["policy"]) == ("site-b", "least-loaded")
+
     assert said("cordon", "b1") == "node b1 of site-b: ready, cordoned\n"
     assert "ready, cordoned" in said("get", "nodes")
     assert "Status:       ready, cordoned" in said("describe", "node", "b1")

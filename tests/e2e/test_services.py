@@ -25,6 +25,7 @@ from cluster_at_work import (
     until,
 )
 
+from tango.model.errors import InvalidField
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, Code, Outcome
 from tango.sdk.client import CallFailed, Client
@@ -73,6 +74,36 @@ async def test_applied_called_changed_and_deleted(cluster: ClusterAtWork, client
         await until(lambda node=node: not cluster.groups(f"{node}/lc/life"), "its groups to go")
     with pytest.raises(CallFailed, match=r"not_found.*'life' does not exist"):
         await client.call("life")
+
+
+async def test_the_traffic_policy_is_switched_under_load(client: Client) -> None:
+    """Every policy that is installed, one after another, while calls come; none of them fails."""
+    await ready(client, service("switched"))
+    before = await client.traffic_policy(SITE)
+    assert before.policy == before.configured == "least-loaded"
+    stop = asyncio.Event()
+
+    async def calling() -> int:
+        done = 0
+        while not stop.is_set():
+            reply = await client.call("switched", site=SITE)
+            assert reply.http_status == 200
+            done += 1
+        return done
+
+    callers = [asyncio.ensure_future(calling()) for _ in range(4)]
+    for name in ("dss-lc", "static-partition", "round-robin", "scoring", "nearest"):
+        assert name in before.known
+        view = await client.traffic_policy(SITE, switch_to=name)
+        assert (view.policy, view.configured) == (name, "least-loaded")
+        await client.call("switched", site=SITE)
+    with pytest.raises(InvalidField, match="no policy is named"):
+        await client.traffic_policy(SITE, switch_to="rond-robin")
+    assert (await client.traffic_policy(SITE)).policy == "nearest"
+    await client.traffic_policy(SITE, switch_to="least-loaded")
+    stop.set()
+    assert min(await asyncio.gather(*callers)) > 0
+    await client.delete("switched")
 
 
 async def test_many_calls_on_one_stream(client: Client) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck as HypothesisCheck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.model import cluster, job, messages, peers, request, service, views
+from tango.model import cluster, explanation, job, messages, peers, request, service, views
 from tango.model.cgroup import Mismatch
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
@@ -24,6 +24,7 @@ from tango.v1 import peer_service_pb2 as peer
 from tango.v1 import types_pb2, worker_service_pb2
 from tango.wire import (
     convert_calls,
+    convert_explanations,
     convert_jobs,
     convert_nodes,
     convert_peers,
@@ -67,6 +68,8 @@ POSITIVE = {
     (job.TaskSpec, "cpu_millis"): st.integers(1, 10**6),
     (job.TaskSpec, "memory_bytes"): st.integers(1, 2**50),
     (job.JobSpec, "priority"): st.integers(-1000, 1000),
+    (job.AttemptStatus, "priority"): st.integers(-1000, 1000),
+    (messages.StartAttempt, "priority"): st.integers(-1000, 1000),
     (cluster.GroupReport, "quota_millis"): st.integers(-1, 10**6),
     (messages.StopAttempt, "grace_s"): st.none() | st.floats(0, 86_400),
     # Checked at the door.
@@ -167,6 +170,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
             ],
         ),
         (convert_services, [service.ReplicaStatus, views.RequestCounts, views.ServiceView]),
+        (convert_explanations, [explanation.Explanation]),
         (
             convert_calls,
             [
@@ -256,7 +260,10 @@ def test_there_and_back(case: Any) -> None:
 def test_every_message_of_the_protos_has_a_converter() -> None:
     produced = {to_pb.__annotations__["return"].rsplit(".", 1)[1] for _, to_pb, _ in CASES}
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
-    inside = {"Header", "ReplicaView", "ReplicaTarget", "DrainItem", "ForwardedRequest"}
+    inside = {
+        "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
+        "Reason", "ForwardedRequest",
+    }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, peer, worker_service_pb2):
         for name in module.DESCRIPTOR.message_types_by_name:

@@ -198,7 +198,7 @@ def test_writes_are_paid_for_and_shrinks_are_a_window_apart(
         max_size=60,
     )
 )
-def test_no_child_is_ever_above_its_parent_and_idle_is_base(
+def test_fact_3_no_child_is_ever_above_its_parent_and_idle_is_base(
     events: list[tuple[float, int, int]],
 ) -> None:
     follower = QuotaFollower()

@@ -15,6 +15,7 @@ from tango.algorithms.traffic.nearest import Nearest
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT
 from tango.algorithms.traffic.round_robin import RoundRobin
 from tango.algorithms.traffic.scoring import Scoring
+from tango.algorithms.traffic.static_partition import StaticPartition
 from tango.model.plan import Demand, NodeOffer, TrafficPlan, TrafficPolicy, TrafficSnapshot
 
 POLICIES: tuple[TrafficPolicy, ...] = (
@@ -32,12 +33,13 @@ def test_nothing_is_exceeded_lost_or_invented(
     left = left_after(snapshot, plan)
     # Work conserving: what stays queued fits nowhere.
     own = {offer.node for offer in snapshot.offers if not offer.site}
+    needs = {offer.node: dict(offer.needs) for offer in snapshot.offers}
     for demand in snapshot.demands:
         if routed(plan, demand.service, demand.origin) < demand.count:
             for node, (cpu, memory, slots) in left.items():
                 assert (
                     slots.get(demand.service, 0) == 0
-                    or cpu < demand.cpu_millis
+                    or cpu < needs[node].get(demand.service, demand.cpu_millis)
                     or memory < demand.memory_bytes
                     or (demand.origin and node not in own)
                 )
@@ -138,3 +140,22 @@ def test_scoring_weighs_memory_and_delay_as_much_as_cpu() -> None:
     snapshot = TrafficSnapshot((Demand("a", 1, 10, 0, 0),), (idle_far, busy_near))
     assert counts(Scoring(), snapshot) == {"near": 1}
     assert counts(LeastLoaded(), snapshot) == {"far": 1}
+
+
+@given(snapshot=snapshots())
+def test_a_static_partition_exceeds_nothing(snapshot: TrafficSnapshot) -> None:
+    left_after(snapshot, StaticPartition().route(snapshot))
+
+
+def test_a_static_partition_leaves_idle_what_another_service_does_not_use() -> None:
+    node = NodeOffer(
+        "n", 1000, 0, (("a", 50), ("b", 50)), 0.0, in_flight=(("a", 0), ("b", 0)), services=2
+    )
+    snapshot = TrafficSnapshot((Demand("a", 20, 100, 0, 0),), (node,))
+    assert counts(StaticPartition(), snapshot) == {"n": 5}
+    assert counts(LeastLoaded(), snapshot) == {"n": 10}
+    # Three of its own already run, and two of the other.
+    later = replace(node, cpu_millis=500, load=0.5, in_flight=(("a", 3), ("b", 2)))
+    assert counts(StaticPartition(), replace(snapshot, offers=(later,))) == {"n": 2}
+    alone = replace(node, services=1)
+    assert counts(StaticPartition(), replace(snapshot, offers=(alone,))) == {"n": 10}

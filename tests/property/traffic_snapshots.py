@@ -42,6 +42,12 @@ def snapshots(draw: st.DrawFn) -> TrafficSnapshot:
             draw(st.sampled_from((0.0, 0.001, 0.002))),
             draw(st.sampled_from((0.0, 0.005))),
             draw(st.sampled_from(("", "", PEER))),
+            tuple((name, draw(st.integers(0, 3))) for name in SERVICES[: draw(st.integers(0, 3))]),
+            draw(st.integers(0, 3)),
+            tuple(
+                (name, draw(st.integers(1, 600)))
+                for name in SERVICES[: draw(st.sampled_from((0, 0, 1, 3)))]
+            ),
         )
         for index in range(draw(st.integers(0, 6)))
     )
@@ -67,7 +73,10 @@ def left_after(snapshot: TrafficSnapshot, plan: TrafficPlan) -> Left:
     for offer in snapshot.offers:
         here = [route for route in plan.routes if route.node == offer.node]
         assert not offer.site or not any(route.origin for route in here), "forwarded twice"
-        cpu = offer.cpu_millis - sum(r.count * needs[r.service].cpu_millis for r in here)
+        adjusted = dict(offer.needs)
+        cpu = offer.cpu_millis - sum(
+            r.count * adjusted.get(r.service, needs[r.service].cpu_millis) for r in here
+        )
         memory = offer.memory_bytes - sum(r.count * needs[r.service].memory_bytes for r in here)
         slots = dict(offer.slots)
         for route in here:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from central_bench import Bench, ended, node, running, spec
 
-from tango.controllers.central.departures import UNSEEN_S
-from tango.controllers.central.jobs import MAX_LOSSES
-from tango.model.cluster import NodeView
-from tango.model.job import JobState
-from tango.model.messages import StopAttempt
+from tango.controllers.central.departures import REDIAL_S
+from tango.controllers.central.jobs import MAX_EVICTIONS, MAX_LOSSES
+from tango.model.cluster import NodeReport, NodeView, SideUsage
+from tango.model.job import AttemptStatus, JobState
+from tango.model.messages import StartAttempt, StopAttempt
 
 GRACE_S = 5.0
+UNSEEN_S = GRACE_S + REDIAL_S
 
 
 def at_work(**options: object) -> Bench:
@@ -240,3 +243,102 @@ def test_a_cordoned_node_keeps_its_tasks_and_gets_no_others() -> None:
     assert bench.job("j1").tasks[0].node == "n1"
     assert bench.job("j2").tasks[0].node == "n2"
     assert not bench.stops()
+
+
+# ---- evicted for LC by the edge; moved where BE starves
+
+
+def evicted(attempt_id: str, why: str = "evicted: n1 needs 64 MiB for services") -> AttemptStatus:
+    return replace(ended(attempt_id, None, signal=15, failure=why, cpu_s=2.0), evicted=why)
+
+
+def test_an_evicted_task_waits_for_room_again_and_costs_no_retry() -> None:
+    bench = at_work(backoff_s=2.0)
+    bench.status(evicted("j1.0.1"))
+    (task,) = bench.job().tasks
+    assert (task.state, task.failures, task.evictions, task.cpu_s) == (JobState.PENDING, 0, 1, 2.0)
+    assert bench.job().reason.startswith("evicted: n1 needs 64 MiB for services")
+    assert bench.acks() == ["j1.0.1"]
+    bench.advance(1.9)
+    assert bench.starts() == ["j1.0.1"], "not before its backoff"
+    bench.advance(0.2)
+    assert bench.starts() == ["j1.0.1", "j1.0.2"]
+    assert bench.job().tasks[0].moved == "evicted: n1 needs 64 MiB for services"
+
+
+def test_one_that_is_evicted_again_and_again_fails_and_says_so() -> None:
+    bench = at_work(backoff_s=0.0)
+    for number in range(1, MAX_EVICTIONS + 2):
+        assert bench.state() is not JobState.FAILED
+        bench.status(running(f"j1.0.{number}"))
+        bench.status(evicted(f"j1.0.{number}"))
+        bench.advance(0.2)
+    assert bench.state() is JobState.FAILED
+    assert "11th time, and at most 10" in bench.job().reason
+
+
+def test_one_that_was_cancelled_meanwhile_is_cancelled() -> None:
+    bench = at_work()
+    bench.cancel("j1")
+    bench.status(evicted("j1.0.1"))
+    assert bench.state() is JobState.CANCELLED
+
+
+def test_a_start_tells_the_priority_of_its_job() -> None:
+    bench = at_work(priority=7)
+    (start,) = [message for _, message in bench.sent if isinstance(message, StartAttempt)]
+    assert start.priority == 7
+
+
+def report(name: str, satisfaction: float, short: int = 0) -> NodeReport:
+    side = SideUsage()
+    return NodeReport(name, 1.0, side, side, be_satisfaction=satisfaction, memory_short_bytes=short)
+
+
+def starving(share: float = 0.04) -> NodeView:
+    return node("n1", report=report("n1", share))
+
+
+def test_where_be_starves_one_task_after_another_is_moved() -> None:
+    bench = at_work()
+    bench.submit("j2", spec(cpu=500, priority=1))
+    bench.advance(0.1)
+    bench.status(running("j2.0.1", at=bench.epoch + 200.0))
+    assert bench.job("j2").tasks[0].node == "n1"
+    for _ in range(31):
+        bench.nodes(starving(), node("n2", cpu=1000))
+        bench.advance(1.0)
+    assert bench.stops() == ["j1.0.1"], "the lower priority"
+    assert bench.job().tasks[0].evicting == "tasks on node n1 get 4% of the CPU that they ask for"
+    for _ in range(40):
+        bench.nodes(starving(), node("n2", cpu=1000))
+        bench.advance(1.0)
+    assert bench.stops() == ["j1.0.1"], "one at a time"
+    bench.status(ended("j1.0.1", None, signal=15))
+    bench.advance(1.0)
+    (task,) = bench.job().tasks
+    assert (task.node, task.failures, task.evictions) == ("n2", 0, 1)
+
+
+def test_nothing_is_moved_where_no_other_node_has_room_or_be_recovers() -> None:
+    bench = at_work()
+    for tick in range(80):
+        share = 0.5 if tick == 20 else 0.04
+        small = tick > 40
+        bench.nodes(starving(share), node("n2", cpu=100 if small else 1000))
+        bench.advance(1.0)
+        if tick == 40:
+            assert bench.stops() == []
+    assert bench.stops() == []
+
+
+def test_a_node_whose_be_starves_or_whose_machine_is_short_of_memory_offers_nothing() -> None:
+    for view in (starving(), node("n1", report=report("n1", 1.0, short=1))):
+        bench = Bench()
+        bench.edge_up(view)
+        bench.submit("j1")
+        bench.advance(1.0)
+        assert bench.starts() == []
+        bench.nodes(node("n1", report=report("n1", 1.0)))
+        bench.advance(1.0)
+        assert bench.starts() == ["j1.0.1"]

@@ -16,7 +16,7 @@ from tango.model.cgroup import Mismatch
 from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
-from tango.model.views import EdgeView, ReplicaView, RequestCounts, ServiceView
+from tango.model.views import EdgeView, QosView, ReplicaView, RequestCounts, ServiceView
 
 SPEC = ServiceSpec("web", ("serve", "[bold]"), replicas=2)
 SERVICE = ServiceView(
@@ -34,6 +34,7 @@ SERVICE = ServiceView(
     in_flight=4,
     counts=RequestCounts(sent=10, completed=7, late=1, rejected=1, failed=1),
     reason="rolling update to generation 2: 0 of 2 ready",
+    qos=(QosView("a1", 133, 40, -0.25, 125.0, saturated=True, why="saturated: at the bound"),),
 )
 NODE = NodeView(
     "a1",
@@ -57,6 +58,9 @@ def test_a_service_with_its_roll(capsys: pytest.CaptureFixture[str]) -> None:
     for words in (
         "Service:      web",
         "Command:      serve [bold]",
+        "-0.25",
+        "125.00 ms",
+        "saturated: at the bound",
         "Replicas:     1 ready of 2",
         "rolling update to generation 2: 0 of 2 ready",
         "10 sent: 7 in time, 1 late, 1 rejected, 1 failed",
@@ -75,7 +79,7 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     describe.show_job(JobRecord("crunch-1", "s", spec, JobState.RUNNING, (task,), 1.0))
     said = capsys.readouterr().out
     assert "On:           a2 of site-a" in said
-    assert "1 times lost with a node, 1 times drained away; the last time: node a1 lost" in said
+    assert "1 times lost with a node, 1 times evicted; the last time: node a1 lost" in said
     assert "Being moved:  node a2 is drained" in said
     assert "Failures" not in said, "what is empty is left out"
 

@@ -7,6 +7,8 @@ from edge_world import MIB, EdgeWorld, service
 
 from tango.model import events as ev
 from tango.model.commands import Solve
+from tango.model.decision import ROUTE
+from tango.model.explanation import Subject
 from tango.model.messages import CancelDispatches, Dispatches
 from tango.model.plan import Route, TrafficPlan, TrafficSnapshot
 from tango.model.request import CallRequest, Code, Outcome
@@ -472,14 +474,10 @@ def test_load_decides_the_node() -> None:
         world.call()
         world.advance(0.002)
     assert (len(small.serving), len(large.serving)) == (2, 8)
-    decision = world.controller.explain(next(iter(large.serving)))
-    assert decision is None  # not ended yet
     call = next(iter(large.serving))
-    large.done(call)
-    decision = world.controller.explain(call)
-    assert decision is not None
-    route = decision[-1]
-    assert route is not None
+    (finding,) = world.controller.explain(call, [Subject.REQUEST], 20, world.now)
+    (record,) = finding.records  # not ended yet
+    route = record[ROUTE.index["route"]]
     assert (route.node, route.runner_up[0]) == ("b-large", "a-small")
 
 

@@ -253,3 +253,40 @@ def test_children_that_shrink_go_before_those_that_grow_each_by_name() -> None:
     assert [group for group, _ in shrunk] == [*names, "p"]
     lifted = ordered_writes(("p", limit(500), NO_QUOTA), children)
     assert [group for group, _ in lifted] == ["p", *names]
+
+
+def test_a_retuned_rule_keeps_what_is_held_and_writes_once() -> None:
+    follower = QuotaFollower()
+    follower.add({"lc/s/r": follower.rule(100, 100, 4)}, 0.0)
+    follower.set_in_flight("lc/s/r", 3, 1.0)
+    assert follower.target("lc/s/r").quota_millis == 400
+    dearer = follower.rule(100, 130, 4)
+    writes = follower.retune("lc/s/r", dearer, 1.1)
+    assert [(group, target.quota_millis) for group, target in writes] == [
+        ("lc/s", 490),
+        ("lc/s/r", 490),
+    ]
+    assert follower.retune("lc/s/r", dearer, 1.2) == []
+    cheaper = follower.rule(100, 90, 4)
+    writes = follower.retune("lc/s/r", cheaper, 2.0)
+    assert [group for group, _ in writes] == ["lc/s/r", "lc/s"]
+    follower.validate({"lc/s/r": 3})
+    follower.set_in_flight("lc/s/r", 0, 2.1)
+    follower.due(60.0)
+    assert follower.target("lc/s/r").quota_millis == 100
+
+
+def test_a_resize_says_its_inputs_and_why() -> None:
+    follower = QuotaFollower()
+    follower.add({GROUP: follower.rule(100, 100, 8), OTHER: None}, 0.0)
+    assert follower.resize(GROUP).why == "its base: it is idle"
+    follower.set_in_flight(GROUP, 2, 1.0)
+    made = follower.resize(GROUP)
+    assert (made.in_flight, made.held, made.quota_millis) == (2, 2, 300)
+    assert made.why == "what its requests in flight need"
+    follower.set_in_flight(GROUP, 0, 1.1)
+    assert "2 requests were in flight within the last" in follower.resize(GROUP).why
+    assert follower.resize(OTHER).quota_millis == -1
+    for step in range(3, 8):
+        follower.set_in_flight(GROUP, step, 1.2 + step / 1000)
+    assert "few writes" in follower.resize(GROUP).why

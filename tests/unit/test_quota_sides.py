@@ -14,7 +14,7 @@ from tango.algorithms.quota.sides import (
     service_group,
     side_groups,
 )
-from tango.model.cgroup import CgroupFeatures, GroupTarget
+from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget
 from tango.model.errors import InvalidField
 from tango.model.job import TaskSpec
 from tango.model.service import ServiceSpec
@@ -42,18 +42,20 @@ def test_sides_come_after_the_node_with_be_at_the_lowest_weight() -> None:
     assert side_groups(200, "0-1", FEATURES) == (
         ("", GroupTarget(weight=200, cpuset="0-1")),
         ("lc", GroupTarget(weight=100)),
-        ("be", GroupTarget(weight=1, idle=True)),
+        ("be", GroupTarget(UNLIMITED, weight=1, idle=True)),
     )
 
 
 def test_idle_is_asked_for_only_where_the_kernel_has_it() -> None:
     groups = dict(side_groups(100, "", replace(FEATURES, idle=False)))
-    assert groups["be"] == GroupTarget(weight=1)
+    assert groups["be"] == GroupTarget(UNLIMITED, weight=1)
     assert groups[""].cpuset is None
 
 
 def test_neither_node_nor_side_has_a_quota() -> None:
-    assert all(target.quota_millis is None for _, target in side_groups(1, "", FEATURES))
+    quotas = {group: target.quota_millis for group, target in side_groups(1, "", FEATURES)}
+    # A cap that an earlier worker was asked for goes.
+    assert quotas == {"": None, "lc": None, "be": UNLIMITED}
 
 
 def test_memory_of_a_replica_counts_its_requests() -> None:

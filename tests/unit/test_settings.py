@@ -18,6 +18,7 @@ from tango.adapters.settings import (
     split_host_port,
 )
 from tango.model.errors import InvalidField
+from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
     EdgeSettings,
@@ -260,3 +261,43 @@ def test_host_port() -> None:
     for text in ("", ":80", "host", "host:", "a b:1", "http://x:1", "::1:80", "h:1 "):
         with pytest.raises(ValueError):
             split_host_port(text)
+
+
+def test_reassurance_is_a_table_of_the_edge(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        EDGE
+        + "[edge.reassurance]\npercentile = 99\nalpha = 0\nwindow_ms = 500\ngrow_percent = 50\n"
+    )
+    rule = load_edge(path).reassurance
+    assert (rule.percentile, rule.alpha, rule.window_s, rule.grow_share) == (99, 0, 0.5, 0.5)
+    assert rule.beta == ReassuranceRule().beta
+    assert rule.enabled
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ("alpha = 0.3", "edge.reassurance.beta"),
+        ("beta = 0.11", "edge.reassurance.beta"),
+        ("percentile = 20", "edge.reassurance.percentile"),
+        ("step_percent = 0", "edge.reassurance.step_share"),
+        ("swing = 1", "edge.reassurance.swing"),
+    ],
+)
+def test_a_reassurance_that_would_swing_is_refused(tmp_path: Path, line: str, field: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(f"{EDGE}[edge.reassurance]\n{line}\n")
+    with pytest.raises(InvalidField) as caught:
+        load_edge(path)
+    assert caught.value.field == field
+    assert caught.value.where.startswith(str(path))
+
+
+def test_a_common_root_of_be_and_own_cores_exclude_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(WORKER + 'be_root = "tango/be"\n')
+    assert worker(path).be_root == "tango/be"
+    path.write_text(WORKER + 'be_root = "tango/be"\ncpuset = "0"\n')
+    with pytest.raises(InvalidField, match="tasks would run on all cores"):
+        worker(path)

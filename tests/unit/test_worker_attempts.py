@@ -8,7 +8,13 @@ from worker_world import MIB, World, task
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, ForgetLogs, StopAttempt, WorkerState
+from tango.model.messages import (
+    AttemptChanged,
+    ForgetLogs,
+    StartAttempt,
+    StopAttempt,
+    WorkerState,
+)
 
 ID = "j.0.1"
 
@@ -267,3 +273,35 @@ def test_logs_are_forgotten_only_of_attempts_that_are_done_with(world: World) ->
     world.start_attempt("j.0.2")
     world.say(ForgetLogs("n", ("j.0.1", "j.0.2", "hello-g1-0.1-1")))
     assert world.commands(cmd.ForgetProcess) == [cmd.ForgetProcess("j.0.1", keep_log=False)]
+
+
+# ---- evicted for LC
+
+
+def test_an_eviction_is_told_with_the_end_and_so_is_the_priority(world: World) -> None:
+    world.say(StartAttempt("j.0.1", task(), "n1", priority=4))
+    assert world.attempt("j.0.1").priority == 4
+    world.say(StopAttempt("j.0.1", "evicted: n1 needs it", 0.5, evict=True))
+    last = world.attempt("j.0.1")
+    assert (last.state, last.evicted, last.priority) == (
+        AttemptState.ENDED,
+        "evicted: n1 needs it",
+        4,
+    )
+
+
+def test_what_was_being_cancelled_is_not_evicted(manual: World) -> None:
+    manual.start_attempt("j.0.1")
+    manual.begin(manual.starts[0])
+    manual.stop_attempt("j.0.1", "cancelled")
+    manual.say(StopAttempt("j.0.1", "evicted", 0.5, evict=True))
+    manual.end("j.0.1", None, signal=15)
+    last = manual.attempt("j.0.1")
+    assert (last.failure, last.evicted) == ("cancelled", "")
+
+
+def test_the_priority_outlives_the_worker(world: World) -> None:
+    world.say(StartAttempt("j.0.1", task(), "n1", priority=-3))
+    world.boot()
+    world.connect()
+    assert world.attempt("j.0.1").priority == -3

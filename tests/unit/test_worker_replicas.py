@@ -338,3 +338,25 @@ def test_a_low_quota_that_a_service_group_kept_is_lifted_first(world: World) -> 
     world.groups["lc/hello"] = Group(quota=100, period_us=10_000)
     world.aim(target(service(quota=QuotaMode.FOLLOW, quota_base_millis=500)))
     assert world.groups["lc/hello"].quota == 500
+
+
+def test_an_adjusted_cpu_per_request_is_what_the_quota_follows() -> None:
+    world = World()
+    world.connect()
+    spec = service(quota=QuotaMode.FOLLOW, quota_base_millis=100, concurrency=4)
+    world.aim(target(spec))
+    group = "lc/hello/hello-0"
+    world.dispatch("a", "b")
+    assert world.groups[group].quota == 300
+    world.aim(replace(target(spec), cpu_per_request_millis=130))
+    assert world.groups[group].quota == 360
+    assert world.groups["lc/hello"].quota == 360
+    # It stands for a process that takes its place, and a restarted worker is told again.
+    world.end(world.running()[0], 1)
+    world.advance(2.0)
+    world.boot(kept=targets(replace(target(spec), cpu_per_request_millis=130)))
+    world.connect()
+    world.dispatch("c")
+    assert world.groups[group].quota == 230
+    world.aim(target(spec))
+    assert world.groups[group].quota == 200

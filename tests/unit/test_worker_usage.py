@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from worker_world import SETTINGS, WALL, World, service, target
+from worker_world import SETTINGS, WALL, World, service, target, task
 
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -159,3 +159,41 @@ def test_a_lost_supervisor_is_in_every_report_until_it_is_back(world: World) -> 
     world.post(ev.RuntimeUp(renewed=True, adopted=2, lost=1))
     world.advance(0.15)
     assert reports(world)[-1].problem == ""
+
+
+def test_a_machine_short_of_memory_is_told(world: World) -> None:
+    reserve = world.settings.memory_reserve_bytes
+    for available, short in ((reserve + 1, 0), (reserve - 5, 5), (None, 0)):
+        world.post(ev.UsageSampled((), world.wall, available))
+        assert reports(world)[-1].memory_short_bytes == short
+
+
+def test_be_that_is_held_down_on_a_busy_node_is_told(world: World) -> None:
+    world.start_attempt("j.0.1", task(cpu_millis=1000))
+    for _ in range(200):
+        world.groups["lc"].cpu_s += 0.195
+        world.groups["be"].cpu_s += 0.005
+        world.advance(0.1)
+    assert reports(world)[-1].be_satisfaction == pytest.approx(0.05, abs=0.02)
+    for _ in range(200):
+        world.groups["be"].cpu_s += 0.1
+        world.advance(0.1)
+    assert reports(world)[-1].be_satisfaction > 0.98
+
+
+def test_be_has_a_cap_only_where_it_is_asked_for(world: World) -> None:
+    for _ in range(50):
+        world.groups["lc"].cpu_s += 0.1
+        world.advance(0.1)
+    assert world.groups["be"].quota == -1
+    capped = World(settings=replace(SETTINGS, cap_be=True))
+    capped.connect()
+    for _ in range(50):
+        capped.groups["lc"].cpu_s += 0.1
+        capped.advance(0.1)
+    assert capped.groups["be"].quota == pytest.approx(1000, abs=100)
+    capped.groups["lc"].cpu_s += 0.2
+    capped.advance(0.1)
+    assert capped.groups["be"].quota <= 100
+    writes = [write for write in capped.groups.quota_writes if write[1] == "be"]
+    assert len(writes) <= 8

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -174,13 +175,16 @@ async def fuzz(cluster: EmbeddedCluster, messages: int, seed: int) -> dict[str, 
     fuzzer = Fuzzer(rpcs, metadata, seed)
     begun = time.monotonic()
     memory: dict[str, list[float]] = {name: [] for name in processes}
+    kept: list[dict[str, int]] = []
     for leg in range(1, LEGS + 1):
         await fuzzer.run(messages * leg // LEGS - fuzzer.sent.total())
         for name, process in processes.items():
             if daemons[name].alive():
                 memory[name].append(round(process.memory_info().rss / 2**20, 1))
+        kept.append(await _kept(cluster.state_dir))
         # A long run tells how it goes.
-        print(leg, fuzzer.sent.total(), memory, len(fuzzer.findings), file=sys.stderr, flush=True)
+        told = (leg, fuzzer.sent.total(), memory, kept[-1], len(fuzzer.findings))
+        print(*told, file=sys.stderr, flush=True)
     findings = fuzzer.findings
     growth = {}
     for name, member in daemons.items():
@@ -201,6 +205,7 @@ async def fuzz(cluster: EmbeddedCluster, messages: int, seed: int) -> dict[str, 
         "ends": dict(fuzzer.codes.most_common()),
         "rss_mib": memory,
         "growth_mib": growth,
+        "kept": kept,
         "log_kib": {
             path.stem: path.stat().st_size // 1024
             for path in sorted((cluster.state_dir / "logs").iterdir())
@@ -208,6 +213,19 @@ async def fuzz(cluster: EmbeddedCluster, messages: int, seed: int) -> dict[str, 
         "findings": len(findings),
         "first_findings": findings[:10],
     }
+
+
+async def _kept(state: Path) -> dict[str, int]:
+    """What the messages so far have made the daemons keep, as a user sees it."""
+    async with Client(state) as client:
+        counts = asdict((await client.jobs(limit=1))[1])
+        del counts["cpu_s"]
+        return {
+            "services": len(await client.services()),
+            "nodes": len(await client.nodes()),
+            "edges": len(await client.edges()),
+            "jobs": sum(counts.values()),
+        }
 
 
 def _bugs_in_logs(state: Path) -> list[str]:

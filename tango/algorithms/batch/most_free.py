@@ -44,12 +44,15 @@ class _Room:
 
 _Entry = tuple[float, int, int, _Room]
 
+MAX_REJECTED = 8
+
 
 class MostFree:
     """BatchPolicy; deterministic, ignores the snapshot's seed.
 
     A placement's score is 1 - share before the placement, 0..1, lower is better; its runner-up is
-    the node that would have been next, of any site.
+    the node that would have been next, of any site; rejected: the first few that are freer, but
+    too small for the task.
     """
 
     name = "most-free"
@@ -123,13 +126,15 @@ class _Rooms:
             return None
         score, _, _, best = fitting[0]
         runner_up = (fitting[1][3].offer.node, fitting[1][0]) if len(fitting) > 1 else ("", 0.0)
+        rejected = tuple(_lack(entry[3], task) for entry in popped[:MAX_REJECTED])
         best.cpu_millis -= task.cpu_millis
         best.memory_bytes -= task.memory_bytes
         best.tasks += 1
         heappush(self._heap, self._entry(best))
         placement = Placement(
-            task.job_id, task.task_index, best.offer.edge, best.offer.node, score, runner_up
-        )
+            task.job_id, task.task_index, best.offer.edge, best.offer.node, score, runner_up,
+            rejected,
+        )  # fmt: skip
         return placement, best
 
     def _undo(self, taken: list[tuple[_Room, BatchTask]]) -> None:
@@ -151,6 +156,11 @@ class _Rooms:
         """Freest first; among equals the one with fewer BE tasks, then by edge and node name."""
         share = min(room.cpu_millis / self._most_cpu, room.memory_bytes / self._most_memory)
         return (1.0 - share, room.tasks, room.order, room)
+
+
+def _lack(room: _Room, task: BatchTask) -> tuple[str, str]:
+    short = "CPU" if task.cpu_millis > room.cpu_millis else "memory"
+    return room.offer.node, f"not enough {short}"
 
 
 def _reason(gang: Gang, task: BatchTask) -> str:

@@ -26,10 +26,14 @@ class SpreadNode:
 
 @dataclass(frozen=True, slots=True)
 class SpreadPlan:
-    """One node per replica that found room; reason says why fewer than asked for, "" if none."""
+    """One node per replica that found room; reason says why fewer than asked for, "" if none.
+
+    looked: the candidates as they were before, by name.
+    """
 
     nodes: tuple[str, ...]
     reason: str = ""
+    looked: tuple[SpreadNode, ...] = ()
 
 
 def spread(
@@ -41,6 +45,7 @@ def spread(
     memory, then the first name. one_per_node: for a service with a fixed port.
     """
     left = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
+    looked = tuple(left.values())
     chosen: list[str] = []
     while len(chosen) < count:
         fitting = [
@@ -52,6 +57,7 @@ def spread(
             return SpreadPlan(
                 tuple(chosen),
                 _shortage(count - len(chosen), memory_bytes, list(left.values()), one_per_node),
+                looked,
             )
         best = min(fitting, key=lambda node: (node.replicas, -node.idle_bytes, node.node))
         chosen.append(best.node)
@@ -61,7 +67,7 @@ def spread(
             best.memory_bytes - memory_bytes,
             best.idle_bytes - memory_bytes,
         )
-    return SpreadPlan(tuple(chosen))
+    return SpreadPlan(tuple(chosen), "", looked)
 
 
 def _shortage(missing: int, memory_bytes: int, nodes: list[SpreadNode], one_per_node: bool) -> str:

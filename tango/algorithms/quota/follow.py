@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tango.algorithms.quota.level import Level
 from tango.algorithms.quota.order import Change, Write, ordered_writes
@@ -11,6 +12,23 @@ from tango.algorithms.quota.rule import FollowRule, follow_rule
 from tango.model.cgroup import UNLIMITED, GroupTarget
 
 NO_QUOTA = GroupTarget(quota_millis=UNLIMITED)
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Why a replica's quota is what it is: its inputs and what was chosen; quota UNLIMITED: none.
+
+    held: the number of requests that the quota is made for, in_flight at least.
+    """
+
+    replica: str
+    in_flight: int
+    held: int
+    base_millis: int
+    per_request_millis: int
+    quota_millis: int
+    period_us: int
+    why: str
 
 
 class QuotaFollower:
@@ -63,6 +81,19 @@ class QuotaFollower:
             self._children.setdefault(parent, {})[replica] = None
             changed.setdefault(parent, []).append(replica)
         return self._settle_all(changed)
+
+    def retune(self, replica: str, rule: FollowRule, now: float) -> list[Write]:
+        """Another rule for a replica that goes on: CPU per request was adjusted.
+
+        What is held, its peaks and its credit stay, so that nothing shrinks early by it.
+        """
+        level = self._levels[replica]
+        if level is None or level.rule == rule:
+            return []
+        level.retune(rule, now)
+        if replica not in self._queued:
+            self._queue(replica, level)
+        return self._settle_all({_parent(replica): [replica]})
 
     def remove(self, replica: str) -> list[Write]:
         """Forget a group that is gone; its parent shrinks, or is forgotten with its last child."""
@@ -123,6 +154,29 @@ class QuotaFollower:
     def target(self, group: str) -> GroupTarget:
         """The target in force of a replica's group or its parent. KeyError for another group."""
         return self._targets[group]
+
+    def resize(self, replica: str) -> Resize:
+        """The decision in force of a replica. KeyError for another group."""
+        level = self._levels[replica]
+        if level is None:
+            return Resize(replica, 0, 0, 0, 0, UNLIMITED, 0, "no quota is asked for")
+        rule = level.rule
+        if level.held == level.in_flight:
+            why = "what its requests in flight need" if level.held else "its base: it is idle"
+        elif level.peaks and level.peaks[0].in_flight >= level.held:
+            why = f"{level.held} requests were in flight within the last {rule.window_s:.2g} s"
+        else:
+            why = "more than is needed, so that a ramp takes few writes; it shrinks after a window"
+        return Resize(
+            replica,
+            level.in_flight,
+            level.held,
+            rule.base_millis,
+            rule.per_request_millis,
+            rule.quota(level.held),
+            rule.period_us,
+            why,
+        )
 
     def level(self, replica: str) -> Level | None:
         """What a replica's quota is held at, to look at; None for one without quota."""

@@ -63,6 +63,12 @@ class Level:
         self._write(level, now)
         return True
 
+    def retune(self, rule: FollowRule, now: float) -> None:
+        """Another rule; the level stays, and what the write of its new quota costs is taken."""
+        self._accrue(now)
+        self.rule = rule
+        self._write(self.held, now)
+
     def due_at(self) -> float | None:
         """When to shrink if nothing changes; None while all of the quota is needed."""
         if self.in_flight >= self.held:

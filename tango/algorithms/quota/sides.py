@@ -4,10 +4,10 @@
     "lc"                        default weight
     "lc/<service>"              quota where replicas follow their requests: the sum of theirs
     "lc/<service>/<replica>"    memory as declared
-    "be"                        the lowest weight the kernel offers
+    "be"                        the lowest weight the kernel offers; a cap where one is asked for
     "be/<attempt>"              memory as declared
 
-No quota on the node nor on a side: it would throttle LC together with BE.
+No quota on the node nor on LC: it would throttle LC together with BE.
 """
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ def side_groups(
     """The node's group and its two sides with their targets, parents first.
 
     cpu_weight: of the whole node (cgroup v2 scale). cpuset: its cores, "" for all.
-    BE is asked for the lowest weight and, where the kernel knows it, for SCHED_IDLE against LC.
+    BE is asked for the lowest weight and, where the kernel knows it, for SCHED_IDLE against LC; a
+    cap of an earlier worker goes.
     """
     return (
         (NODE, GroupTarget(weight=cpu_weight, cpuset=cpuset or None)),
         (LC, GroupTarget(weight=DEFAULT_WEIGHT)),
-        (BE, GroupTarget(weight=LOWEST_WEIGHT, idle=True if features.idle else None)),
+        (BE, GroupTarget(UNLIMITED, weight=LOWEST_WEIGHT, idle=True if features.idle else None)),
     )
 
 

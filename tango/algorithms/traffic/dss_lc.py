@@ -37,6 +37,8 @@ class DssLc:
     """
 
     name = "dss-lc"
+    # Large sites take longer than a tick: the solver keeps its helper process ready for it.
+    heavy = True
 
     def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
         """See TrafficPolicy."""
@@ -69,7 +71,10 @@ class _Nodes:
         )
         # Lists while they are filled: setting one item of an array costs five times as much.
         self._slots: dict[str, list[int]] = {}
+        self._needs: dict[str, dict[int, int]] = {}
         for index, offer in enumerate(offers):
+            for service, cpu_millis in offer.needs:
+                self._needs.setdefault(service, {})[index] = cpu_millis
             for service, slots in offer.slots:
                 try:
                     self._slots[service][index] = slots
@@ -82,11 +87,20 @@ class _Nodes:
         found = self._slots.get(service)
         return np.array([-1] * len(self.names) if found is None else found, np.int64)
 
-    def take(self, need: Demand, counts: Ints) -> None:
+    def cpu_per_request(self, demand: Demand) -> Ints:
+        """Millicores that one request takes: of each node, or one number where all are alike."""
+        needs: Ints = np.array(demand.cpu_millis, np.int64)
+        adjusted = self._needs.get(demand.service)
+        if adjusted is not None:
+            needs = np.full(len(self.names), demand.cpu_millis, np.int64)
+            needs[list(adjusted)] = list(adjusted.values())
+        return needs
+
+    def take(self, need: Demand, cpu_millis: Ints, counts: Ints) -> None:
         """Reserve for this many requests on each node."""
-        self.cpu -= counts * need.cpu_millis
+        self.cpu -= counts * cpu_millis
         self.memory -= counts * need.memory_bytes
-        self.load += counts * need.cpu_millis * self.per_millicore
+        self.load += counts * cpu_millis * self.per_millicore
 
 
 class _Commodity:
@@ -98,15 +112,17 @@ class _Commodity:
         need = group[0]
         self._slots = nodes.slots(need.service)
         room = np.maximum(self._slots, 0)
-        if need.cpu_millis > 0:
-            room = np.minimum(room, nodes.cpu // need.cpu_millis)
+        self._cpu = nodes.cpu_per_request(need)
+        if self._cpu.any():
+            by_cpu = nodes.cpu // np.maximum(self._cpu, 1)
+            room = np.where(self._cpu > 0, np.minimum(room, by_cpu), room)
         if need.memory_bytes > 0:
             room = np.minimum(room, nodes.memory // need.memory_bytes)
         self._room = room
         cuts = np.array([room * step // STEPS for step in range(STEPS + 1)])
         self._steps = np.diff(cuts, axis=0)
         middle = (cuts[:-1] + cuts[1:]) / 2
-        held = middle * need.cpu_millis * nodes.per_millicore
+        held = middle * self._cpu * nodes.per_millicore
         costs = nodes.delay_us + need.service_s * 1e6 * (1.0 + nodes.load + held)
         self._costs: Ints = np.rint(np.minimum(costs, MAX_COST_US - 1)).astype(np.int64)
         needed_us = nodes.delay_us + need.service_s * 1e6
@@ -137,7 +153,7 @@ class _Commodity:
             counts = sent.sum(axis=0)
             if counts.any():
                 routes += self._described(demand, sent, counts, others, self._rejected(meets))
-        self._nodes.take(self._group[0], taken.sum(axis=(0, 1)))
+        self._nodes.take(self._group[0], self._cpu, taken.sum(axis=(0, 1)))
         return routes
 
     def _described(
@@ -166,11 +182,12 @@ class _Commodity:
         """Nodes with replicas that could take nothing, and why; the first few."""
         need, nodes = self._group[0], self._nodes
         found = []
+        cpu = np.broadcast_to(self._cpu, self._slots.shape)
         out = (self._slots >= 0) & ((self._room <= 0) | ~meets)
         for index in np.flatnonzero(out)[:MAX_REJECTED].tolist():
             if self._slots[index] <= 0:
                 why = NO_SLOT
-            elif nodes.cpu[index] < need.cpu_millis:
+            elif nodes.cpu[index] < cpu[index]:
                 why = NO_CPU
             elif nodes.memory[index] < need.memory_bytes:
                 why = NO_MEMORY

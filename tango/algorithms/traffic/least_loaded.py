@@ -20,4 +20,4 @@ class LeastLoaded(Greedy):
     def score(self, node: Residual, demand: Demand, field: Field) -> float:
         """See Greedy."""
         del field
-        return node.load + demand.cpu_millis * node.per_millicore
+        return node.load + node.need(demand) * node.per_millicore

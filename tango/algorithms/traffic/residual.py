@@ -18,8 +18,8 @@ class Residual:
     """
 
     __slots__ = (
-        "assigned", "cpu_millis", "load", "memory_bytes", "node", "own", "per_millicore", "rank",
-        "rtt_s", "slots", "wait_s",
+        "assigned", "cpu_millis", "load", "memory_bytes", "needs", "node", "own", "per_millicore",
+        "rank", "rtt_s", "slots", "wait_s",
     )  # fmt: skip
 
     def __init__(self, offer: NodeOffer) -> None:
@@ -31,16 +31,23 @@ class Residual:
         self.rtt_s = offer.rtt_s
         self.wait_s = offer.wait_s
         self.slots = dict(offer.slots)
+        self.needs = dict(offer.needs) if offer.needs else None
         self.assigned = self.rank = 0
         # load = held / capacity and free = capacity - held give capacity = free / (1 - load).
         free = offer.cpu_millis
         self.per_millicore = (1 - offer.load) / free if free > 0 and offer.load < 1 else 0.0
 
+    def need(self, demand: Demand) -> int:
+        """Millicores that one request of the demand takes here."""
+        if self.needs is None:
+            return demand.cpu_millis
+        return self.needs.get(demand.service, demand.cpu_millis)
+
     def lacks(self, demand: Demand) -> str:
         """Why one more request does not fit, "" if it does."""
         if self.slots[demand.service] <= 0:
             return NO_SLOT
-        if self.cpu_millis < demand.cpu_millis:
+        if self.cpu_millis < self.need(demand):
             return NO_CPU
         if not self.own and self.rtt_s + self.wait_s + demand.service_s > demand.slack_s:
             return TOO_FAR
@@ -50,6 +57,7 @@ class Residual:
         """Assign one request."""
         self.slots[demand.service] -= 1
         self.assigned += 1
-        self.cpu_millis -= demand.cpu_millis
+        cpu_millis = self.need(demand)
+        self.cpu_millis -= cpu_millis
         self.memory_bytes -= demand.memory_bytes
-        self.load += demand.cpu_millis * self.per_millicore
+        self.load += cpu_millis * self.per_millicore

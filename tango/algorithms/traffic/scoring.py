@@ -18,7 +18,7 @@ class Scoring(Greedy):
 
     def score(self, node: Residual, demand: Demand, field: Field) -> float:
         """See Greedy."""
-        cpu = node.load + demand.cpu_millis * node.per_millicore
+        cpu = node.load + node.need(demand) * node.per_millicore
         left = node.memory_bytes - demand.memory_bytes
         memory = 1 - left / field.memory_bytes if field.memory_bytes > 0 else 1.0
         delay = node.rtt_s / field.rtt_s if field.rtt_s > 0 else 0.0

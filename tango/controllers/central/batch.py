@@ -26,6 +26,7 @@ from tango.controllers.central.jobs import waiting
 from tango.controllers.central.ledger import Job
 from tango.controllers.central.queue import GangQueue, Key
 from tango.model.commands import Solve
+from tango.model.decision import JOB_WAIT, Record
 from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
 from tango.model.units import format_cpu, format_memory
 
@@ -36,27 +37,29 @@ FAILED_GAP_S = 1.0
 SOLVE_TIMEOUT_S = 30.0
 _DUE_S = 1e-3
 
-Commit = Callable[[Job, Mapping[int, Placement]], None]
+Commit = Callable[[Job, Mapping[int, Placement], int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The gangs of an outstanding solve, by job id."""
+    """The gangs of an outstanding solve, by job id. candidates: how many nodes it was shown."""
 
     solve_id: int
     gangs: dict[str, Gang]
     asked_at: float
+    candidates: int
 
 
 class Batch:
     """Waiting gangs and the outstanding solve. `now` is the shell's clock, `wall` unix seconds."""
 
-    def __init__(self, jobs: Mapping[str, Job], sites: Sites, seed: int) -> None:
+    def __init__(self, jobs: Mapping[str, Job], sites: Sites, seed: int, record: Record) -> None:
         self.queue = GangQueue()
         self.parked: dict[str, Job] = {}
         self.outstanding: Window | None = None
         self._jobs = jobs
         self._sites = sites
+        self._record = record
         self._random = random.Random(seed)
         self._timers: list[tuple[float, int, Job]] = []
         self._timer_ids = 0
@@ -139,11 +142,11 @@ class Batch:
         if self.outstanding is not None or now < self._not_before or not self._due():
             return None
         offers = self._sites.offers()
-        gangs = self._window() if offers else {}
+        gangs = self._window(now) if offers else {}
         if not gangs:
             return None
         self._solves += 1
-        self.outstanding = Window(self._solves, gangs, now)
+        self.outstanding = Window(self._solves, gangs, now, len(offers))
         seed = self._random.getrandbits(31)
         return Solve(self._solves, BatchSnapshot(tuple(gangs.values()), offers, seed))
 
@@ -162,7 +165,7 @@ class Batch:
             if gang is None or self.queue.get(job_id) is not gang:
                 continue
             if self._fits(gang, nodes):
-                commit(self._jobs[job_id], nodes)
+                commit(self._jobs[job_id], nodes, window.candidates)
                 n_placed += 1
             else:
                 self.room_grew()
@@ -171,7 +174,7 @@ class Batch:
             if self.queue.get(job_id) is gang:
                 reason = reasons.get(job_id)
                 text = f"waiting for room: {reason}" if reason else "waiting for room"
-                self._jobs[job_id].wait_reason = text
+                self._wait(self._jobs[job_id], text, now)
         self._not_before = now + (GAP_S if n_placed else BARREN_GAP_S)
         return n_placed
 
@@ -199,7 +202,14 @@ class Batch:
             return False
         return self._head_due or self._again or self._cursor is None or last > self._cursor
 
-    def _window(self) -> dict[str, Gang]:
+    def _wait(self, job: Job, reason: str, now: float) -> None:
+        """The job waits for this; recorded where it waited for something else before."""
+        if job.told_reason != reason:
+            self._record(JOB_WAIT, now, job.record.job_id, reason)
+            job.told_reason = reason
+        job.wait_reason = reason
+
+    def _window(self, now: float) -> dict[str, Gang]:
         """The next gangs to look at, and the cursor moved behind them."""
         last = self.queue.last()
         behind = self._cursor is None or (last is not None and last > self._cursor)
@@ -220,7 +230,7 @@ class Batch:
             job = self._jobs[gang.job_id]
             reason = never_fits(gang, job, self._sites)
             if reason:
-                job.wait_reason = reason
+                self._wait(job, reason, now)
                 hopeless.append(job)
             else:
                 gangs[gang.job_id] = gang

@@ -19,6 +19,7 @@ from itertools import islice
 
 from tango.controllers.central import jobs as rules
 from tango.controllers.central.core import Core
+from tango.controllers.central.explain import findings
 from tango.controllers.central.invariants import check
 from tango.controllers.central.ledger import (
     Acknowledge,
@@ -30,7 +31,9 @@ from tango.controllers.central.ledger import (
 )
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
+from tango.controllers.decisions import Decisions
 from tango.model.commands import Answer, CentralCommand, JobChanged
+from tango.model.decision import JOB_CANCEL, JOB_PLACE
 from tango.model.errors import AlreadyExists, NotFound, TangoError, Unavailable
 from tango.model.events import (
     BatchSolved,
@@ -45,8 +48,9 @@ from tango.model.events import (
     SubmitJob,
     Tick,
 )
+from tango.model.explanation import Finding, Subject
 from tango.model.job import JobRecord, JobState
-from tango.model.plan import Placement
+from tango.model.plan import BatchOffer, Placement
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
 
@@ -61,7 +65,9 @@ class CentralController:
 
     def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
         self._settings = settings
-        self._core = Core(seed)
+        self._core = Core(seed, settings.decisions.ring, settings.be_floor)
+        # Of placements, by name, for their records.
+        self.policy = settings.batch_policy
         self._reports = Reports(self._core, settings, incarnation)
         self._retention = Retention(self._core, settings)
 
@@ -150,6 +156,20 @@ class CentralController:
         """Every edge seen since the start, or holding attempts, connected or not."""
         return tuple(site.view() for site in self._core.sites.by_name.values())
 
+    @property
+    def decisions(self) -> Decisions:
+        """The records that are still kept."""
+        return self._core.decisions
+
+    def explain(
+        self, name: str, subjects: Collection[Subject], limit: int, now: float
+    ) -> tuple[Finding, ...]:
+        """What is known of the job, or the nodes, of that name; at most `limit` records each.
+
+        Raises NotFound, which says whether it may have been forgotten.
+        """
+        return findings(self._core, self.job(name), name, subjects, limit, now)
+
     def _view(self, job: Job) -> JobRecord:
         record = job.durable
         assert record is not None
@@ -196,6 +216,7 @@ class CentralController:
             return
         if not rules.stopping(job.record):
             unsent = self._core.unsent(job)
+            self._core.record(JOB_CANCEL, event.job_id)
             self._core.change(job, rules.cancelled(job.record, event.wall, unsent))
         if not self._core.ledger.when_durable(job, AnswerJob(event.op_id)):
             self._core.out.append(Answer(event.op_id, self._view(job)))
@@ -244,9 +265,15 @@ class CentralController:
 
     # ---- placement
 
-    def _commit(self, job: Job, nodes: Mapping[int, Placement]) -> None:
+    def _commit(self, job: Job, nodes: Mapping[int, Placement], candidates: int) -> None:
         places = {index: (placement.edge, placement.node) for index, placement in nodes.items()}
         record = rules.assigned(job.record, places)
+        job.told_reason = ""
+        for index, placement in nodes.items():
+            # The offer as it is before this gang takes its part.
+            offer = self._core.sites.offer(placement.edge, placement.node)
+            attempt = record.tasks[index].attempt_id
+            self._record_place(job, attempt, index, placement, offer, candidates)
         starts = [SendStart(record.tasks[index].attempt_id) for index in places]
         self._core.change(job, record, starts)
         for placement in nodes.values():
@@ -260,3 +287,18 @@ class CentralController:
                 score=placement.score,
                 runner_up=placement.runner_up,
             )
+
+    def _record_place(
+        self,
+        job: Job,
+        attempt_id: str,
+        index: int,
+        placement: Placement,
+        offer: BatchOffer | None,
+        candidates: int,
+    ) -> None:
+        spec = job.record.spec.tasks[index]
+        self._core.record(
+            JOB_PLACE, job.record.job_id, spec.name, attempt_id, placement.edge, placement.node,
+            self.policy, spec.cpu_millis, spec.memory_bytes, placement, offer, candidates,
+        )  # fmt: skip

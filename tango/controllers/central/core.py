@@ -9,7 +9,9 @@ from tango.controllers.central.batch import Batch
 from tango.controllers.central.edges import Attempt, Sites
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
+from tango.controllers.decisions import DEFAULT_RING, Decisions
 from tango.model.commands import CentralCommand, Note, SendEdge
+from tango.model.decision import Form
 from tango.model.job import JobRecord, JobState
 from tango.model.messages import AckEnds, StopAttempt, ToEdge
 
@@ -17,10 +19,11 @@ from tango.model.messages import AckEnds, StopAttempt, ToEdge
 class Core:
     """State of the central master and the commands that this `handle` has produced so far."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, ring: int = DEFAULT_RING, be_floor: float = 0.0) -> None:
         self.ledger = Ledger()
-        self.sites = Sites()
-        self.batch = Batch(self.ledger.jobs, self.sites, seed)
+        self.sites = Sites(be_floor)
+        self.decisions = Decisions(ring)
+        self.batch = Batch(self.ledger.jobs, self.sites, seed, self.decisions.record)
         self.out: list[CentralCommand] = []
         self.now = 0.0
         self._acks: dict[int, list[str]] = {}
@@ -119,6 +122,10 @@ class Core:
     def note(self, level: str, event: str, **fields: object) -> None:
         """A structured log line."""
         self.out.append(Note(level, event, tuple(fields.items())))
+
+    def record(self, form: Form, *parts: object) -> None:
+        """A decision of now, for `explain`."""
+        self.decisions.record(form, self.now, *parts)
 
     def finish(self) -> list[CentralCommand]:
         """All commands of this `handle`, the writes and the next solve among them."""

@@ -8,7 +8,11 @@ nobody's: it is stopped, and its end, however it ended, is only acknowledged. Th
 the edge too, for the case that this central master is away when the node returns.
 
 A node that its edge does not know at all (the edge was restarted, and the node has not dialled in)
-is given UNSEEN_S. A site that is away as a whole says nothing of its nodes: its jobs go on there.
+is given REDIAL_S more. A site that is away as a whole says nothing of its nodes: its jobs go on
+there.
+
+Where BE on a node gets less than a floor of the CPU that it asks for, for some time, one attempt at
+a time is moved in the same way as from a drained node, but only if another node has room for it.
 
 On a drained node each attempt is marked in its task, on disk, before it is stopped: its end then
 costs no retry, even if this central master has been restarted in between.
@@ -20,10 +24,13 @@ from tango.controllers.central import jobs
 from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import SendStop
+from tango.model.cluster import NodeView
+from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
+from tango.model.job import JobState
 from tango.model.settings import CentralSettings
 
-# Three times the silence after which an edge counts a node as dead, as the edge gives them itself.
-UNSEEN_S = 10.0
+# On top of node_lost_after_s: a worker redials a restarted edge within 5 s.
+REDIAL_S = 5.0
 
 
 class Departures:
@@ -34,6 +41,9 @@ class Departures:
         self._grace_s = settings.node_lost_after_s
         self._unseen: dict[str, float] = {}
         self._dead: dict[tuple[str, str], float] = {}
+        self._floor_s = settings.be_floor_s
+        # Since when BE of a node starves.
+        self._starving: dict[tuple[str, str], float] = {}
 
     @property
     def due_at(self) -> float | None:
@@ -45,7 +55,7 @@ class Departures:
         for place in [place for place in self._dead if place[0] == site.edge]:
             del self._dead[place]
         if site.session is not None and site.held.keys() - site.nodes.keys():
-            self._unseen[site.edge] = self._core.now + UNSEEN_S
+            self._unseen[site.edge] = self._core.now + self._grace_s + REDIAL_S
         else:
             self._unseen.pop(site.edge, None)
 
@@ -58,6 +68,13 @@ class Departures:
                 self._dead.setdefault((site.edge, name), due_at)
             elif view is not None and view.draining:
                 self._evict(site, name, view.drain_grace_s)
+            elif view is not None and site.starves(view):
+                self._move_one(site, view)
+                continue
+            self._starving.pop((site.edge, name), None)
+        for edge, name in list(self._starving):
+            if edge == site.edge and name not in site.held:
+                del self._starving[edge, name]
         for edge, name in list(self._dead):
             if edge == site.edge and (name not in site.held or not site.nodes[name].dead):
                 del self._dead[edge, name]
@@ -73,7 +90,7 @@ class Departures:
         for edge in [edge for edge, due_at in self._unseen.items() if now >= due_at]:
             del self._unseen[edge]
             site = self._core.sites.site(edge)
-            for name in site.held.keys() - site.nodes.keys():
+            for name in sorted(site.held.keys() - site.nodes.keys()):
                 self._give_up(site, name)
 
     def stop_again(self, site: Site, attempt: Attempt) -> bool:
@@ -93,6 +110,7 @@ class Departures:
         for attempt in list(site.held[node].attempts.values()):
             job = core.ledger.jobs[attempt.job_id]
             unsent = core.unsent(job)
+            self._record(JOB_GIVE_UP, attempt, reason)
             if attempt.index in unsent:
                 record = jobs.refused(job.record, attempt.index, reason, core.wall, 0.0)
                 core.change(job, record)
@@ -109,6 +127,50 @@ class Departures:
             task = job.record.tasks[attempt.index]
             if task.evicting or jobs.stopping(job.record) or attempt.index in core.unsent(job):
                 continue
+            self._record(JOB_EVICT, attempt, reason)
             record = jobs.evicting(job.record, attempt.index, reason)
             core.change(job, record, (SendStop(attempt.attempt_id, reason, grace_s=grace_s),))
             core.note("info", "attempt_evicted", attempt=attempt.attempt_id, node=node)
+
+    def _record(self, form: Form, attempt: Attempt, reason: str) -> None:
+        spec = self._core.ledger.jobs[attempt.job_id].record.spec
+        name = spec.tasks[attempt.index].name
+        self._core.record(
+            form, attempt.job_id, name, attempt.attempt_id, attempt.edge, attempt.node, reason
+        )
+
+    def _move_one(self, site: Site, view: NodeView) -> None:
+        """BE starves on the node: after a while one task goes, if another node has room for it.
+
+        The one of the lowest priority that has run the shortest; the others have more then.
+        """
+        core = self._core
+        place = site.edge, view.node
+        since = self._starving.setdefault(place, core.now)
+        report = view.report
+        if core.now < since + self._floor_s or report is None:
+            return
+        offers = [one for one in core.sites.offers() if (one.edge, one.node) != place]
+        movable = []
+        for attempt in site.held[view.node].attempts.values():
+            job = core.ledger.jobs[attempt.job_id]
+            task = job.record.tasks[attempt.index]
+            if task.state is not JobState.RUNNING or jobs.stopping(job.record):
+                continue
+            if task.evicting:
+                return
+            if any(
+                one.cpu_millis >= attempt.cpu_millis and one.memory_bytes >= attempt.memory_bytes
+                for one in offers
+            ):
+                movable.append((job.record.spec.priority, -task.started_at, attempt))
+        if not movable:
+            return
+        self._starving[place] = core.now
+        attempt = min(movable, key=lambda one: one[:2])[2]
+        job = core.ledger.jobs[attempt.job_id]
+        share = f"{report.be_satisfaction:.0%}"
+        reason = f"tasks on node {view.node} get {share} of the CPU that they ask for"
+        record = jobs.evicting(job.record, attempt.index, reason)
+        core.change(job, record, (SendStop(attempt.attempt_id, reason),))
+        core.note("info", "attempt_moved", attempt=attempt.attempt_id, node=view.node)

@@ -10,7 +10,8 @@ LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, a
 one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
-Offers are withdrawn while a node is not ready or cordoned, or its edge is away.
+Offers are withdrawn while a node is not ready or cordoned, its machine is short of memory, its BE
+gets less CPU than the floor, or its edge is away.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ _NOTHING = Held()
 class Site:
     """One edge. session is None while it is away; the rest is what it said last."""
 
-    def __init__(self, edge: str) -> None:
+    def __init__(self, edge: str, be_floor: float = 0.0) -> None:
         self.edge = edge
+        self._be_floor = be_floor
         self.session: int | None = None
         self.incarnation = 0
         self.dial = 0
@@ -83,10 +85,18 @@ class Site:
         connected = self.session is not None
         return EdgeView(self.edge, self.address, connected, self.version, nodes)
 
+    def starves(self, view: NodeView) -> bool:
+        """Whether BE on the node gets less than the floor of what it asks for."""
+        return view.report is not None and view.report.be_satisfaction < self._be_floor
+
     def offer(self, node: str) -> BatchOffer | None:
         """What the node offers now, computed afresh; None for nothing."""
         view = self.nodes.get(node)
         if view is None or not view.ready or view.cordoned or self.session is None:
+            return None
+        if view.report is not None and view.report.memory_short_bytes > 0:
+            return None
+        if self.starves(view):
             return None
         held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
@@ -106,7 +116,8 @@ class Sites:
     are away count, for they may come back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, be_floor: float = 0.0) -> None:
+        self._be_floor = be_floor
         self.by_name: dict[str, Site] = {}
         self.by_session: dict[int, Site] = {}
         self.attempts: dict[str, Attempt] = {}
@@ -116,7 +127,7 @@ class Sites:
         """The site of this name, known or new."""
         site = self.by_name.get(edge)
         if site is None:
-            site = self.by_name[edge] = Site(edge)
+            site = self.by_name[edge] = Site(edge, self._be_floor)
         return site
 
     # ---- sessions

@@ -15,6 +15,8 @@ A task:
 - An attempt that is given up with its node goes back to PENDING and costs no retry; after
   MAX_LOSSES of them the task is FAILED. One that was stopped to run elsewhere (`evicting`) costs no
   retry either, unless it ends well, which counts.
+- An attempt that its edge evicted for LC costs no retry; its task is PENDING again, with the
+  backoff of a failure, and FAILED where it has been evicted more than MAX_EVICTIONS times.
 - cpu_s adds up over all attempts; the other fields are those of the latest one.
 
 A job, from its tasks, in this order: one FAILED -> FAILED; all ended -> SUCCEEDED (CANCELLED after
@@ -51,6 +53,8 @@ NEVER_STARTED = "stopped before it started"
 CANCELLING = "cancelling"
 # A task that takes its nodes down with it must not go through all of them for ever.
 MAX_LOSSES = 5
+# Nor one that services push away wherever it goes.
+MAX_EVICTIONS = 10
 _LEADING = (JobState.FAILED, JobState.RUNNING, JobState.SCHEDULED, JobState.PENDING)
 _NO_TASKS: frozenset[int] = frozenset()
 
@@ -158,6 +162,8 @@ def ended(
             moved=before.evicting,
             retry_at=wall,
         )
+    elif status.evicted:
+        task = _evicted(record.spec, task, status.evicted, wall)
     elif task.failures < record.spec.retries:
         delay = backoff_s(record.spec, task.failures)
         task = replace(
@@ -166,6 +172,17 @@ def ended(
     else:
         task = replace(task, state=JobState.FAILED, failures=task.failures + 1)
     return _settled(record, {index: task}, wall, unsent)
+
+
+def _evicted(spec: JobSpec, task: TaskRecord, why: str, wall: float) -> TaskRecord:
+    """It made room for LC: it waits for room again, each time longer, but not for ever."""
+    evictions = task.evictions + 1
+    task = replace(task, evictions=evictions, moved=why, reason=why)
+    if evictions > MAX_EVICTIONS:
+        reason = f"{why}; that was the {evictions}th time, and at most {MAX_EVICTIONS} are borne"
+        return replace(task, state=JobState.FAILED, failures=task.failures + 1, reason=reason)
+    delay = backoff_s(spec, task.evictions - 1)
+    return replace(task, state=JobState.PENDING, retry_at=wall + delay)
 
 
 def lost(

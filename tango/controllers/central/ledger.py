@@ -63,7 +63,8 @@ class Job:
     """One job. record: as it is now; durable: as it is on disk, None before its first write.
 
     arrival: its place among jobs of its priority. saving: version under way to the disk, or 0.
-    refusals: by task index, in a row. wait_reason: what the last solve said of it.
+    refusals: by task index, in a row. wait_reason: what the last solve said of it; told_reason: the
+    last that was recorded since it was placed.
     """
 
     record: JobRecord
@@ -75,6 +76,7 @@ class Job:
     waits_for: tuple[int, ...] = ()
     timer: int = 0
     wait_reason: str = ""
+    told_reason: str = ""
 
 
 class Ledger:

@@ -30,6 +30,7 @@ from tango.controllers.central.departures import Departures
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import Acknowledge, Job
 from tango.model.commands import CloseEdge, SendEdge
+from tango.model.decision import JOB_END, JOB_REFUSED
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
 from tango.model.job import AttemptState, AttemptStatus, JobState, parse_attempt_id
 from tango.model.messages import (
@@ -214,17 +215,29 @@ class Reports:
         delay = min(REFUSED_FIRST_S * 2 ** min(in_a_row, 10), REFUSED_LAST_S)
         reason = f"refused by {attempt.node} of {site.edge}: {message.reason}"
         core.note("info", "attempt_refused", attempt=message.attempt_id, reason=message.reason)
+        name = job.record.spec.tasks[attempt.index].name
+        core.record(
+            JOB_REFUSED, attempt.job_id, name, attempt.attempt_id, attempt.edge, attempt.node,
+            message.reason, delay,
+        )  # fmt: skip
         record = jobs.refused(job.record, attempt.index, reason, core.wall, delay)
         core.change(job, record)
 
     def start(self, job: Job, attempt: Attempt) -> None:
         """Tell the edge to start the attempt: its assignment is on disk."""
         attempt.sent = True
-        spec = job.record.spec.tasks[attempt.index]
-        self._core.send(attempt.edge, StartAttempt(attempt.attempt_id, spec, attempt.node))
+        spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
+        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority)
+        self._core.send(attempt.edge, start)
 
     def _note_end(self, job: Job, attempt: Attempt) -> None:
         task = job.record.tasks[attempt.index]
+        waits = task.state is JobState.PENDING and task.retry_at > self._core.wall
+        self._core.record(
+            JOB_END, attempt.job_id, job.record.spec.tasks[attempt.index].name,
+            attempt.attempt_id, attempt.edge, attempt.node, task.state, job.record.state,
+            task.reason, task.retry_at - self._core.wall if waits else 0.0,
+        )  # fmt: skip
         self._core.note(
             "info",
             "attempt_ended",

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.service_book import ServiceBook
 from tango.controllers.edge.views import unready_reason
+from tango.model.decision import AdmissionGrounds
 from tango.model.request import CallRequest, Code
 
 # How many usual errors of a prediction a call that must wait has to be ahead of its deadline.
@@ -17,11 +18,12 @@ DEFAULT_RETRY_MS = 100.0
 
 
 class Refusal(NamedTuple):
-    """Why a call is rejected at arrival."""
+    """Why a call is rejected at arrival; grounds: the numbers, where the load decided."""
 
     code: Code
     error: str
     retry_after_ms: float = 0.0
+    grounds: AdmissionGrounds | None = None
 
 
 class Admitted(NamedTuple):
@@ -91,10 +93,14 @@ def admit(books: Books, service: ServiceBook, deadline_s: float) -> Admitted | R
     # Those that the next solve can dispatch do not wait, so max_queue 0 is a service without queue.
     if queued - room >= service.spec.max_queue:
         error = f"the queue of {service.name!r} is full ({queued})"
-        return Refusal(Code.RESOURCE_EXHAUSTED, error, _drain_ms(service, queued, room + busy))
+        grounds = AdmissionGrounds(queued, room, busy, deadline_s)
+        retry_ms = _drain_ms(service, queued, room + busy)
+        return Refusal(Code.RESOURCE_EXHAUSTED, error, retry_ms, grounds)
     if books.queued >= books.settings.max_queue:
         error = f"the queue of this edge is full ({books.queued})"
-        return Refusal(Code.RESOURCE_EXHAUSTED, error, _drain_ms(service, queued, room + busy))
+        grounds = AdmissionGrounds(queued, room, busy, deadline_s)
+        retry_ms = _drain_ms(service, queued, room + busy)
+        return Refusal(Code.RESOURCE_EXHAUSTED, error, retry_ms, grounds)
     if not room and not busy and not any(place.fits_alone() for place in service.open):
         return Refusal(Code.UNAVAILABLE, _too_small(service))
     forecast = service.forecast
@@ -112,7 +118,10 @@ def admit(books: Books, service: ServiceBook, deadline_s: float) -> Admitted | R
             f"predicted wait {wait_s * 1000:.1f} ms and service {forecast.occupancy_s * 1000:.1f} "
             f"ms do not meet the deadline of {deadline_s * 1000:g} ms"
         )
-        return Refusal(Code.RESOURCE_EXHAUSTED, error, max(1.0, excess_s * 1000))
+        grounds = AdmissionGrounds(
+            queued, room, busy, deadline_s, wait_s, forecast.occupancy_s, margin_s
+        )
+        return Refusal(Code.RESOURCE_EXHAUSTED, error, max(1.0, excess_s * 1000), grounds)
     return Admitted(room > 0, plain_s, expected_s)
 
 

@@ -12,6 +12,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import SendWorker
+from tango.model.decision import ATTEMPT_ADMIT, ATTEMPT_REFUSE
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import (
     AckEnds,
@@ -51,7 +52,7 @@ class Attempts:
 
     # ---- from central
 
-    def start(self, message: StartAttempt) -> None:
+    def start(self, message: StartAttempt, now: float) -> None:
         """Admit and start an attempt; a known one is reported again, never started twice."""
         attempt_id = message.attempt_id
         known = self._at.get(attempt_id)
@@ -61,10 +62,14 @@ class Attempts:
         self._held_stops.pop(attempt_id, None)
         node = self._books.nodes.get(message.node)
         why = self._no_room(node, message)
+        spec = message.spec
+        asked = (attempt_id, message.node, spec.cpu_millis, spec.memory_bytes)
+        record = self._books.decisions.record
         if why or node is None or node.session is None:
+            record(ATTEMPT_REFUSE, now, *asked, *_free_for_be(node), why)
             self._central.send(AttemptRefused(attempt_id, why))
             return
-        spec = message.spec
+        record(ATTEMPT_ADMIT, now, *asked, *_free_for_be(node))
         self._put(
             node,
             AttemptStatus(
@@ -73,6 +78,7 @@ class Attempts:
                 node.name,
                 cpu_millis=spec.cpu_millis,
                 memory_bytes=spec.memory_bytes,
+                priority=message.priority,
             ),
         )
         self._books.out.append(SendWorker(node.session, message))
@@ -140,6 +146,10 @@ class Attempts:
         self._central.send(NodeResynced(node.name, tuple(node.attempts.values())))
         for attempt_id, status in node.attempts.items():
             stop = self._held_stops.pop(attempt_id, None)
+            if status.evicted and stop is None:
+                # The stop may have been lost with the stream.
+                grace_s = self._books.settings.eviction_grace_s
+                stop = StopAttempt(attempt_id, status.evicted, grace_s, evict=True)
             running = status.state is not AttemptState.ENDED
             if stop is not None and running and node.session is not None:
                 self._books.out.append(SendWorker(node.session, stop))
@@ -154,7 +164,13 @@ class Attempts:
             node=node.name,
             cpu_millis=status.cpu_millis or (known.cpu_millis if known else 0),
             memory_bytes=status.memory_bytes or (known.memory_bytes if known else 0),
+            priority=status.priority or (known.priority if known else 0),
+            evicted=status.evicted or (known.evicted if known else ""),
         )
+
+    def mark_evicted(self, node: NodeBook, attempt_id: str, reason: str) -> None:
+        """It makes room for LC: whatever its end looks like, that is why."""
+        self._put(node, replace(node.attempts[attempt_id], evicted=reason))
 
     def _put(self, node: NodeBook, status: AttemptStatus) -> None:
         elsewhere = self._at.get(status.attempt_id)
@@ -162,6 +178,7 @@ class Attempts:
             elsewhere.drop_attempt(status.attempt_id)
         node.put_attempt(status)
         self._at[status.attempt_id] = node
+        self._books.pressed[node.name] = node
         self._books.nodes_dirty = True
 
     def _drop(self, node: NodeBook, attempt_id: str) -> None:
@@ -183,13 +200,21 @@ class Attempts:
             return f"node {message.node!r} is not connected"
         if node.name in self._books.cordons:
             return f"node {node.name} is cordoned"
+        if node.report is not None and node.report.memory_short_bytes > 0:
+            return f"the machine of node {node.name} is short of memory"
         spec = message.spec
-        cpu_millis = node.cpu_millis - node.be_cpu_millis
+        cpu_millis, memory_bytes = _free_for_be(node)
         if spec.cpu_millis > cpu_millis:
             wanted, free = format_cpu(spec.cpu_millis), format_cpu(max(0, cpu_millis))
             return f"node {node.name}: CPU {wanted} asked, {free} free for BE"
-        memory_bytes = node.lc_memory_left() - node.be_memory_bytes
         if spec.memory_bytes > memory_bytes:
             wanted, free = format_memory(spec.memory_bytes), format_memory(max(0, memory_bytes))
             return f"node {node.name}: memory {wanted} asked, {free} free"
         return ""
+
+
+def _free_for_be(node: NodeBook | None) -> tuple[int, int]:
+    """Millicores and bytes that one more attempt may take; 0 where the node is not known."""
+    if node is None:
+        return 0, 0
+    return node.cpu_millis - node.be_cpu_millis, node.be_memory_left()

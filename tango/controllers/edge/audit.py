@@ -123,7 +123,18 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     ]
     assert node.be_cpu_millis == sum(status.cpu_millis for status in running), "BE CPU is off"
     assert node.be_memory_bytes == sum(status.memory_bytes for status in running)
+    evicted = sum(status.memory_bytes for status in running if status.evicted)
+    assert node.be_evicted_bytes == evicted, "memory under eviction is off"
+    least = min(0, node.lc_memory_left())
+    yields = node.be_memory_left() + evicted >= least
+    assert node.session is None or yields, f"BE on {node.name} holds memory that is LC's"
     assert node.be_tasks == len(running)
+    ready = sum(
+        service.places[node.name].slots > 0
+        for service in books.services.values()
+        if node.name in service.places
+    )
+    assert node.services == ready, "services with ready replicas are off"
     assert node.replica_memory_bytes == books.replica_memory.get(node.name, 0)
 
 
@@ -146,6 +157,11 @@ def _audit_service(books: Books, service: ServiceBook) -> None:
             and node.statuses[replica].state is ReplicaState.READY
         )
         assert place.slots == slots, f"slots on {name} are off"
+        assert place.saturated <= (place.qos is not None), f"{service.name} on {name}: no windows"
+        adjustment = place.qos.state.millis if place.qos is not None else 0
+        assert place.cpu_millis == service.cpu_millis + adjustment, f"CPU per request on {name}"
+    saturated = sum(place.saturated for place in service.places.values())
+    assert service.saturated == saturated, f"saturated places of {service.name} are off"
     open_names = sorted(name for name, place in service.places.items() if place.slots > 0)
     assert [place.node.name for place in service.open] == open_names
     assert len(service.placement) <= service.spec.replicas + 1, "more than a surge of one"

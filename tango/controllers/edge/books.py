@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-
+from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
@@ -16,14 +15,7 @@ from tango.model.commands import (
     Put,
     ServiceChanged,
 )
-from tango.model.plan import Route
-from tango.model.request import Outcome
 from tango.model.settings import EdgeSettings
-
-# Ends of calls that `explain` can still tell about.
-DECISIONS_KEPT = 2048
-
-Decision = tuple[str, str, str, Outcome, str, Route | None]
 
 
 class Books:
@@ -34,7 +26,9 @@ class Books:
     guests: site -> request id -> call, of those that other sites have forwarded.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
+    pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
+    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -53,12 +47,13 @@ class Books:
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
         self.cordons: dict[str, NodeRecord] = {}
+        self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
         self._persists = 0
         self.out: list[EdgeCommand] = []
-        # (request, service, node, outcome, error, route), oldest first.
-        self.decisions: deque[Decision] = deque(maxlen=DECISIONS_KEPT)
+        self.decisions = Decisions(settings.decisions.ring)
+        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""
@@ -118,4 +113,5 @@ class Books:
         book = self.nodes.get(node)
         if book is not None:
             book.replica_memory_bytes = total
+            self.pressed[node] = book
         self.nodes_dirty = True

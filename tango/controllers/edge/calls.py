@@ -5,7 +5,6 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING
 
-from tango.model.plan import Route
 from tango.model.request import CallRequest, Outcome
 from tango.model.views import RequestCounts
 
@@ -75,7 +74,6 @@ class Call:
         "refused_by",
         "request",
         "request_id",
-        "route",
         "seq",
         "service",
         "state",
@@ -108,4 +106,3 @@ class Call:
         self.refused_by: tuple[str, ...] = ()
         self.wait_s = 0.0
         self.expected_s = 0.0
-        self.route: Route | None = None

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tango.controllers.decisions import Decisions
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.audit import audit
-from tango.controllers.edge.books import Books, Decision
+from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.evictions import Evictions
+from tango.controllers.edge.explain import findings
 from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.guests import Guests
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
 from tango.controllers.edge.peering import Peering
 from tango.controllers.edge.peers import Peers
+from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
@@ -44,6 +48,7 @@ from tango.model.events import (
     WorkerSaid,
     WorkerUp,
 )
+from tango.model.explanation import Finding, Subject
 from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
 from tango.model.peers import (
     GuestDown,
@@ -76,11 +81,17 @@ class EdgeController:
         self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
         self._guests = Guests(books)
-        self._inflight = InFlight(books, self._endings, self._router, self._waiting)
         self._services = Services(books, self._endings, self._router)
+        self._reassurance = Reassurance(books, self._router, self._services)
+        self._inflight = InFlight(
+            books, self._endings, self._router, self._waiting, self._reassurance
+        )
         self._cordons = Cordons(books, self._services, self._central)
         self._attempts = Attempts(books, self._central)
-        self._nodes = Nodes(books, self._router, self._inflight, self._services, self._attempts)
+        self._evictions = Evictions(books, self._attempts)
+        self._nodes = Nodes(
+            books, self._router, self._inflight, self._services, self._attempts, self._evictions
+        )
         self._wake_at = math.inf
         self._begun = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -130,10 +141,14 @@ class EdgeController:
             waiting.expire(now)
         self._handlers[type(event)](event, now)
         services, router, central = self._services, self._router, self._central
+        if now >= self._reassurance.due_at:
+            self._reassurance.settle(now)
         if now >= services.place_at:
             services.settle(now)
         if now >= router.solve_at:
             router.settle(now)
+        if self.books.pressed:
+            self._evictions.settle()
         central_at = central.due_at
         if now >= central_at:
             central.settle(now)
@@ -154,6 +169,7 @@ class EdgeController:
             services.place_at,
             peers.due_at,
             guests.check_at,
+            self._reassurance.due_at,
         )
         return commands
 
@@ -223,12 +239,24 @@ class EdgeController:
                 return None if node is None else node.session
         return next(iter(books.sessions)) if len(books.sessions) == 1 else None
 
-    def explain(self, request_id: str) -> Decision | None:
-        """(request, service, node, outcome, error, route) of a call that ended not long ago."""
-        for decision in reversed(self.books.decisions):
-            if decision[0] == request_id:
-                return decision
-        return None
+    def session_of_node(self, node: str) -> int | None:
+        """The session of a node's worker; None while it is away."""
+        book = self.books.nodes.get(node)
+        return None if book is None else book.session
+
+    @property
+    def decisions(self) -> Decisions:
+        """The records that are still kept."""
+        return self.books.decisions
+
+    def explain(
+        self, name: str, subjects: Collection[Subject], limit: int, now: float
+    ) -> tuple[Finding, ...]:
+        """What is known of everything of that name; each with at most `limit` records.
+
+        Raises NotFound, which says whether it may have been forgotten.
+        """
+        return findings(self.books, name, subjects, limit, now)
 
     # ---- events that concern more than one part
 
@@ -251,7 +279,7 @@ class EdgeController:
             return
         message = event.message
         if isinstance(message, StartAttempt):
-            self._attempts.start(message)
+            self._attempts.start(message, now)
         elif isinstance(message, StopAttempt):
             self._attempts.stop(message)
         elif isinstance(message, AckEnds):

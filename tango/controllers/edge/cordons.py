@@ -13,6 +13,7 @@ from tango.controllers.edge.views import node_view, replica_view
 from tango.model.checks import check_range
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import Answer, Delete, NodeRecord, Put
+from tango.model.decision import NODE_STATE
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.events import CordonNode, Persisted, PersistFailed
 from tango.model.job import AttemptState
@@ -83,6 +84,7 @@ class Cordons:
         books.nodes_dirty = True
         what = "uncordoned" if record is None else "draining" if record.draining else "cordoned"
         books.note("info", f"node_{what}", node=name)
+        books.decisions.record(NODE_STATE, now, name, what, "an operator asked for it")
         books.out.append(Answer(op_id, self.node_view(name)))
         self._services.place_soon(now, 0.0)
 

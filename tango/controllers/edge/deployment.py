@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from tango.algorithms.placement.spread import SpreadNode
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.rollout import Step, step
 from tango.controllers.edge.service_book import (
@@ -23,7 +24,7 @@ class Change:
     placement: (replica id, node), node "" while there is no room; short says why then.
     claims: (node, bytes) of replica memory set aside until the change is durable or has failed.
     forgets: a service deleted long ago whose grave goes to keep their number bounded, "" for none.
-    op_id: who waits, None for a change of the edge's own.
+    op_id: who waits, None for a change of the edge's own. looked: candidates for new replicas.
     """
 
     op_id: int | None
@@ -33,6 +34,7 @@ class Change:
     short: str = ""
     claims: tuple[tuple[str, int], ...] = ()
     forgets: str = ""
+    looked: tuple[SpreadNode, ...] = ()
 
 
 def plan_apply(books: Books, spec: ServiceSpec, op_id: int, last_generation: int) -> Change | None:
@@ -114,4 +116,4 @@ def _change(books: Books, service: ServiceBook | None, due: Step, op_id: int | N
         if size > held.get(node, 0)
     )
     name = due.record.spec.name
-    return Change(op_id, name, due.record, due.placement, due.short, claims)
+    return Change(op_id, name, due.record, due.placement, due.short, claims, looked=due.looked)

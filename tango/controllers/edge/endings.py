@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tango.controllers.edge.admission import Refusal
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.forecast import EWMA_WEIGHT
 from tango.controllers.edge.service_book import ServiceBook
 from tango.model.commands import Reply
+from tango.model.decision import END, REJECT
 from tango.model.request import CallReply, CallRequest, Code, Outcome, RequestDone
 
 
@@ -19,12 +21,7 @@ class Endings:
         self._books = books
 
     def reject(
-        self,
-        request: CallRequest,
-        service: ServiceBook | None,
-        code: Code,
-        error: str,
-        retry_after_ms: float = 0.0,
+        self, request: CallRequest, service: ServiceBook | None, refusal: Refusal, now: float
     ) -> None:
         """Refuse a request at arrival; it has been counted as sent."""
         books = self._books
@@ -32,7 +29,10 @@ class Endings:
         if service is not None:
             service.counts.rejected += 1
         request_id = request.request_id
-        books.decisions.append((request_id, request.service, "", Outcome.REJECTED, error, None))
+        code, error, retry_after_ms, grounds = refusal
+        books.decisions.request(
+            REJECT, now, request_id, request.service, code, error, grounds, retry_after_ms
+        )
         books.out.append(
             Reply(
                 CallReply(
@@ -50,7 +50,7 @@ class Endings:
             outcome = Outcome.COMPLETED
         else:
             outcome = Outcome.LATE
-        self._leave(call, outcome, done.error)
+        self._leave(call, outcome, done.error, now)
         call.state = CallState.ENDED
         books = self._books
         books.forget(call)
@@ -88,7 +88,7 @@ class Endings:
             outcome = Outcome.COMPLETED
         else:
             outcome = Outcome.LATE
-        self._leave(call, outcome, reply.error)
+        self._leave(call, outcome, reply.error, now)
         self.put_away(call, lingers=False)
         queue_ms = (call.dispatched_at - call.arrived_at) * 1000 + reply.queue_ms
         network_ms = total_s * 1000 - queue_ms - reply.service_ms
@@ -107,7 +107,7 @@ class Endings:
 
     def turn_away(self, call: Call, error: str, now: float) -> None:
         """Reject an admitted call: whoever could have served it in time has refused it, unseen."""
-        self._leave(call, Outcome.REJECTED, error)
+        self._leave(call, Outcome.REJECTED, error, now)
         self.put_away(call, lingers=False)
         total_ms = (now - call.arrived_at) * 1000
         self._books.out.append(
@@ -135,7 +135,7 @@ class Endings:
         away = call.peer if may_have_run and call.state is CallState.FORWARDED else None
         if away is not None:
             node = None
-        self._leave(call, Outcome.FAILED, error)
+        self._leave(call, Outcome.FAILED, error, now)
         self.put_away(call, lingers=lingers)
         waited_until = call.dispatched_at if may_have_run else now
         self._books.out.append(
@@ -155,9 +155,9 @@ class Endings:
             )
         )
 
-    def cancel(self, call: Call, *, lingers: bool) -> None:
+    def cancel(self, call: Call, now: float, *, lingers: bool) -> None:
         """End a call whose user has gone: counted as failed, without a Reply."""
-        self._leave(call, Outcome.FAILED, "cancelled by the caller")
+        self._leave(call, Outcome.FAILED, "cancelled by the caller", now)
         self.put_away(call, lingers=lingers)
 
     def put_away(self, call: Call, *, lingers: bool) -> None:
@@ -181,7 +181,7 @@ class Endings:
         if node is not None and way_s > 0 and not node.trips.known:
             node.rtt_s += EWMA_WEIGHT * (way_s - node.rtt_s) if node.rtt_s > 0 else way_s
 
-    def _leave(self, call: Call, outcome: Outcome, error: str) -> None:
+    def _leave(self, call: Call, outcome: Outcome, error: str, now: float) -> None:
         """Count the end, and take the call out of its queue."""
         books = self._books
         service = call.service
@@ -193,4 +193,8 @@ class Endings:
         node = call.node.name if call.node is not None else ""
         if call.state is CallState.FORWARDED and call.peer is not None:
             node = f"{call.peer.name}/{call.peer_node}"
-        books.decisions.append((call.request_id, service.name, node, outcome, error, call.route))
+        at = call.arrived_at
+        books.decisions.request(
+            END, now, call.request_id, service.name, node, outcome, error, now - at,
+            call.deadline_at - at,
+        )  # fmt: skip

@@ -12,12 +12,16 @@ from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.peer_book import PIPELINE_CUT, PIPELINE_GROWTH, PeerBook
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.service_book import ServiceBook
+from tango.model.decision import ROUTE
 from tango.model.peers import Forwards, RecallForwards, SendPeer
-from tango.model.plan import Route
+from tango.model.plan import Demand, NodeOffer, Route
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 
 # What is left of a deadline when it leaves is more than nothing: 0 would mean the service's own.
 LEAST_S = 0.001
+
+# The demand, the node's offer, and how many nodes were offered.
+Shown = tuple[Demand | None, NodeOffer | None, int]
 
 
 class Forwarding:
@@ -32,13 +36,14 @@ class Forwarding:
         self,
         service: ServiceBook,
         route: Route,
+        shown: Shown,
         now: float,
         batches: dict[int, list[CallRequest]],
     ) -> bool:
         """Forward up to route.count calls; whether all were.
 
         The youngest go, which have the most time left: the oldest are next for what gets free here,
-        and for them the way is the most expensive.
+        and for them the way is the most expensive. shown: what the policy saw of the route.
         """
         target = self._peers.target(route.node, service.name, now)
         if target is None:
@@ -66,7 +71,8 @@ class Forwarding:
         way_s = peer.rtt.at_least_s(now)
         batch = batches.setdefault(peer.session, [])
         for call in reversed(chosen):
-            self._send(call, peer, node.node, route, way_s, now)
+            self._send(call, peer, node.node, now)
+            self._record(call, route, shown, now)
             batch.append(self._request(call, way_s, now))
         return len(chosen) == route.count
 
@@ -76,16 +82,20 @@ class Forwarding:
             if batch:
                 self._books.out.append(SendPeer(session, Forwards(tuple(batch))))
 
-    def _send(
-        self, call: Call, peer: PeerBook, node: str, route: Route, way_s: float, now: float
-    ) -> None:
+    def _record(self, call: Call, route: Route, shown: Shown, now: float) -> None:
+        at = call.arrived_at
+        self._books.decisions.request(
+            ROUTE, now, call.request_id, call.service.name, route.node, self._books.policy, route,
+            *shown, now - at, call.expected_s, call.deadline_at - at,
+        )  # fmt: skip
+
+    def _send(self, call: Call, peer: PeerBook, node: str, now: float) -> None:
         service = call.service
         del service.queue[call.request_id]
         self._books.queued -= 1
         call.state = CallState.FORWARDED
         call.peer, call.peer_node = peer, node
         call.dispatched_at = now
-        call.route = route
         service.dispatched += 1
         peer.put(call, node)
 

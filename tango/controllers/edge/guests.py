@@ -129,7 +129,7 @@ class Guests:
                 offered = max(for_guests - others, for_guests // max(1, len(self._sessions)))
                 slots.setdefault(name, []).append((service.name, offered))
                 part = max(mine, offered - max(0, place.room() - taken))
-                cpu[name] = cpu.get(name, 0) + part * service.cpu_millis
+                cpu[name] = cpu.get(name, 0) + part * place.cpu_millis
                 memory[name] = memory.get(name, 0) + part * service.request_memory_bytes
             services.append(_service_offer(service))
         nodes = []

@@ -6,8 +6,10 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.waiting import Waiting
+from tango.model.decision import RETURN
 from tango.model.messages import RequestsDone, WorkerState
 from tango.model.request import Code, RequestDone
 
@@ -18,11 +20,19 @@ MAX_REFUSALS = 2
 class InFlight:
     """Ends or requeues dispatched calls; reservations go only when the node has let go."""
 
-    def __init__(self, books: Books, endings: Endings, router: Router, waiting: Waiting) -> None:
+    def __init__(
+        self,
+        books: Books,
+        endings: Endings,
+        router: Router,
+        waiting: Waiting,
+        reassurance: Reassurance,
+    ) -> None:
         self._books = books
         self._endings = endings
         self._router = router
         self._waiting = waiting
+        self._reassurance = reassurance
 
     def done(self, node: NodeBook, message: RequestsDone, now: float) -> None:
         """A worker's answers: release, measure, reply (or try again where it never ran)."""
@@ -37,11 +47,14 @@ class InFlight:
                 continue
             if done.ran and (done.code is Code.OK or now >= call.timeout_at):
                 self._endings.measure(call, done, now)
+                if hold.place is not None:
+                    self._reassurance.served(call, hold.place, now)
             if call.state is CallState.LINGERING:
                 self._endings.put_away(call, lingers=False)
             elif self._unseen(call, done, now):
                 call.refusals += 1
                 again.append(call)
+                self._record_return(call, node, done.error, now)
             else:
                 self._endings.finish(call, done, now)
         self._books.nodes_dirty = True
@@ -93,11 +106,16 @@ class InFlight:
                 self._endings.put_away(call, lingers=False)
             elif self._repeatable(call, now):
                 again.append(call)
+                self._record_return(call, node, reason, now)
             else:
                 code = Code.UNAVAILABLE
                 self._endings.fail(call, code, reason, now, may_have_run=True, lingers=False)
         if again:
             self._waiting.requeue(again, now)
+
+    def _record_return(self, call: Call, node: NodeBook, why: str, now: float) -> None:
+        record = self._books.decisions.request
+        record(RETURN, now, call.request_id, call.service.name, node.name, why)
 
     def _repeatable(self, call: Call, now: float) -> bool:
         """Whether a call that may have run may run again. Parts of a stream may be out already."""

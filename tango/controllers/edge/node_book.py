@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from tango.algorithms.quota.hrm import be_memory_room, lc_memory_room
 from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
@@ -38,13 +39,15 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
-    replica_memory_bytes: declared by replicas placed here, or about to be.
-    rtt_s: delay to its worker and back, from pings of which trips keeps count.
+    replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
+    ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
+    being evicted. rtt_s: delay to its worker and back, from pings of which trips keeps count.
     """
 
     __slots__ = (
         "attempts",
         "be_cpu_millis",
+        "be_evicted_bytes",
         "be_memory_bytes",
         "be_tasks",
         "cpu_millis",
@@ -62,6 +65,7 @@ class NodeBook:
         "replica_memory_bytes",
         "report",
         "rtt_s",
+        "services",
         "session",
         "statuses",
         "trips",
@@ -84,6 +88,7 @@ class NodeBook:
         self.attempts: dict[str, AttemptStatus] = {}
         self.be_cpu_millis = 0
         self.be_memory_bytes = 0
+        self.be_evicted_bytes = 0
         self.be_tasks = 0
         self.report: NodeReport | None = None
         # Of the last report that had any: only every tenth or so does.
@@ -91,17 +96,25 @@ class NodeBook:
         self.rtt_s = 0.0
         self.trips = RoundTrips()
         self.pinged_at = -math.inf
+        self.services = 0
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""
-        return self.memory_bytes - self.replica_memory_bytes - self.lc_request_memory_bytes
+        return lc_memory_room(
+            self.memory_bytes, self.replica_memory_bytes + self.lc_request_memory_bytes
+        )
+
+    def be_memory_left(self) -> int:
+        """Memory that BE may still take; below zero where it is to yield some to LC."""
+        lc_held = self.replica_memory_bytes + self.lc_request_memory_bytes
+        return be_memory_room(self.memory_bytes, lc_held, self.be_memory_bytes)
 
     def hold(self, request_id: str, place: ServicePlace | None, call: Call | None) -> None:
         """Reserve what one request of the place's service needs; nothing where it is unknown."""
         cpu_millis = memory_bytes = 0
         if place is not None:
             service = place.service
-            cpu_millis = service.cpu_millis
+            cpu_millis = place.cpu_millis
             memory_bytes = service.request_memory_bytes
             place.in_flight += 1
             service.in_flight += 1
@@ -138,4 +151,6 @@ class NodeBook:
         if status.state is not AttemptState.ENDED:
             self.be_cpu_millis += sign * status.cpu_millis
             self.be_memory_bytes += sign * status.memory_bytes
+            if status.evicted:
+                self.be_evicted_bytes += sign * status.memory_bytes
             self.be_tasks += sign

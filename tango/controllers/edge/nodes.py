@@ -7,11 +7,13 @@ from dataclasses import replace
 
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.model.commands import CloseWorker, SendWorker
+from tango.model.decision import NODE_STATE
 from tango.model.errors import InvalidField
 from tango.model.events import WorkerDown, WorkerSaid, WorkerUp
 from tango.model.messages import (
@@ -44,14 +46,17 @@ class Nodes:
         inflight: InFlight,
         services: Services,
         attempts: Attempts,
+        evictions: Evictions,
     ) -> None:
         self._books = books
         self._router = router
         self._inflight = inflight
         self._services = services
         self._attempts = attempts
+        self._evictions = evictions
         self._dead_after_s = books.settings.node_dead_after_s
         self._unseen_at = math.inf
+        self._refused = ("", "")
         self.check_at = math.inf
 
     def begin(self, now: float) -> None:
@@ -68,6 +73,10 @@ class Nodes:
         if why:
             books.out.append(CloseWorker(event.session, why))
             books.note("warning", "worker_refused", node=hello.node, reason=why)
+            if self._refused != (hello.node, why):
+                # It dials again and again: once is enough until something else is refused.
+                self._refused = (hello.node, why)
+                books.decisions.record(NODE_STATE, now, hello.node, "refused", why)
             return
         if node is None:
             node = NodeBook(hello, books.replica_memory.get(hello.node, 0))
@@ -99,6 +108,7 @@ class Nodes:
         self._attempts.resync(node, event.state.attempts)
         books.nodes_dirty = True
         books.note("info", "worker_up", node=node.name, incarnation=hello.incarnation)
+        books.decisions.record(NODE_STATE, now, node.name, "up", "its worker dialled in")
         self._router.want(now)
         self._services.place_soon(now)
 
@@ -127,6 +137,7 @@ class Nodes:
             self._books.nodes_dirty = True
             if now >= node.pinged_at + PING_EVERY_S:
                 self._ping(node, event.session, now)
+            self._evictions.reported(node)
         elif isinstance(message, WorkerPong):
             if node.trips.pong(message.number, now) is not None:
                 node.rtt_s = node.trips.rtt_s
@@ -163,6 +174,7 @@ class Nodes:
                 self._lose(node, reason, now)
             node.dead = died = books.nodes_dirty = True
             books.note("warning", "node_dead", node=node.name, reason=reason)
+            books.decisions.record(NODE_STATE, now, node.name, "dead", reason)
         if now >= self._unseen_at:
             books.unseen_lost = died = True
             self._unseen_at = math.inf
@@ -214,6 +226,7 @@ class Nodes:
         self._inflight.lost(node, f"node {node.name} was lost: {reason}", now)
         self._books.nodes_dirty = True
         self._books.note("warning", "worker_down", node=node.name, reason=reason)
+        self._books.decisions.record(NODE_STATE, now, node.name, "down", reason)
 
     def _recount(self, node: NodeBook) -> None:
         """Readiness of every service with replicas on the node, after its session changed."""

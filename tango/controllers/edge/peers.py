@@ -155,6 +155,15 @@ class Peers:
                     need_s = min(need_s, needed_s + node.rtt_s)
         return Spill(room, need_s)
 
+    def beyond(self, services: list[ServiceBook], now: float) -> list[NodeOffer]:
+        """Neighbours' nodes, for services that have more queued than this site has room for."""
+        wanted: dict[ServiceBook, float] = {}
+        for service in services:
+            queue = service.queue
+            if len(queue) > sum(place.room() for place in service.open):
+                wanted[service] = next(reversed(queue.values())).deadline_at - now
+        return self.offers(wanted, now) if wanted else []
+
     def offers(self, wanted: dict[ServiceBook, float], now: float) -> list[NodeOffer]:
         """Nodes of neighbours with room for these services; wanted: the longest slack of each."""
         found = []

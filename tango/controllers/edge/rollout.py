@@ -28,12 +28,13 @@ from tango.model.service import ReplicaState
 class Step:
     """What the service shall be next; record with older specs that are still needed.
 
-    short: why it cannot be all that is declared, "" if it can.
+    short: why it cannot be all that is declared, "" if it can. looked: candidates for new places.
     """
 
     record: ServiceRecord
     placement: tuple[tuple[str, str], ...]
     short: str = ""
+    looked: tuple[SpreadNode, ...] = ()
 
 
 def step(books: Books, record: ServiceRecord, placement: dict[str, str]) -> Step:
@@ -49,6 +50,7 @@ class _Rollout:
         self._specs = specs_of(record)
         self._next = record.next_replica
         self._at = dict(placement)
+        self._looked: tuple[SpreadNode, ...] = ()
         for name, node in placement.items():
             if not node and generation_of(name) != record.generation:
                 del self._at[name]
@@ -63,7 +65,7 @@ class _Rollout:
         kept = {generation_of(name) for name in self._at}
         older = tuple(one for one in self._record.older if one.generation in kept)
         record = replace(self._record, next_replica=self._next, older=older)
-        return Step(record, tuple(self._at.items()), short)
+        return Step(record, tuple(self._at.items()), short, self._looked)
 
     # ---- what they are
 
@@ -184,7 +186,9 @@ class _Rollout:
             idle = room - node.be_memory_bytes
             candidates.append(SpreadNode(node.name, len(there), room, idle))
         one_per_node = self._spec.port != 0
-        return spread(count, self._spec.memory_bytes, candidates, one_per_node=one_per_node)
+        plan = spread(count, self._spec.memory_bytes, candidates, one_per_node=one_per_node)
+        self._looked = plan.looked
+        return plan
 
     def _changed(self, node: str, there: list[str]) -> int:
         """What the node has more of than its books say, by the steps that were taken so far."""

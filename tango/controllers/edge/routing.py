@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.demands import demands_of
 from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.peers import SEPARATOR, Peers
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.model.commands import SendWorker, Solve
+from tango.model.decision import ROUTE
 from tango.model.events import RouteSolved, SolveFailed
 from tango.model.messages import Dispatches
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
@@ -21,6 +22,39 @@ from tango.model.request import CallRequest, Dispatch
 COST_SHARE = 10
 FAILURE_PAUSE_S = 0.1
 SHORTEST_TICK_S = 0.0005
+
+
+class Shown:
+    """What the policy was shown of a route's service and node, for its records.
+
+    The snapshot itself is not kept: thousands of records may each come from another one.
+    """
+
+    __slots__ = ("_demands", "_offers", "_routes", "_snapshot")
+
+    def __init__(self, snapshot: TrafficSnapshot | None, routes: int) -> None:
+        self._snapshot = snapshot
+        self._routes = routes
+        self._demands: dict[tuple[str, str], Demand] | None = None
+        self._offers: dict[str, NodeOffer] = {}
+
+    def of(self, route: Route) -> tuple[Demand | None, NodeOffer | None, int]:
+        """The demand, the node's offer, and how many nodes were offered."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return None, None, 0
+        demands, offers = snapshot.demands, snapshot.offers
+        if self._routes == 1 and len(demands) == 1:
+            # The usual case: one request, and few nodes.
+            for offer in offers:
+                if offer.node == route.node:
+                    return demands[0], offer, len(offers)
+            return demands[0], None, len(offers)
+        if self._demands is None:
+            self._demands = {(demand.service, demand.origin): demand for demand in demands}
+            self._offers = {offer.node: offer for offer in offers}
+        demand = self._demands.get((route.service, route.origin))
+        return demand, self._offers.get(route.node), len(offers)
 
 
 class Router:
@@ -36,6 +70,8 @@ class Router:
         self._outstanding = False
         self._again = False
         self._solved_at = -math.inf
+        # What the policy was shown in the outstanding solve.
+        self._shown: TrafficSnapshot | None = None
         self.solve_at = math.inf
 
     @property
@@ -61,6 +97,7 @@ class Router:
             self._outstanding = True
             self._again = False
             self._solved_at = now
+            self._shown = snapshot
             self._books.out.append(Solve(self._solve_id, snapshot))
         else:
             self._settled()
@@ -84,6 +121,7 @@ class Router:
         if not self._outstanding or event.solve_id != self._solve_id:
             return
         self._outstanding = False
+        self._shown = None
         self.solve_at = now + FAILURE_PAUSE_S
         self._books.note("error", "traffic_solve_failed", error=event.error)
 
@@ -102,80 +140,53 @@ class Router:
         if len(services) > 1:
             services.sort(key=_by_priority_then_age)
         # Built at nearly each solve, inside handle(): plain loops, few calls.
-        slots: dict[NodeBook, list[tuple[str, int]]] = {}
+        slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
+        needs: dict[NodeBook, list[tuple[str, int]]] = {}
         demands: list[Demand] = []
-        far = self._far_offers(services, now) if self._peers.active else []
+        far = self._peers.beyond(services, now) if self._peers.active else []
         spilled = {name for offer in far for name, _ in offer.slots}
         room = bool(far)
         for service in services:
             name = service.name
             if not service.open and name not in spilled:
                 continue
-            demands += self._demands(service, name in spilled, now)
+            demands += demands_of(books, service, now, spilled=name in spilled)
+            spill = _spill(service) if service.saturated else 0
             for place in service.open:
-                free = place.slots - place.in_flight
+                in_flight = place.in_flight
+                free = place.slots - in_flight
+                if place.saturated and free > spill:
+                    free = spill
+                if place.cpu_millis != service.cpu_millis:
+                    needs.setdefault(place.node, []).append((name, place.cpu_millis))
                 if free < 0:
                     free = 0
                 elif free and not room:
                     room = place.room() > 0
                 offered = slots.get(place.node)
                 if offered is None:
-                    slots[place.node] = [(name, free)]
+                    slots[place.node] = ([(name, free)], [(name, in_flight)])
                 else:
-                    offered.append((name, free))
+                    offered[0].append((name, free))
+                    offered[1].append((name, in_flight))
         if not room:
             return None
         offers = []
-        for node, entries in slots.items():
+        for node, (entries, flying) in slots.items():
             held = node.lc_cpu_millis
             capacity = node.cpu_millis
             load = held / capacity if capacity > 0 else 1.0
             cpu = max(0, capacity - held)
             memory = max(0, node.lc_memory_left())
-            offers.append(NodeOffer(node.name, cpu, memory, tuple(entries), load, node.rtt_s))
+            adjusted = tuple(needs[node]) if node in needs else ()
+            offers.append(
+                NodeOffer(
+                    node.name, cpu, memory, tuple(entries), load, node.rtt_s,
+                    in_flight=tuple(flying), services=node.services, needs=adjusted,
+                )
+            )  # fmt: skip
         offers += far
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
-
-    def _demands(self, service: ServiceBook, spilled: bool, now: float) -> list[Demand]:
-        """What is queued of a service: of this site's users, then what each guest forwarded."""
-        guests: dict[str, list[Call]] = {}
-        for origin, calls in self._books.guests.items():
-            for call in calls.values():
-                if call.service is service and call.state is CallState.QUEUED:
-                    guests.setdefault(origin, []).append(call)
-        spec = service.spec
-        own = len(service.queue) - sum(map(len, guests.values()))
-        slack_s = math.inf
-        if spilled:
-            # The commit looks at each call's own; a node is of use while the youngest meets it.
-            slack_s = next(reversed(service.queue.values())).deadline_at - now
-        demand = Demand(
-            service.name,
-            own,
-            service.cpu_millis,
-            service.request_memory_bytes,
-            spec.priority,
-            service_s=service.forecast.service_s,
-            slack_s=slack_s,
-            dispatched=service.dispatched,
-        )
-        if not guests:
-            return [demand]
-        demands = [demand] if own else []
-        for origin, waiting in guests.items():
-            priority = min(spec.priority, waiting[0].request.priority)
-            forwarded = replace(demand, count=len(waiting), priority=priority, origin=origin)
-            demands.append(replace(forwarded, slack_s=math.inf))
-        return demands
-
-    def _far_offers(self, services: list[ServiceBook], now: float) -> list[NodeOffer]:
-        """Neighbours' nodes, for services that have more queued than this site has room for."""
-        wanted: dict[ServiceBook, float] = {}
-        for service in services:
-            queue = service.queue
-            if len(queue) > sum(place.room() for place in service.open):
-                wanted[service] = next(reversed(queue.values())).deadline_at - now
-        return self._peers.offers(wanted, now) if wanted else []
 
     # ---- what becomes of its plan
 
@@ -188,6 +199,8 @@ class Router:
         self._settled()
         # Calls leave the site only once all that fits here is placed.
         far = [route for route in plan.routes if SEPARATOR in route.node]
+        shown = Shown(self._shown, len(plan.routes))
+        self._shown = None
         for route in plan.routes:
             if far and SEPARATOR in route.node:
                 continue
@@ -206,10 +219,12 @@ class Router:
                 batch = sends.get(session)
                 if batch is None:
                     batch = sends[session] = []
-                self._dispatch(service, place, route, fit, batch, now)
+                self._dispatch(service, place, route, fit, batch, now, shown)
         for route in far:
             service = services.get(route.service)
-            if service is None or not self._forwarding.send(service, route, now, forwards):
+            if service is None or not self._forwarding.send(
+                service, route, shown.of(route), now, forwards
+            ):
                 stale = True
         self._forwarding.commit(forwards)
         out = self._books.out
@@ -232,10 +247,13 @@ class Router:
         count: int,
         batch: list[Dispatch],
         now: float,
+        shown: Shown,
     ) -> None:
         """Move up to `count` of the oldest calls from the queue to the node."""
         queue = service.queue
         node = place.node
+        record, name, policy = self._books.decisions.request, service.name, self._books.policy
+        demand, offer, candidates = shown.of(route)
         skipped: list[Call] = []
         while count > 0 and queue:
             request_id, call = queue.popitem(last=False)
@@ -252,7 +270,11 @@ class Router:
             call.state = CallState.IN_FLIGHT
             call.node = node
             call.dispatched_at = now
-            call.route = route
+            at = call.arrived_at
+            record(
+                ROUTE, now, request_id, name, node.name, policy, route, demand, offer, candidates,
+                now - at, call.expected_s, call.deadline_at - at,
+            )  # fmt: skip
             if call.wait_s > 0:
                 service.forecast.waited(call.wait_s, now - call.arrived_at)
             self._books.queued -= 1
@@ -271,9 +293,17 @@ class Router:
             )
         if batch:
             self._books.nodes_dirty = True
+            if service.request_memory_bytes and node.be_memory_bytes:
+                self._books.pressed[node.name] = node
         for call in reversed(skipped):
             queue[call.request_id] = call
             queue.move_to_end(call.request_id, last=False)
+
+
+def _spill(service: ServiceBook) -> int:
+    """Queued requests for which places that are not saturated have no room."""
+    spare = sum(place.room() for place in service.open if not place.saturated)
+    return max(0, len(service.queue) - spare)
 
 
 def _by_priority_then_age(service: ServiceBook) -> tuple[int, int]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import replace
 
+from tango.algorithms.quota.reassurance import UNADJUSTED, Adjustment, Assessment
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.forecast import Forecast
 from tango.controllers.edge.node_book import NodeBook
@@ -53,16 +55,52 @@ def memory_by_node(placement: Placement, record: ServiceRecord) -> dict[str, int
     return held
 
 
-class ServicePlace:
-    """A service on one node. slots: sum of the concurrency of its ready replicas there."""
+class PlaceQos:
+    """Latencies of a place since begun_at, and what the window before made of it.
 
-    __slots__ = ("in_flight", "node", "service", "slots")
+    ratios: latency over target, end to end; node_ratios: since dispatch. seen: requests in all, of
+    which every stride-th is kept. ticket: of the timer that ends this window.
+    """
+
+    __slots__ = (
+        "assessment", "begun_at", "node_ratios", "ratios", "seen", "state", "stride", "ticket",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        begun_at: float,
+        state: Adjustment = UNADJUSTED,
+        assessment: Assessment | None = None,
+    ) -> None:
+        self.begun_at = begun_at
+        self.state = state
+        self.assessment = assessment
+        self.ratios: list[float] = []
+        self.node_ratios: list[float] = []
+        self.seen = 0
+        self.stride = 1
+        self.ticket = 0
+
+
+class ServicePlace:
+    """A service on one node. slots: sum of the concurrency of its ready replicas there.
+
+    cpu_millis: what a request takes here, as re-assurance has adjusted it; saturated: that does not
+    help any more. qos: None where no requests were served lately.
+    """
+
+    __slots__ = (
+        "cpu_millis", "in_flight", "node", "qos", "saturated", "service", "slots",
+    )  # fmt: skip
 
     def __init__(self, service: ServiceBook, node: NodeBook) -> None:
         self.service = service
         self.node = node
         self.slots = 0
         self.in_flight = 0
+        self.cpu_millis = service.cpu_millis
+        self.saturated = False
+        self.qos: PlaceQos | None = None
 
     def room(self) -> int:
         """How many more requests fit: free slots, CPU (BE yields it) and memory (BE yields it)."""
@@ -72,8 +110,8 @@ class ServicePlace:
             return 0
         service = self.service
         node = self.node
-        if service.cpu_millis > 0:
-            by_cpu = (node.cpu_millis - node.lc_cpu_millis) // service.cpu_millis
+        if self.cpu_millis > 0:
+            by_cpu = (node.cpu_millis - node.lc_cpu_millis) // self.cpu_millis
             if by_cpu < room:
                 room = by_cpu
         if service.request_memory_bytes > 0:
@@ -89,7 +127,13 @@ class ServicePlace:
         node = self.node
         memory = node.memory_bytes - node.replica_memory_bytes
         service = self.service
-        return service.cpu_millis <= node.cpu_millis and service.request_memory_bytes <= memory
+        return self.cpu_millis <= node.cpu_millis and service.request_memory_bytes <= memory
+
+    def reset(self) -> None:
+        """The service declares something else: what was learned of the old one does not count."""
+        self.cpu_millis = self.service.cpu_millis
+        self.saturated = False
+        self.qos = None
 
 
 class ServiceBook:
@@ -99,6 +143,7 @@ class ServiceBook:
     open: places with ready replicas, by node name. forecast: what was measured of it.
     away: calls that were forwarded and have no answer yet. spilling: let in for a neighbour's room
     since the last plan.
+    saturated: how many of its places are.
     """
 
     __slots__ = (
@@ -117,6 +162,7 @@ class ServiceBook:
         "queue",
         "record",
         "request_memory_bytes",
+        "saturated",
         "short",
         "spec",
         "specs",
@@ -126,6 +172,7 @@ class ServiceBook:
 
     def __init__(self, record: ServiceRecord, placement: Mapping[str, str]) -> None:
         self.name = record.spec.name
+        self.spec: ServiceSpec = record.spec
         self.placement: dict[str, str] = {}
         self.places: dict[str, ServicePlace] = {}
         self.open: tuple[ServicePlace, ...] = ()
@@ -133,6 +180,7 @@ class ServiceBook:
         self.counts = Counts()
         self.in_flight = self.away = self.spilling = 0
         self.dispatched = 0
+        self.saturated = 0
         self.forecast = Forecast()
         self.short = ""
         self.unready = ""
@@ -141,13 +189,18 @@ class ServiceBook:
 
     def adopt(self, record: ServiceRecord, placement: Mapping[str, str]) -> None:
         """Take over what is now durable; readiness is to be recounted afterwards."""
+        before = self.spec
         self.record = record
-        self.spec: ServiceSpec = record.spec
+        self.spec = record.spec
         self.specs = specs_of(record)
         self.generation = record.generation
-        self.cpu_millis = record.spec.cpu_per_request_millis
+        self.cpu_millis: int = record.spec.cpu_per_request_millis
         self.request_memory_bytes = record.spec.memory_per_request_bytes
         self.placement = dict(placement)
+        if replace(before, replicas=record.spec.replicas) != record.spec:
+            self.saturated = 0
+            for place in self.places.values():
+                place.reset()
 
     def memory_on(self, node: str) -> int:
         """What its replicas placed on the node declare."""
@@ -179,6 +232,7 @@ class ServiceBook:
         place = place or self.place(node)
         if slots == place.slots:
             return False
+        node.services += (slots > 0) - (place.slots > 0)
         place.slots = slots
         names = sorted(name for name, place in self.places.items() if place.slots > 0)
         self.open = tuple(self.places[name] for name in names)

@@ -16,11 +16,13 @@ from tango.controllers.edge.deployment import (
     writes,
 )
 from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.moves import record_moves
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.service_book import ServiceBook, generation_of, memory_by_node
 from tango.controllers.edge.views import service_view
 from tango.model.commands import Answer, PlacementRecord, SendWorker, ServiceRecord
+from tango.model.decision import REPLICA_WAIT
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.events import ApplyService, DeleteService, Persisted, PersistFailed
 from tango.model.messages import NodeTargets, ReplicaTarget
@@ -132,7 +134,10 @@ class Services:
         self.place_at = math.inf
         for service in list(self._books.services.values()):
             if service.name not in self._busy:
+                short = service.short
                 change = plan_next(self._books, service)
+                if service.short != short:
+                    self._books.decisions.record(REPLICA_WAIT, now, service.name, service.short)
                 if change is not None:
                     self._begin(change)
 
@@ -142,7 +147,12 @@ class Services:
             return
         self._targets_version += 1
         replicas = tuple(
-            ReplicaTarget(replica, generation, service.specs[generation])
+            ReplicaTarget(
+                replica,
+                generation,
+                service.specs[generation],
+                _adjusted(service, node, generation),
+            )
             for service in self._books.services.values()
             for replica, where in service.placement.items()
             if where == node.name
@@ -222,11 +232,14 @@ class Services:
                 self._graves.pop(change.name, None)
             else:
                 service.adopt(change.record, dict(change.placement))
+            if service.short != change.short:
+                books.decisions.record(REPLICA_WAIT, now, change.name, change.short)
             service.short = change.short
             held = memory_by_node(change.placement, change.record)
             for node, size in held.items():
                 books.claim_memory(node, size)
         after = dict(change.placement)
+        record_moves(books, change, before, now)
         for replica, where in before.items():
             if where and after.get(replica) != where:
                 self.on_left(service, replica, where)
@@ -292,3 +305,11 @@ class Services:
         self, op_id: int, result: ServiceView | None, error: TangoError | None = None
     ) -> None:
         self._books.out.append(Answer(op_id, result, error))
+
+
+def _adjusted(service: ServiceBook, node: NodeBook, generation: int) -> int:
+    """The CPU per request that a replica's quota shall follow, 0 for the one of its spec."""
+    place = service.places.get(node.name)
+    if place is None or generation != service.generation:
+        return 0
+    return place.cpu_millis if place.cpu_millis != service.cpu_millis else 0

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook, generation_of
+from tango.controllers.edge.service_book import ServiceBook, ServicePlace, generation_of
 from tango.model.cluster import NodeView
 from tango.model.service import ReplicaState, ReplicaStatus
-from tango.model.views import ReplicaView, ServiceView
+from tango.model.views import QosView, ReplicaView, ServiceView
 
 MAX_REPLICAS_NAMED = 3
 
@@ -52,6 +52,27 @@ def service_view(books: Books, service: ServiceBook) -> ServiceView:
         counts=service.counts.view(),
         service_time_ms=service.forecast.service_s * 1000,
         reason=reason,
+        qos=tuple(
+            qos_view(place) for _, place in sorted(service.places.items()) if place.qos is not None
+        ),
+    )
+
+
+def qos_view(place: ServicePlace) -> QosView:
+    """What re-assurance makes of a service on a node."""
+    assessment = place.qos.assessment if place.qos is not None else None
+    node = place.node.name
+    if assessment is None or assessment.slack is None:
+        why = assessment.why if assessment is not None else "the first window is not over"
+        return QosView(node, place.cpu_millis, saturated=place.saturated, why=why)
+    return QosView(
+        node,
+        place.cpu_millis,
+        assessment.samples,
+        assessment.slack,
+        (1 - assessment.slack) * place.service.spec.deadline_s * 1000,
+        place.saturated,
+        assessment.why,
     )
 
 
@@ -113,7 +134,18 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         cordoned=cordon is not None,
         draining=cordon is not None and cordon.draining,
         drain_grace_s=cordon.grace_s if cordon is not None else None,
+        saturated=tuple(
+            name for name, service in books.services.items() if is_saturated(service, node.name)
+        ),
     )
+
+
+def is_saturated(service: ServiceBook, node: str) -> bool:
+    """Whether the service misses its target on the node, and more CPU per request cannot help."""
+    if not service.saturated:
+        return False
+    place = service.places.get(node)
+    return place is not None and place.saturated
 
 
 def node_views(books: Books) -> tuple[NodeView, ...]:

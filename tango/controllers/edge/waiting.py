@@ -49,7 +49,7 @@ class Waiting:
         service = books.services.get(request.service)
         if service is None:
             error = f"service {request.service!r} does not exist at edge {books.edge!r}"
-            self._endings.reject(request, None, Code.NOT_FOUND, error)
+            self._endings.reject(request, None, Refusal(Code.NOT_FOUND, error), now)
             return
         service.counts.sent += 1
         refusal = malformed(request, books)
@@ -77,7 +77,7 @@ class Waiting:
                         self._router.want(now)
                     return
         assert isinstance(refusal, Refusal)
-        self._endings.reject(request, service, *refusal)
+        self._endings.reject(request, service, refusal, now)
 
     def _spilled(
         self, request: CallRequest, service: ServiceBook, times: Limits, now: float
@@ -101,10 +101,10 @@ class Waiting:
         if call is None or call.state is CallState.LINGERING:
             return
         if call.state is CallState.QUEUED:
-            self._endings.cancel(call, lingers=False)
+            self._endings.cancel(call, now, lingers=False)
             return
         self._stop([call])
-        self._endings.cancel(call, lingers=call.state is not CallState.FORWARDED)
+        self._endings.cancel(call, now, lingers=call.state is not CallState.FORWARDED)
 
     def requeue(self, calls: list[Call], now: float) -> None:
         """Put calls that lost their node back to the front of their queues, oldest first."""

@@ -16,7 +16,8 @@ class Attempt:
     """One attempt. record: its process, None until that began. ended: its end has been told.
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
-    grace_s: of the stop that was asked for, None for the task's own.
+    grace_s: of the stop that was asked for, None for the task's own. evicted: why it was to make
+    room for LC, "" if it was not.
     """
 
     attempt_id: str
@@ -28,6 +29,8 @@ class Attempt:
     failure: str = ""
     cpu_s: float = 0.0
     grace_s: float | None = None
+    priority: int = 0
+    evicted: str = ""
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""
@@ -49,6 +52,8 @@ class Attempt:
             cpu_s=self.cpu_s,
             started_at=record.started_at if record is not None else 0.0,
             ended_at=ended.ended_at if ended is not None else 0.0,
+            priority=self.priority,
+            evicted=self.evicted,
         )
 
 

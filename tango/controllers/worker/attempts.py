@@ -15,6 +15,7 @@ from tango.controllers.worker.reasons import deadline_exceeded
 from tango.controllers.worker.records import AttemptRecord, attempt_meta
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import ForgetProcess, StartProcess, StopProcess
+from tango.model.decision import ATTEMPT_DECLINE, ATTEMPT_END, ATTEMPT_START, ATTEMPT_STOP
 from tango.model.errors import InvalidField
 from tango.model.events import GroupUsed, ProcessStarted, ProcessStartFailed
 from tango.model.job import AttemptStatus, TaskSpec
@@ -72,6 +73,11 @@ class Attempts:
         """Attempts that have not ended."""
         return len(self._attempts) - self._unacked
 
+    @property
+    def asked_millis(self) -> int:
+        """CPU that attempts declare which have not ended."""
+        return sum(one.spec.cpu_millis for one in self._attempts.values() if not one.ended)
+
     def statuses(self) -> tuple[AttemptStatus, ...]:
         """All that are not acknowledged, by id."""
         return tuple(self._attempts[name].status(self._node) for name in sorted(self._attempts))
@@ -85,7 +91,7 @@ class Attempts:
         if known is not None:
             self._tell(known)
             return
-        attempt = Attempt(attempt_id, message.spec)
+        attempt = Attempt(attempt_id, message.spec, priority=message.priority)
         if attempt_id in self._past:
             self._refuse(attempt, "ran here before, and its end was acknowledged")
             return
@@ -108,8 +114,9 @@ class Attempts:
             group=attempt.group,
             port=None,
             best_effort=True,
-            meta=attempt_meta(attempt_id, spec),
+            meta=attempt_meta(attempt_id, spec, message.priority),
         )
+        self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))
         self._tell(attempt)
 
@@ -119,6 +126,7 @@ class Attempts:
         attempt = self._attempts.get(message.attempt_id)
         if attempt is None:
             attempt = Attempt(message.attempt_id, TaskSpec(name="", argv=()))
+            attempt.evicted = reason if message.evict else ""
             if len(self._attempts) >= MAX_ATTEMPTS:
                 self._refuse(attempt, reason)
             else:
@@ -128,6 +136,9 @@ class Attempts:
             self._tell(attempt)
         else:
             attempt.grace_s = message.grace_s
+            # One that is being stopped anyway ends for the first reason.
+            if message.evict and not attempt.failure:
+                attempt.evicted = reason
             self._stop(attempt, reason, now)
 
     def acknowledge(self, message: AckEnds, now: float) -> None:
@@ -164,6 +175,7 @@ class Attempts:
         """Take over attempts of an earlier life of this worker; those that ended are told."""
         for one in sorted(found, key=lambda one: one.attempt_id):
             attempt = Attempt(one.attempt_id, one.spec, phase=Phase.ALIVE, record=one.record)
+            attempt.priority = one.priority
             self._attempts[one.attempt_id] = attempt
             attempt.group = self._groups.add_attempt(one.attempt_id, one.spec)
             if one.record.ended:
@@ -255,21 +267,25 @@ class Attempts:
     # ---- steps
 
     def _stop(self, attempt: Attempt, reason: str, now: float) -> None:
+        if not attempt.failure:
+            self._out.record(ATTEMPT_STOP, attempt.attempt_id, reason, self._grace_s(attempt))
         attempt.failure = attempt.failure or reason
         if attempt.phase is Phase.ALIVE:
             self._halt(attempt, now)
 
     def _halt(self, attempt: Attempt, now: float) -> None:
         attempt.phase = Phase.HALTING
-        grace_s = attempt.spec.stop_grace_s
-        if attempt.grace_s is not None:
-            grace_s = attempt.grace_s
+        grace_s = self._grace_s(attempt)
         self._timers.clear("deadline", attempt.attempt_id)
         self._out.add(StopProcess(attempt.attempt_id, grace_s))
         self._timers.set("stop", attempt.attempt_id, now + grace_s + STOP_AGAIN_S)
 
+    def _grace_s(self, attempt: Attempt) -> float:
+        return attempt.spec.stop_grace_s if attempt.grace_s is None else attempt.grace_s
+
     def _refuse(self, attempt: Attempt, failure: str) -> None:
         """Say that it ended, and keep nothing of it."""
+        self._out.record(ATTEMPT_DECLINE, attempt.attempt_id, failure)
         attempt.failure = failure
         attempt.ended = True
         self._tell(attempt)
@@ -294,7 +310,16 @@ class Attempts:
         if not self._timers.is_set("repeat", _REPEAT):
             self._timers.set("repeat", _REPEAT, now + REPEAT_S)
         self._out.note("info", "attempt_ended", attempt=attempt.attempt_id, failure=attempt.failure)
+        self._record_end(attempt)
         self._tell(attempt)
+
+    def _record_end(self, attempt: Attempt) -> None:
+        ran = attempt.record
+        exit_code = ran.exit_code if ran is not None else None
+        signal = ran.signal if ran is not None else 0
+        self._out.record(
+            ATTEMPT_END, attempt.attempt_id, exit_code, signal, attempt.failure, attempt.cpu_s
+        )
 
     def _tell(self, attempt: Attempt) -> None:
         self._out.send(AttemptChanged(attempt.status(self._node)))

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from tango import __version__
+from tango.controllers.decisions import Decisions
+from tango.controllers.forgotten import overwritten
 from tango.controllers.worker.attempts import Attempts
 from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.groups import GroupTree
@@ -22,6 +25,7 @@ from tango.controllers.worker.usage import Usage
 from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.commands import ForgetProcess, WorkerCommand
+from tango.model.decision import Decision
 from tango.model.events import (
     GroupApplied,
     HealthChecked,
@@ -39,6 +43,7 @@ from tango.model.events import (
     UsageSampled,
     WorkerEvent,
 )
+from tango.model.explanation import Subject
 from tango.model.job import AttemptStatus
 from tango.model.messages import (
     AckEnds,
@@ -94,7 +99,7 @@ class WorkerController:
             labels=settings.labels,
             observe_only=not settings.enforce,
         )
-        out = self._out = Outbox()
+        out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()
         counters = Counters(out, enabled=features is not None)
         groups = self._groups = GroupTree(settings, capacity, features, counters, out)
@@ -119,6 +124,8 @@ class WorkerController:
             out,
             in_flight=self._requests.__len__,
             be_tasks=lambda: self._attempts.running,
+            be_asked=lambda: self._attempts.asked_millis,
+            capacity_millis=capacity.cpu_millis,
         )
         self._listed = False
         self._dialled: int | None = None
@@ -151,6 +158,7 @@ class WorkerController:
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerCommand]:
         """Take one event; returns what is to be done, in order."""
+        self._out.now = now
         self._handlers[type(event)](event, now)
         return self._out.take()
 
@@ -176,6 +184,22 @@ class WorkerController:
     def in_flight(self) -> tuple[str, ...]:
         """Ids of the requests in flight, oldest first."""
         return self._requests.ids()
+
+    @property
+    def decisions(self) -> Decisions:
+        """The records that are still kept; all are about this node."""
+        return self._out.decisions
+
+    def explain(
+        self, name: str, subject: Subject, limit: int, now: float
+    ) -> tuple[tuple[Decision, ...], tuple[str, ...]]:
+        """At most `limit` records of that name, oldest first, and what is missing of them."""
+        decisions = self._out.decisions
+        if subject is Subject.NODE:
+            found = decisions.latest(limit)
+        else:
+            found = list(islice(decisions.about(subject.value, name), limit))[::-1]
+        return tuple(found), overwritten(decisions, subject, now)
 
     @property
     def latest_report(self) -> NodeReport | None:

@@ -19,17 +19,21 @@ from tango.algorithms.quota.sides import (
     service_group,
     side_groups,
 )
+from tango.algorithms.quota.suppression import CapChange
 from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.outbox import Outbox
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget, Mismatch
 from tango.model.cluster import NodeCapacity
 from tango.model.commands import ApplyGroup, CreateGroup, KillGroup, RemoveGroup
+from tango.model.decision import RESIZE
 from tango.model.events import GroupApplied
 from tango.model.job import TaskSpec
 from tango.model.service import QuotaMode, ServiceSpec
 from tango.model.settings import WorkerSettings
 
 MAX_MISMATCHES = 256
+# Of BE's cap: long enough for a fiftieth of a core, for the kernel's smallest quota is 1 ms.
+BE_PERIOD_US = 50_000
 
 _QUOTA_FIELDS = ("quota_millis", "period_us", "burst_us")
 
@@ -62,6 +66,8 @@ class GroupTree:
         self.leaves: dict[str, None] = {}
         self._mismatches: dict[tuple[str, str], Mismatch] = {}
         self._noted: set[tuple[str, str]] = set()
+        # Quotas as last asked for, for the records of their changes.
+        self._quotas: dict[str, int] = {}
 
     def open(self) -> None:
         """Make the node's group and its two sides; absolute, so a restart sets them right."""
@@ -97,8 +103,9 @@ class GroupTree:
     ) -> dict[str, str]:
         """Make the groups of (replica_id, spec, in flight), or bring them to this spec.
 
-        Returns replica_id -> group. Replicas of one service that earlier workers left come
-        together: their service is limited again only after all of them are.
+        CPU per request is the spec's; `retune` adjusts it. Returns replica_id -> group. Replicas of
+        one service that earlier workers left come together: their service is limited again only
+        after all of them are.
         """
         if not self.enabled:
             return {replica_id: "" for replica_id, _, _ in replicas}
@@ -115,6 +122,7 @@ class GroupTree:
             if parent not in self._made:
                 self._create(parent, NO_QUOTA)
         for group, target in self._follower.add(rules, now):
+            self._record(group, target)
             known = memory.pop(group, None)
             if known is None:
                 self._apply(group, target)
@@ -131,6 +139,14 @@ class GroupTree:
             self._apply(group, target)
         self._write(self._follower.update(counts, now))
         return groups
+
+    def retune(
+        self, group: str, spec: ServiceSpec, cpu_per_request_millis: int, now: float
+    ) -> None:
+        """A request of the replica takes this much CPU from now on, 0 for what its spec says."""
+        rule = self._rule(spec, cpu_per_request_millis) if self.enabled and group else None
+        if rule is not None:
+            self._write(self._follower.retune(group, rule, now))
 
     def remove_replica(self, group: str) -> None:
         """The replica is gone for good: its group goes, and its service's with the last one."""
@@ -187,6 +203,11 @@ class GroupTree:
         if self.enabled and group in self._made:
             self._out.add(KillGroup(group))
 
+    def cap_be(self, change: CapChange) -> None:
+        """Limit all of BE to this much."""
+        if self.enabled:
+            self._apply(BE, GroupTarget(change.after_millis, BE_PERIOD_US))
+
     # ---- what the kernel says
 
     def applied(self, event: GroupApplied, now: float) -> None:
@@ -232,12 +253,11 @@ class GroupTree:
 
     # ---- commands
 
-    def _rule(self, spec: ServiceSpec) -> FollowRule | None:
+    def _rule(self, spec: ServiceSpec, cpu_per_request_millis: int = 0) -> FollowRule | None:
         if spec.quota is not QuotaMode.FOLLOW:
             return None
-        return self._follower.rule(
-            spec.quota_base_millis, spec.cpu_per_request_millis, spec.concurrency
-        )
+        per_request = cpu_per_request_millis or spec.cpu_per_request_millis
+        return self._follower.rule(spec.quota_base_millis, per_request, spec.concurrency)
 
     def _leaf(self, target: GroupTarget) -> GroupTarget:
         """Of one replica or attempt: half of it is no use, so it is killed as a whole."""
@@ -251,7 +271,25 @@ class GroupTree:
 
     def _write(self, writes: list[Write]) -> None:
         for group, target in writes:
+            self._record(group, target)
             self._apply(group, target)
+
+    def _record(self, group: str, target: GroupTarget) -> None:
+        """A quota that follows requests is about to change."""
+        after = UNLIMITED if target.quota_millis is None else target.quota_millis
+        before = self._quotas.get(group)
+        if before == after or (before is None and after == UNLIMITED):
+            return
+        self._quotas[group] = after
+        _, service, *rest = group.split("/")
+        prefix = f"{group}/"
+        leaves = [group] if rest else [leaf for leaf in self.leaves if leaf.startswith(prefix)]
+        levels = [level for leaf in leaves if (level := self._follower.level(leaf)) is not None]
+        in_flight = sum(level.in_flight for level in levels)
+        held = sum(level.held for level in levels)
+        self._out.record(
+            RESIZE, service, "".join(rest), before, after, target.period_us, in_flight, held
+        )
 
     def _apply(self, group: str, target: GroupTarget) -> None:
         if self._mismatches:
@@ -264,6 +302,7 @@ class GroupTree:
     def _remove(self, group: str) -> None:
         del self._made[group]
         self.leaves.pop(group, None)
+        self._quotas.pop(group, None)
         self._counters.drop(group)
         for name in [name for name in self._mismatches if name[0] == group]:
             del self._mismatches[name]

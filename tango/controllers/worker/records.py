@@ -42,6 +42,7 @@ class AttemptRecord:
     record: ProcessRecord
     attempt_id: str
     spec: TaskSpec
+    priority: int = 0
 
     @property
     def group(self) -> str:
@@ -76,7 +77,7 @@ def replica_meta(replica_id: str, generation: int, spec: ServiceSpec, restarts: 
     )
 
 
-def attempt_meta(attempt_id: str, spec: TaskSpec) -> Meta:
+def attempt_meta(attempt_id: str, spec: TaskSpec, priority: int = 0) -> Meta:
     """Meta of an attempt's process; read back by `read_record`."""
     return (
         ("kind", "attempt"),
@@ -85,6 +86,7 @@ def attempt_meta(attempt_id: str, spec: TaskSpec) -> Meta:
         ("cpu", str(spec.cpu_millis)),
         ("memory", str(spec.memory_bytes)),
         ("deadline", repr(spec.deadline_s)),
+        ("priority", str(priority)),
         ("stop_grace", repr(spec.stop_grace_s)),
     )
 
@@ -144,4 +146,5 @@ def _read_attempt(record: ProcessRecord, meta: dict[str, str]) -> AttemptRecord:
         deadline_s=float(meta["deadline"]),
         stop_grace_s=float(meta["stop_grace"]),
     )
-    return AttemptRecord(record=record, attempt_id=meta["attempt_id"], spec=spec)
+    priority = int(meta.get("priority", "0"))
+    return AttemptRecord(record, meta["attempt_id"], spec, priority)

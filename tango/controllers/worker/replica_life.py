@@ -16,6 +16,7 @@ from tango.controllers.worker.replica_health import HealthWatch
 from tango.controllers.worker.replica_oom import OomWatch
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import ForgetProcess, StartProcess, StopProcess
+from tango.model.decision import REPLICA_BACKOFF, REPLICA_STOP
 from tango.model.events import ProcessStarted, ProcessStartFailed
 from tango.model.messages import ReplicaGone, ReplicaTarget
 from tango.model.process import ProcessRecord, ProcessSpec
@@ -77,6 +78,7 @@ class ReplicaLife:
         replica.reason = ""
         made = self._groups.add_replicas([(replica.replica_id, spec, replica.in_flight)], now)
         replica.group = made[replica.replica_id]
+        self._groups.retune(replica.group, spec, target.cpu_per_request_millis, now)
         factor = implied_stretch(spec.cpu_per_request_millis)
         if spec.quota is QuotaMode.FOLLOW and factor > 1:
             text = stretch_warning(spec.cpu_per_request_millis, factor)
@@ -160,6 +162,7 @@ class ReplicaLife:
             return
         if replica.state is ReplicaState.STOPPING:
             return
+        self._out.record(REPLICA_STOP, replica.service, replica.replica_id, reason)
         self.health.end(replica)
         self._books.set_state(replica, ReplicaState.STOPPING, reason)
         if replica.phase is Phase.ALIVE:
@@ -268,6 +271,14 @@ class ReplicaLife:
         replica.pid = replica.port = 0
 
     def _back_off(self, replica: Replica, delay_s: float, reason: str, now: float) -> None:
+        self._out.record(
+            REPLICA_BACKOFF,
+            replica.service,
+            replica.replica_id,
+            reason,
+            delay_s,
+            replica.restarts,
+        )
         self._timers.set("backoff", replica.replica_id, now + delay_s)
         self._books.set_state(replica, ReplicaState.BACKOFF, reason)
         self._books.note("warning", "replica_backs_off", replica)

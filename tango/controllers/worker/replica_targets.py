@@ -160,6 +160,7 @@ class ReplicaTargets:
             return
         # Same generation, same spec; an adopted replica learns its argv and env.
         replica.spec = target.spec
+        self._groups.retune(replica.group, target.spec, target.cpu_per_request_millis, now)
         if replica.state is ReplicaState.STOPPING:
             self._life.recall(replica, now)
         elif replica.state is ReplicaState.BACKOFF and not self._timers.is_set(

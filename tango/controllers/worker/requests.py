@@ -9,6 +9,7 @@ from tango.controllers.worker.outbox import Outbox
 from tango.controllers.worker.replica import Replica, ReplicaBooks
 from tango.controllers.worker.replica_life import ReplicaLife
 from tango.model.commands import AbortForward, Forward
+from tango.model.decision import REQUEST_DECLINE
 from tango.model.events import RequestFinished
 from tango.model.messages import CancelDispatches, Dispatches, RequestsDone
 from tango.model.request import Code, Dispatch, RequestDone
@@ -93,6 +94,8 @@ class Requests:
             why = f"every replica of {request.service!r} on {self._node} is busy"
         else:
             why = f"no replica of {request.service!r} on {self._node} is ready"
+        record = self._out.decisions.request
+        record(REQUEST_DECLINE, self._out.now, request.request_id, request.service, why)
         return RequestDone(request.request_id, Code.UNAVAILABLE, error=why, ran=False)
 
     def validate(self) -> None:

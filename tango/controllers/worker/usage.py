@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tango.algorithms.quota.sides import BE, LC
+from tango.algorithms.quota.suppression import BeCap, Satisfaction
 from tango.controllers.worker.counters import Counters, side_of
 from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
@@ -15,6 +16,8 @@ from tango.model.messages import ReportUsage
 from tango.model.settings import WorkerSettings
 
 _SAMPLE = "sides"
+# BE's cap is never lower: what runs must be able to end.
+MIN_BE_MILLIS = 20
 
 
 class Side:
@@ -57,7 +60,7 @@ class Usage:
     """Samples the sides each control interval, and every group each listing interval.
 
     Without cgroups both sides stay 0; the reports go out all the same, as signs of life.
-    in_flight, be_tasks: how many there are now.
+    in_flight, be_tasks: how many there are now. be_asked: millicores that BE tasks declare.
     """
 
     def __init__(
@@ -70,16 +73,23 @@ class Usage:
         *,
         in_flight: Callable[[], int],
         be_tasks: Callable[[], int],
+        be_asked: Callable[[], int],
+        capacity_millis: int,
     ) -> None:
         self._node = settings.node
         self._control_s = max(0.001, settings.control_interval_ms / 1000)
         self._listing_s = settings.listing_interval_ms / 1000
+        self._reserve_bytes = settings.memory_reserve_bytes
         self._groups = groups
         self._counters = counters
         self._timers = timers
         self._out = out
         self._in_flight = in_flight
         self._be_tasks = be_tasks
+        self._be_asked = be_asked
+        self._satisfaction = Satisfaction(capacity_millis)
+        least = max(MIN_BE_MILLIS, capacity_millis // 100)
+        self._cap = BeCap(capacity_millis, least) if settings.cap_be else None
         self._sides = {LC: Side(), BE: Side()}
         self._listing_at = 0.0
         self._listing = False
@@ -121,18 +131,32 @@ class Usage:
             if self._listing:
                 reports.append(self._group_report(kept))
         self._listing = False
+        lc, be = self._sides[LC], self._sides[BE]
+        if self._cap is not None:
+            change = self._cap.update(lc.cpu_millis, now)
+            if change is not None:
+                self._groups.cap_be(change)
+        satisfied = self._satisfaction.update(lc.cpu_millis, be.cpu_millis, self._be_asked(), now)
         self.latest = NodeReport(
             node=self._node,
             at_s=event.wall,
-            lc=self._sides[LC].usage(throttled[LC]),
-            be=self._sides[BE].usage(throttled[BE]),
+            lc=lc.usage(throttled[LC]),
+            be=be.usage(throttled[BE]),
             in_flight=self._in_flight(),
             be_tasks=self._be_tasks(),
             mismatches=self._groups.mismatches(),
             groups=tuple(reports),
             problem=self.problem,
+            be_satisfaction=satisfied,
+            memory_short_bytes=self._memory_short(event.memory_available_bytes),
         )
         self._out.send(ReportUsage(self.latest))
+
+    def _memory_short(self, available_bytes: int | None) -> int:
+        """What the machine has less than its reserve."""
+        if available_bytes is None:
+            return 0
+        return max(0, self._reserve_bytes - available_bytes)
 
     def _group_report(self, used: GroupUsed) -> GroupReport:
         return GroupReport(

@@ -15,6 +15,7 @@ from tango.adapters.clocks import LoopClock
 from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
 from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.explaining import explanation
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
 from tango.daemons.operations import Operations, persist
@@ -23,6 +24,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.errors import NotFound, Refused, Unavailable
+from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot
 from tango.model.settings import CentralSettings
@@ -142,6 +144,14 @@ class CentralDaemon:
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites."""
         return self._controller.edge_views()
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """The central master's own decisions; edges tell theirs themselves."""
+        now = self.shell.now()
+        found = self._controller.explain(name, subjects, limit, now)
+        return tuple(explanation(one, "central", now) for one in found)
 
     async def watch_job(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
         """The job now and after each change, until it has ended."""

@@ -13,6 +13,7 @@ from tango.controllers.central.controller import CentralController
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.decision_writer import decisions_written
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
@@ -44,14 +45,21 @@ async def main(settings: CentralSettings) -> None:
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.job_counts, daemon.edges)
-            async with served(
-                settings.server,
-                credentials,
-                central_service(daemon),
-                registry,
-                daemon="central",
-                max_message_bytes=message_bytes_for(DEFAULT_MAX_BODY_BYTES),
-            ) as server:
+            written = decisions_written(
+                settings.decisions, controller.decisions, group, daemon.shell.now,
+                daemon="central", incarnation=incarnation,
+            )  # fmt: skip
+            async with (
+                written,
+                served(
+                    settings.server,
+                    credentials,
+                    central_service(daemon),
+                    registry,
+                    daemon="central",
+                    max_message_bytes=message_bytes_for(DEFAULT_MAX_BODY_BYTES),
+                ) as server,
+            ):
                 await run_to_end(group, daemon.shell.failed, server, daemon.stop)
             daemon.shell.close()
     finally:

@@ -11,8 +11,10 @@ from contextlib import aclosing
 from typing import cast
 
 from tango.adapters.clocks import LoopClock
-from tango.adapters.solvers import InProcessSolver
+from tango.adapters.helper_solver import HelperSolver
+from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
@@ -24,12 +26,13 @@ from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
 from tango.model.errors import NotFound, Refused, TangoError
+from tango.model.explanation import Explanation, Subject
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
-from tango.model.views import DrainView, ServiceView
+from tango.model.views import DrainView, ServiceView, TrafficPolicyView
 from tango.ports import Store
 from tango.wire.backends import GuestSession, WorkerSession
 from tango.wire.stream_session import SessionBroken
@@ -51,6 +54,7 @@ class EdgeDaemon:
         settings: EdgeSettings,
         controller: EdgeController,
         policy: TrafficPolicy,
+        solver: HelperSolver,
         store: Store,
         group: asyncio.TaskGroup,
         incarnation: int,
@@ -60,7 +64,7 @@ class EdgeDaemon:
         self._settings = settings
         self._controller = controller
         self._policy = policy
-        self._solver = InProcessSolver()
+        self._solver = solver
         self._store = store
         self._group = group
         self._metrics = metrics
@@ -206,6 +210,21 @@ class EdgeDaemon:
             for wait in waits:
                 wait.cancel()
 
+    def traffic_policy(self) -> TrafficPolicyView:
+        """By which policy requests are routed now."""
+        names = policy_names("tango.traffic")
+        configured = self._settings.traffic_policy
+        return TrafficPolicyView(self._settings.name, self._policy.name, configured, names)
+
+    async def set_traffic_policy(self, name: str) -> TrafficPolicyView:
+        """Route by another policy from the next solve on."""
+        # Importing a solver takes half a second.
+        policy = await asyncio.to_thread(traffic_policy, name)
+        await self._solver.start(policy)
+        log_event("info", "traffic policy switched", was=self._policy.name, now=policy.name)
+        self._policy = policy
+        return self.traffic_policy()
+
     def new_request_id(self) -> str:
         """Unique over all incarnations of this edge."""
         return f"{self._settings.name}-{self.incarnation:x}-{next(self._ids)}"
@@ -269,6 +288,20 @@ class EdgeDaemon:
         async with aclosing(read) as chunks:
             async for chunk in chunks:
                 yield chunk
+
+    async def explain(
+        self, name: str, subjects: tuple[Subject, ...], limit: int
+    ) -> tuple[Explanation, ...]:
+        """The edge's own decisions, and those of the workers concerned."""
+        now = self.shell.now()
+        found = self._controller.explain(name, subjects, limit, now)
+        daemon = f"edge {self._settings.name}"
+        asked = WorkerDecisions(self._logs, self._link_of)
+        return tuple([await asked.explained(one, daemon, limit, now) for one in found])
+
+    def _link_of(self, node: str) -> WorkerSession | None:
+        session = self._controller.session_of_node(node)
+        return None if session is None else self._workers.get(session)
 
     def _log_link(self, target: str) -> WorkerSession:
         session = self._controller.session_of(target)

@@ -10,11 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import cast
 
+from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import traffic_policy
 from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons import lifecycle
+from tango.daemons.decision_writer import decisions_written
 from tango.daemons.edge.backend import EdgeDaemon
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerSession
@@ -51,7 +53,9 @@ async def main(settings: EdgeSettings) -> None:
     state = lifecycle.private_dir(server_settings.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "edge.db")
+    solver = HelperSolver()
     try:
+        await solver.start(policy)
         controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
@@ -60,18 +64,27 @@ async def main(settings: EdgeSettings) -> None:
         registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
-            daemon = EdgeDaemon(settings, controller, policy, store, group, incarnation, metrics)
+            daemon = EdgeDaemon(
+                settings, controller, policy, solver, store, group, incarnation, metrics
+            )
             metrics.watch(daemon.services, daemon.nodes)
             metrics.watch_peers(daemon.peers)
-            async with served(
-                server_settings,
-                credentials,
-                edge_service(daemon),
-                registry,
-                daemon="edge",
-                max_message_bytes=message_bytes_for(settings.max_body_bytes),
-                beside=(peer_service(daemon),),
-            ) as server:
+            written = decisions_written(
+                settings.decisions, controller.decisions, group, daemon.shell.now,
+                daemon=f"edge {settings.name}", incarnation=incarnation,
+            )  # fmt: skip
+            async with (
+                written,
+                served(
+                    server_settings,
+                    credentials,
+                    edge_service(daemon),
+                    registry,
+                    daemon="edge",
+                    max_message_bytes=message_bytes_for(settings.max_body_bytes),
+                    beside=(peer_service(daemon),),
+                ) as server,
+            ):
                 stopping = asyncio.Event()
                 links = []
                 if settings.central:
@@ -92,6 +105,7 @@ async def main(settings: EdgeSettings) -> None:
                 await run_to_end(group, daemon.shell.failed, server, stop)
             daemon.shell.close()
     finally:
+        await solver.close()
         await store.close()
 
 

@@ -11,10 +11,13 @@ from pathlib import Path
 from tango.adapters.clocks import LoopClock
 from tango.adapters.http_connection import OnPart
 from tango.adapters.log_files import read_log
+from tango.adapters.machine_memory import available_memory
 from tango.adapters.replica_http import ReplicaClient, ReplicaError
 from tango.controllers.worker.controller import WorkerController
+from tango.daemons.explaining import DECISIONS
 from tango.daemons.lifecycle import log_event
 from tango.daemons.shell import Shell
+from tango.daemons.worker.explain import told
 from tango.daemons.worker.groups import GroupWriter
 from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
@@ -88,11 +91,8 @@ class WorkerDaemon:
                 if self._groups is not None:
                     self._groups.apply(group, target)
             case cmd.SampleUsage(groups):
-                if self._groups is not None:
-                    sampled = self._groups.sample(groups, time.time())
-                    self.shell.post(sampled)
-                else:
-                    self.shell.post(ev.UsageSampled((), time.time()))
+                used = self._groups.sample(groups) if self._groups is not None else ()
+                self.shell.post(ev.UsageSampled(used, time.time(), available_memory()))
             case cmd.AbortForward(request_id):
                 if not self._http.abort(request_id):
                     self._aborted.add(request_id)
@@ -241,6 +241,11 @@ class WorkerDaemon:
             self._upstream[1].send(message)
 
     async def _send_log(self, request: msg.OpenLog) -> None:
+        if request.target.startswith(DECISIONS):
+            for chunk in told(self._controller, self.node, request.target, self.shell.now()):
+                self._tell(msg.LogPart(request.log_id, chunk))
+            self._tell(msg.LogPart(request.log_id, last=True))
+            return
         key = self._controller.process_key(request.target)
         try:
             path = Path(self._runtime.log_path(key))

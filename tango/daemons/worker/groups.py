@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from tango.daemons.lifecycle import log_event
 from tango.model.cgroup import GroupTarget, Mismatch
-from tango.model.events import GroupApplied, GroupUsed, UsageSampled
+from tango.model.events import GroupApplied, GroupUsed
 from tango.ports import Cgroups
 
 REMOVE_RETRY_S = 0.05
@@ -19,9 +19,7 @@ KILLED_S = 0.1
 class GroupWriter:
     """Synchronous on purpose: a write takes 0.1 ms, and a Forward must not overtake it."""
 
-    def __init__(
-        self, cgroups: Cgroups, post: Callable[[GroupApplied | UsageSampled], None]
-    ) -> None:
+    def __init__(self, cgroups: Cgroups, post: Callable[[GroupApplied], None]) -> None:
         self._cgroups = cgroups
         self._post = post
         self._loop = asyncio.get_running_loop()
@@ -91,7 +89,7 @@ class GroupWriter:
         """Every group that is there, parents before children."""
         return self._cgroups.groups()
 
-    def sample(self, groups: tuple[str, ...], wall: float) -> UsageSampled:
+    def sample(self, groups: tuple[str, ...]) -> tuple[GroupUsed, ...]:
         """The kernel's counters; a group that has just gone is left out."""
         used = []
         for group in groups:
@@ -109,4 +107,4 @@ class GroupWriter:
                     usage.n_oom_kills,
                 )
             )
-        return UsageSampled(tuple(used), wall)
+        return tuple(used)

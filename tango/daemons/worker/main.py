@@ -8,7 +8,9 @@ import random
 from pathlib import Path
 
 from tango.adapters.cgroup_detect import Detection, detect
+from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_observe import ObservingFiles
+from tango.adapters.cgroup_shared_be import SharedBe
 from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
@@ -20,6 +22,7 @@ from tango.adapters.supervisor_start import (
 )
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons import lifecycle
+from tango.daemons.decision_writer import decisions_written
 from tango.daemons.lifecycle import log_event
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
@@ -54,8 +57,9 @@ async def main(settings: WorkerSettings) -> None:
     else:
         socket_path = ensure_supervisor(state / "supervisor")
     # Payload's groups are beside the supervisor, in what was delegated to its unit, not to ours.
-    found = _detected(settings, answering_pid(socket_path))
-    cgroups = found.cgroups
+    beside = answering_pid(socket_path)
+    found = _detected(settings, settings.cgroup_root, beside)
+    cgroups = _sided(settings, found.cgroups, beside)
     supervisor = SupervisorWatch(None if settings.supervisor_socket else state / "supervisor")
     runtime = await ProcessRuntime.connect(
         socket_path,
@@ -106,7 +110,12 @@ async def main(settings: WorkerSettings) -> None:
             supervisor.tell(daemon.shell.post)
             if cgroups is not None:
                 metrics.watch_pressure(cgroups.pressure)
-            await _serve(settings, daemon, group, credentials, registry, incarnation)
+            written = decisions_written(
+                settings.decisions, controller.decisions, group, daemon.shell.now,
+                daemon=f"worker {settings.node}", incarnation=incarnation,
+            )  # fmt: skip
+            async with written:
+                await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()
         await runtime.close()
@@ -114,8 +123,21 @@ async def main(settings: WorkerSettings) -> None:
             cgroups.close()
 
 
-def _detected(settings: WorkerSettings, beside: int) -> Detection:
-    root = settings.cgroup_root
+def _sided(
+    settings: WorkerSettings, own: CgroupDriver | None, beside: int
+) -> CgroupDriver | SharedBe | None:
+    """The node's groups, with its BE among that of other nodes where it is to be."""
+    if own is None or not settings.be_root:
+        return own
+    common = _detected(settings, settings.be_root, beside).cgroups
+    be = _detected(settings, f"{settings.be_root}/{settings.node}", beside)
+    if common is None or be.cgroups is None:
+        log_event("error", "be_root cannot be used", root=settings.be_root, reason=be.reason)
+        return own
+    return SharedBe(own, be.cgroups, common)
+
+
+def _detected(settings: WorkerSettings, root: str, beside: int) -> Detection:
     if not root:
         return Detection(None, "cgroup_root is empty")
     if settings.enforce:

@@ -1,0 +1,200 @@
+"""The Solver seam with a helper process: what would hold the loop for long is solved elsewhere.
+
+OR-tools keeps the interpreter lock while it solves, so a thread would not do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Sequence
+
+from tango.adapters import solver_frames as frames
+from tango.adapters.solvers import InProcessSolver
+from tango.model.errors import TangoError
+from tango.model.plan import (
+    BatchPlan,
+    BatchPolicy,
+    BatchSnapshot,
+    NodeOffer,
+    Route,
+    TrafficPlan,
+    TrafficPolicy,
+    TrafficSnapshot,
+)
+
+Done = Callable[[TrafficPlan | Exception, float], None]
+
+LIMIT_S = 0.002
+START_S = 30.0
+ANSWER_S = 10.0
+# Before a policy was measured: seconds for a pair of a demand and an offer, an offer, a request.
+FIRST_GUESS_S = 2e-6
+WEIGHT_OF_NEW = 0.2
+
+
+class HelperLost(TangoError):
+    """The helper process ended, or does not answer; the next solve starts another."""
+
+
+class HelperSolver:
+    """Solves in process what is predicted below `limit_s`, the rest in one helper process.
+
+    Predicted: size of the snapshot (demands x offers + offers + requests) times the policy's
+    measured seconds per unit of it. One traffic solve at a time goes to the helper, in the order
+    in which they were asked. A helper that dies or hangs is an answer, HelperLost, not silence.
+    """
+
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
+        self._in_process = InProcessSolver()
+        self._unit_s: dict[str, float] = {}
+        self._helper: _Helper | None = None
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, policy: TrafficPolicy) -> None:
+        """Have a helper ready for a policy that is known to need one. Raises HelperLost."""
+        if getattr(policy, "heavy", False):
+            async with self._turn:
+                await self._ready(policy)
+
+    def route(self, policy: TrafficPolicy, snapshot: TrafficSnapshot, done: Done) -> None:
+        """See Solver."""
+        units = _units(snapshot)
+        predicted_s = units * self._unit_s.get(policy.name, FIRST_GUESS_S)
+
+        def measured(plan: TrafficPlan | Exception, cost_s: float) -> None:
+            self._learn(policy.name, cost_s / units)
+            done(plan, cost_s)
+
+        if predicted_s <= self._limit_s:
+            self._in_process.route(policy, snapshot, measured)
+            return
+        task = asyncio.get_running_loop().create_task(self._ask(policy, snapshot, measured))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def place(
+        self,
+        policy: BatchPolicy,
+        snapshot: BatchSnapshot,
+        done: Callable[[BatchPlan | Exception, float], None],
+    ) -> None:
+        """See Solver; in process."""
+        self._in_process.place(policy, snapshot, done)
+
+    async def close(self) -> None:
+        """End the helper; solves under way are answered with HelperLost."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._helper is not None:
+            await self._helper.close()
+            self._helper = None
+
+    def _learn(self, policy: str, unit_s: float) -> None:
+        known = self._unit_s.get(policy)
+        self._unit_s[policy] = unit_s if known is None else known + WEIGHT_OF_NEW * (unit_s - known)
+
+    async def _ask(self, policy: TrafficPolicy, snapshot: TrafficSnapshot, done: Done) -> None:
+        answer: tuple[TrafficPlan | Exception, float]
+        try:
+            async with self._turn:
+                helper = await self._ready(policy)
+                try:
+                    async with asyncio.timeout(ANSWER_S):
+                        answer = await helper.solve(policy.name, snapshot)
+                except (OSError, EOFError, ValueError, TimeoutError) as error:
+                    self._helper = None
+                    await helper.close()
+                    raise HelperLost(f"the solver's helper is gone: {error!r}") from None
+        except HelperLost as error:
+            answer = error, 0.0
+        except asyncio.CancelledError:
+            done(HelperLost("the solver is closed"), 0.0)
+            raise
+        done(*answer)
+
+    async def _ready(self, policy: TrafficPolicy) -> _Helper:
+        if self._helper is None:
+            try:
+                async with asyncio.timeout(START_S):
+                    self._helper = await _Helper.start(policy.name)
+            except (OSError, EOFError, ValueError, TimeoutError) as error:
+                raise HelperLost(f"the solver's helper did not start: {error!r}") from None
+        return self._helper
+
+
+def _units(snapshot: TrafficSnapshot) -> int:
+    offers = len(snapshot.offers)
+    requests = sum(demand.count for demand in snapshot.demands)
+    return max(1, len(snapshot.demands) * offers + offers + requests)
+
+
+class _Helper:
+    """The process, its pipes, and what it knows."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        to: asyncio.StreamWriter,
+        back: asyncio.StreamReader,
+    ) -> None:
+        self._process = process
+        self._to = to
+        self._back = back
+        self._known: Sequence[NodeOffer] = ()
+
+    @classmethod
+    async def start(cls, policy: str) -> _Helper:
+        # Executed, not forked: gRPC's threads and locks stay behind.
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tango.adapters.solver_helper", policy,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        to, back = process.stdin, process.stdout
+        if to is None or back is None:
+            raise OSError("the helper has no pipes")
+        helper = cls(process, to, back)
+        try:
+            await helper._receive()
+        except BaseException:
+            await helper.close()
+            raise
+        return helper
+
+    async def solve(
+        self, policy: str, snapshot: TrafficSnapshot
+    ) -> tuple[TrafficPlan | Exception, float]:
+        for frame in frames.snapshot_frames(policy, snapshot, self._known):
+            self._to.write(frames.packed(frame))
+            await self._to.drain()
+            # One frame may hold the loop, not all of them in a row.
+            await asyncio.sleep(0)
+        self._known = snapshot.offers
+        routes: list[Route] = []
+        while True:
+            frame = await self._receive()
+            if "error" in frame:
+                return HelperFailed(frame["error"]), frame["cost_s"]
+            frames.take_routes(frame, routes)
+            if "cost_s" in frame:
+                return TrafficPlan(tuple(routes)), frame["cost_s"]
+
+    async def _receive(self) -> frames.Frame:
+        (size,) = frames.LENGTH.unpack(await self._back.readexactly(frames.LENGTH.size))
+        if size > frames.MAX_FRAME_BYTES:
+            raise ValueError(f"a frame of {size} bytes")
+        return frames.unpacked(await self._back.readexactly(size))
+
+    async def close(self) -> None:
+        self._to.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+
+class HelperFailed(TangoError):
+    """The policy raised in the helper; the text is what it raised."""

@@ -1,0 +1,63 @@
+"""The solver's helper process: snapshots on its standard input, plans out; ends with the pipe."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from typing import BinaryIO
+
+from tango.adapters import solver_frames as frames
+from tango.adapters.policies import traffic_policy
+from tango.model.plan import NodeOffer, TrafficPolicy, TrafficSnapshot
+
+
+def main() -> None:
+    """Until the daemon closes the pipe, or dies."""
+    # Ctrl-C goes to the whole terminal; the daemon says when this ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    policies = {name: traffic_policy(name) for name in sys.argv[1:]}
+    _write(sys.stdout.buffer, {"ready": True})
+    offers: list[NodeOffer] = []
+    while True:
+        frame = _read(sys.stdin.buffer)
+        if frame is None:
+            return
+        frames.take_offers(frame, offers)
+        snapshot = frames.asked(frame, offers)
+        if snapshot is not None:
+            name = frame["policy"]
+            if name not in policies:
+                policies[name] = traffic_policy(name)
+            _answer(policies[name], snapshot)
+
+
+def _answer(policy: TrafficPolicy, snapshot: TrafficSnapshot) -> None:
+    begun = time.perf_counter()
+    try:
+        plan = policy.route(snapshot)
+    except Exception as error:  # noqa: BLE001 - a policy may be a third party's: told, not raised
+        cost_s = time.perf_counter() - begun
+        _write(sys.stdout.buffer, frames.error_frame(repr(error), cost_s))
+        return
+    cost_s = time.perf_counter() - begun
+    for frame in frames.plan_frames(plan, cost_s):
+        _write(sys.stdout.buffer, frame)
+
+
+def _read(pipe: BinaryIO) -> frames.Frame | None:
+    head = pipe.read(frames.LENGTH.size)
+    if len(head) < frames.LENGTH.size:
+        return None
+    (size,) = frames.LENGTH.unpack(head)
+    body = pipe.read(size)
+    return frames.unpacked(body) if len(body) == size else None
+
+
+def _write(pipe: BinaryIO, frame: frames.Frame) -> None:
+    pipe.write(frames.packed(frame))
+    pipe.flush()
+
+
+if __name__ == "__main__":
+    main()

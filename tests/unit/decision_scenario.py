@@ -1,0 +1,102 @@
+"""One story for an edge, a central master and a worker; prints every record of it, line by line.
+
+Run as a program in processes with different hash seeds: what it prints must be the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import central_bench
+import worker_world
+from edge_world import MIB, EdgeWorld, service, start
+
+from tango.model import events as ev
+from tango.model.decision import line
+from tango.model.request import Code
+from tango.model.service import QuotaMode
+from tango.model.settings import DecisionSettings
+
+
+def edge_lines() -> list[str]:
+    world = EdgeWorld(seed=3, decisions=DecisionSettings(ring=60_000))
+    workers = [world.worker(f"n{number}", cpu=500 + 250 * number) for number in range(4)]
+    world.central_up()
+    for name in ("web", "api", "db"):
+        world.apply(service(name, replicas=5, concurrency=2, cpu_per_request_millis=90))
+    world.apply(service("big", memory_bytes=8192 * MIB), ready=False)
+    for number in range(60):
+        world.call(("web", "api", "db")[number % 3], f"r{number}", deadline_s=0.05)
+        if number % 7 == 0:
+            world.advance(0.01)
+            for worker in workers:
+                worker.done(service_s=0.008)
+    world.call("nobody", "lost")
+    while any(worker.serving for worker in workers):
+        for worker in workers:
+            worker.done(service_s=0.008)
+        world.advance(0.01)
+    world.call("web", "back")
+    world.advance(0.01)
+    (holder,) = [worker for worker in workers if "back" in worker.serving]
+    holder.done("back", code=Code.UNAVAILABLE, ran=False, error="busy")
+    world.central_says(start("j1.0.1", "n1"))
+    world.central_says(start("j2.0.1", "n2", cpu_millis=99_000))
+    world.cordon("n3", drain=True)
+    world.roll()
+    workers[2].down()
+    world.advance(1.0)
+    world.apply(service("web", replicas=2, concurrency=1))
+    world.roll()
+    world.delete("api")
+    return [line(record) for record in world.controller.decisions.since(0)]
+
+
+def central_lines() -> list[str]:
+    bench = central_bench.Bench()
+    for number in range(6):
+        bench.submit(f"j{number}", central_bench.spec(cpu=900, retries=1))
+    bench.submit("never", central_bench.spec(cpu=64_000))
+    bench.edge_up(*(central_bench.node(f"n{number}") for number in range(2)))
+    first, *others = bench.starts()
+    bench.refuse(first)
+    for attempt in others:
+        bench.status(central_bench.running(attempt))
+    bench.nodes(central_bench.node("n0", draining=True, cordoned=True), central_bench.node("n1"))
+    bench.status(central_bench.ended(others[0], 3))
+    bench.cancel("j2")
+    bench.advance(5.0)
+    bench.edge_up(session=2, incarnation=2, complete=())
+    bench.advance(30.0)
+    return [line(record) for record in bench.central.decisions.since(0)]
+
+
+def worker_lines() -> list[str]:
+    world = worker_world.World()
+    world.connect()
+    spec = worker_world.service(quota=QuotaMode.FOLLOW, concurrency=8, quota_base_millis=100)
+    world.aim(*(worker_world.target(spec, number) for number in range(2)))
+    world.dispatch(*(f"r{number}" for number in range(9)))
+    for number in range(9):
+        world.finish(f"r{number}")
+    world.dispatch("x", name="nobody")
+    world.start_attempt("j1.0.1", replace(worker_world.task(), cpu_millis=50))
+    world.start_attempt("j2.0.1")
+    world.stop_attempt("j1.0.1", "cancelled")
+    world.end("j2.0.1", 3)
+    world.acknowledge("j2.0.1")
+    world.start_attempt("j2.0.1")
+    key = next(key for key in world.running() if key.startswith("hello-0"))
+    world.end(key, 1)
+    world.advance(3.0)
+    world.aim()
+    world.post(ev.Tick())
+    return [line(record) for record in world.controller.decisions.since(0)]
+
+
+def story() -> list[str]:
+    return [*edge_lines(), *central_lines(), *worker_lines()]
+
+
+if __name__ == "__main__":
+    print("\n".join(story()))
