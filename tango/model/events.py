@@ -24,6 +24,7 @@ from tango.model.peers import PeerEvent
 from tango.model.plan import BatchPlan, TrafficPlan
 from tango.model.process import ProcessRecord
 from tango.model.request import CallRequest, RequestDone
+from tango.model.routes import FollowReport
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -85,11 +86,15 @@ class CordonNode:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A worker's stream said Hello and its full state. session: drawn by the shell, unique."""
+    """A worker's stream said Hello and its full state. session: drawn by the shell, unique.
+
+    address: the host that the stream came from, "" where that is not known.
+    """
 
     session: int
     hello: WorkerHello
     state: WorkerState
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,33 @@ class CallCancelled:
     """The user has gone; no Reply is wanted any more."""
 
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowStarted:
+    """Someone wants a service's routes. follower: drawn by the shell, unique.
+
+    passive: only looks; it calls nothing by them that the edge answers for, and gets no slots.
+    """
+
+    follower: int
+    service: str
+    passive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReported:
+    """What a follower has under way and had since its last report."""
+
+    follower: int
+    report: FollowReport
+
+
+@dataclass(frozen=True, slots=True)
+class FollowEnded:
+    """A follower's stream ended; what it may still have under way stays set aside for its lease."""
+
+    follower: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +399,9 @@ EdgeEvent = (
     | WorkerDown
     | CallArrived
     | CallCancelled
+    | FollowStarted
+    | FollowReported
+    | FollowEnded
     | RouteSolved
     | SolveFailed
     | CentralUp

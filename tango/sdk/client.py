@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from tango.adapters.manifests import Manifest, load_manifests
+from tango.adapters.manifests import Manifest
 from tango.model.access import Role
 from tango.model.cluster import NodeView
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
@@ -17,11 +18,15 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
+from tango.sdk.call_failed import CallFailed
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
+from tango.sdk.declared import job_of, services_of
 from tango.sdk.explained import joined
+from tango.sdk.follow import Followed
 from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
@@ -31,14 +36,6 @@ from tango.wire.edge_client import EdgeClient
 T = TypeVar("T")
 
 BACKOFF_PATIENCE_S = 5.0
-
-
-class CallFailed(TangoError):
-    """A call that no replica answered; `reply` says why and whether it may have run."""
-
-    def __init__(self, reply: CallReply) -> None:
-        self.reply = reply
-        super().__init__(f"{reply.code.value}: {reply.error}")
 
 
 class Client:
@@ -111,7 +108,7 @@ class Client:
         all replicas are ready; raises Unavailable, with the reason, when they are not by then.
         """
         planned: list[tuple[str, ServiceSpec]] = []
-        for spec, wanted in _services_of(what):
+        for spec, wanted in services_of(what):
             planned.extend((site, spec) for site in (sites or wanted or self.sites))
         for dry_run in (True, False):
             views = [
@@ -262,11 +259,37 @@ class Client:
             async for item in items:
                 yield item
 
+    # ---- published routes
+
+    def follow(self, service: str, *, site: str = "") -> Followed:
+        """Call a service's replicas directly, by the routes that its site publishes.
+
+        >>> async with client.follow("hello") as hello:
+        ...     reply = await hello.call(path="/")
+
+        A call goes through the edge where no replica is published, or none has a free slot.
+        """
+        edge = self.edge(site)
+        return Followed(
+            service,
+            open_stream=lambda: edge.follow_routes(service),
+            request=self.request,
+            carry=functools.partial(self.send, site=site),
+        )
+
+    async def watch_routes(
+        self, service: str, *, site: str = ""
+    ) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change; no slots."""
+        async with contextlib.aclosing(self.edge(site).watch_routes(service)) as tables:
+            async for table in tables:
+                yield table
+
     # ---- jobs
 
     async def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
         """Submit a job, durable when this returns. A file must hold exactly one job."""
-        spec = _job_of(what)
+        spec = job_of(what)
         spec.validate()
         # Drawn here, so that a retry after a lost answer is known to be the same submission.
         return await self._central.submit_job(spec, submission_id or self._new_id())
@@ -415,30 +438,3 @@ def _whole(found: tuple[tuple[T, ...], dict[str, TangoError]]) -> tuple[T, ...]:
     for error in away.values():
         raise error
     return views
-
-
-def _services_of(
-    what: str | Path | ServiceSpec | Sequence[Manifest],
-) -> list[tuple[ServiceSpec, tuple[str, ...]]]:
-    if isinstance(what, ServiceSpec):
-        what.validate()
-        return [(what, ())]
-    manifests = load_manifests(Path(what)) if isinstance(what, str | Path) else what
-    services = []
-    for manifest in manifests:
-        if not isinstance(manifest.spec, ServiceSpec):
-            fix = "`tango submit` takes jobs, `tango apply` services"
-            raise InvalidField("kind", "is a Job", fix, manifest.where)
-        services.append((manifest.spec, manifest.sites))
-    return services
-
-
-def _job_of(what: str | Path | JobSpec) -> JobSpec:
-    if isinstance(what, JobSpec):
-        return what
-    manifests = load_manifests(Path(what))
-    if len(manifests) != 1 or not isinstance(manifests[0].spec, JobSpec):
-        raise InvalidField(
-            "kind", "must be one Job", "`tango apply` takes services", manifests[0].where
-        )
-    return manifests[0].spec

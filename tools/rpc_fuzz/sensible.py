@@ -49,6 +49,12 @@ def sensible_message(method: str, rng: random.Random) -> Any | None:
         case "CallMany":
             requests = [types.LcRequest(service=name, deadline_ms=20) for _ in range(5)]
             return edge.CallManyRequest(requests=requests, cancel_ids=["fuzz-1"])
+        case "WatchRoutes":
+            return edge.WatchRoutesRequest(service=name)
+        case "FollowRoutes":
+            tally = edge.ReplicaTally(replica=f"{name}-g1-0", in_flight=rng.randint(0, 9))
+            report = edge.FollowReport(number=1, wanted=rng.randint(0, 99), replicas=[tally])
+            return edge.FollowRoutesRequest(service=name, report=report)
         case _:
             return None
 

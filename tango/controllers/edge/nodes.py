@@ -87,6 +87,7 @@ class Nodes:
         node.hello = hello
         node.cpu_millis = hello.capacity.cpu_millis
         node.memory_bytes = hello.capacity.memory_bytes
+        node.address = event.address
         node.session = event.session
         node.heard_at = now
         node.dead = False

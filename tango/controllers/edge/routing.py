@@ -156,7 +156,7 @@ class Router:
             spill = _spill(service) if service.saturated else 0
             for place in service.open:
                 in_flight = place.in_flight
-                free = place.slots - in_flight
+                free = place.slots - in_flight - place.published
                 if place.saturated and free > spill:
                     free = spill
                 if place.cpu_millis != service.cpu_millis:
@@ -225,7 +225,7 @@ class Router:
         for route in far:
             service = services.get(route.service)
             if service is None or not self._forwarding.send(
-                service, route, shown.of(route), now, forwards
+                service, route, (shown.policy, *shown.of(route)), now, forwards
             ):
                 stale = True
         self._forwarding.commit(forwards)

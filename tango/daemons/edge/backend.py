@@ -15,6 +15,7 @@ from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.explain import WorkerDecisions
+from tango.daemons.edge.followers import Follower, Followers
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
@@ -30,6 +31,7 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, ServiceView, TrafficPolicyView
@@ -71,6 +73,7 @@ class EdgeDaemon:
         self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
             controller, self._perform, LoopClock()
         )
+        self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
@@ -117,6 +120,8 @@ class EdgeDaemon:
                 del self._changed[service]
             case SendPeer() | ClosePeer() | SendGuest() | CloseGuest():
                 self.sites.perform(command)
+            case cmd.SendRoutes(follower, table):
+                self._followers.send(follower, table)
             case cmd.Note(level, event, fields):
                 log_event(level, event, **dict(fields))
 
@@ -282,6 +287,18 @@ class EdgeDaemon:
             self.parts.pop(request_id, None)
             self.cancel(request_id)
 
+    async def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change."""
+        self.service(service)
+        async with aclosing(self._followers.watch(service)) as tables:
+            async for table in tables:
+                yield table
+
+    def follow_routes(self, service: str) -> Follower:
+        """Follow a service's routes, with slots. Raises NotFound, Unavailable."""
+        self.service(service)
+        return self._followers.add(service, passive=False)
+
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
@@ -341,7 +358,7 @@ class EdgeDaemon:
         number = next(self._ids)
         self._workers[number] = session
         self._nodes[number] = hello.node
-        self.shell.post(ev.WorkerUp(number, hello, state))
+        self.shell.post(ev.WorkerUp(number, hello, state, session.peer))
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_worker(number, message))
@@ -414,5 +431,6 @@ class EdgeDaemon:
         """Watches and sessions end; callers in flight are answered by the server's grace."""
         self._stopping.set()
         self.sites.stop()
+        self._followers.stop()
         for link in self._workers.values():
             link.close("the edge is stopping")
