@@ -20,6 +20,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tango.adapters.cgroup_detect import detect
+from tango.model.cgroup import GroupTarget
 from tango.model.service import HealthCheck, QuotaMode, ServiceSpec
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
@@ -146,6 +148,19 @@ async def halved(pid: int, slow: asyncio.Event) -> None:
         await asyncio.sleep(STILL_S)
 
 
+def put_first(cluster: EmbeddedCluster) -> None:
+    """Before everything else on this machine: what is shown is the loop, not other work's noise."""
+    found = detect(cluster.cgroup_root)
+    if found.cgroups is None:
+        sys.exit(f"no control groups here: {found.reason}")
+    with found.cgroups as cgroups:
+        cgroups.apply("", GroupTarget(weight=10_000))
+    members = json.loads((cluster.state_dir / "processes.json").read_text())
+    for pid in (0, *(member["pid"] for member in members)):
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, -15)
+
+
 def summary(record: Record, phases: list[Phase]) -> list[dict[str, object]]:
     """Of each phase: latency at its begin and end, CPU per request, share of requests on NODE."""
     rows: list[dict[str, object]] = []
@@ -222,6 +237,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tango-qos-") as folder:
         cluster = EmbeddedCluster(Path(folder) / "state")
         cluster.start(sites=1, workers_per_site=2)
+        put_first(cluster)
         try:
             asyncio.run(_run(cluster.state_dir, phases, record))
         finally:
