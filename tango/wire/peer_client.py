@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tango.v1.peer_service_pb2_grpc import PeerServiceAsyncStub
     from tango.wire.transports import Call
 
-LIST_TIMEOUT_S = 15.0
+LIST_TIMEOUT_S = 5.0
 
 
 class PeerClient:

@@ -13,6 +13,7 @@ from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.algorithms.traffic.nearest import Nearest
 from tango.algorithms.traffic.round_robin import RoundRobin
 from tango.algorithms.traffic.scoring import Scoring
+from tango.algorithms.traffic.static_partition import StaticPartition
 from tango.controllers.edge.rtt import MAX_UNANSWERED, RoundTrips
 from tango.model import peers as p
 from tango.model.messages import CancelDispatches
@@ -23,7 +24,7 @@ SERVICE_S = 0.010
 DEADLINE_S = 0.150
 
 
-POLICIES = [DssLc, LeastLoaded, Nearest, RoundRobin, Scoring]
+POLICIES = [DssLc, LeastLoaded, Nearest, RoundRobin, Scoring, StaticPartition]
 
 
 def spec(**fields: object) -> object:
