@@ -6,10 +6,11 @@ import pytest
 from edge_world import MIB, EdgeWorld, service, start
 
 from tango.model import events as ev
-from tango.model.decision import END, REJECT, REPLICA_PLACE, ROUTE, facts
+from tango.model.decision import ASSURE, END, EVICT, REJECT, REPLICA_PLACE, ROUTE, facts
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
 from tango.model.plan import Route, TrafficPlan
+from tango.model.reassurance import ReassuranceRule
 from tango.model.request import Code, Outcome
 from tango.model.settings import DecisionSettings
 
@@ -288,3 +289,38 @@ def test_routes_of_a_plan_for_several_services_have_their_own_grounds() -> None:
         found = facts(record)
         assert found["demand"]["service"] == name[0]
         assert found["offer"]["node"] == found["node"]
+
+
+def test_evictions_are_explained_to_the_job_and_the_node() -> None:
+    world = EdgeWorld()
+    world.worker("a")
+    world.central_up()
+    for number in range(3):
+        world.central_says(start(f"j{number}.0.1", "a", memory=300 * MIB))
+    world.apply(service(memory_bytes=400 * MIB))
+    of_node = [facts(r) for r in explained(world, "a").records if r[2] is EVICT]
+    gone = {record["attempt"] for record in of_node}
+    assert len(gone) == 1, "one is enough: 124 MiB were free"
+    (evicted,) = gone
+    (found,) = [r for r in explained(world, evicted.partition(".")[0]).records if r[2] is EVICT]
+    record = facts(found)
+    assert (record["memory_bytes"], record["needed_bytes"]) == (300 * MIB, 276 * MIB)
+    assert record["sufficient"]
+    spared = {name for name, _ in record["spared"]}
+    assert spared == {f"j{number}.0.1" for number in range(3)} - gone
+
+
+def test_reassurance_is_explained_to_the_service_and_the_node() -> None:
+    rule = ReassuranceRule(window_s=0.2, min_samples=2)
+    world = EdgeWorld(reassurance=rule)
+    worker = world.worker("a")
+    world.apply(service(concurrency=4, deadline_s=0.1))
+    for _ in range(8):
+        world.call(timeout_s=1.0)
+        world.advance(0.12)
+        worker.done(service_s=0.119)
+    for name in ("hello", "a"):
+        found = [facts(r) for r in explained(world, name).records if r[2] is ASSURE]
+        assert found, "late requests: more CPU per request"
+        assert found[0]["cpu_millis"] > found[0]["assessment"]["need_millis"]
+        assert found[0]["assessment"]["slack"] < 0
