@@ -20,7 +20,7 @@ from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
-from tango.daemons.operations import Operations, persist
+from tango.daemons.operations import Operations, first_of, persist
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -203,19 +203,11 @@ class EdgeDaemon:
         while not self._stopping.is_set():
             changed = self._changed[name]
             yield view
-            await self._first_of(changed)
+            await first_of(changed, self._stopping)
             latest = self._controller.service_view(name)
             if latest is None:
                 return
             view = latest
-
-    async def _first_of(self, event: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._stopping)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def traffic_policy(self) -> TrafficPolicyView:
         """By which policy requests are routed now."""
@@ -287,12 +279,10 @@ class EdgeDaemon:
             self.parts.pop(request_id, None)
             self.cancel(request_id)
 
-    async def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
-        """Where a service can be called directly, now and after each change."""
+    def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
         self.service(service)
-        async with aclosing(self._followers.watch(service)) as tables:
-            async for table in tables:
-                yield table
+        return self._followers.watch(service)
 
     def follow_routes(self, service: str) -> Follower:
         """Follow a service's routes, with slots. Raises NotFound, Unavailable."""
