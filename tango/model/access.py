@@ -97,6 +97,9 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.EdgeService/GetLog": _USER,
     "/tango.v1.EdgeService/Explain": _USER,
     "/tango.v1.EdgeService/ConnectWorker": frozenset({Role.WORKER}),
+    # An edge's own certificate will do; one for a peer opens nothing else, such as central.
+    "/tango.v1.PeerService/ConnectPeer": frozenset({Role.EDGE, Role.PEER}),
+    "/tango.v1.PeerService/ListPeers": _USER,
     "/tango.v1.WorkerService/GetNode": _USER,
     "/grpc.health.v1.Health/Check": _ANYONE,
     "/grpc.health.v1.Health/Watch": _ANYONE,

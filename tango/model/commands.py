@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tango.model.cgroup import GroupTarget
 from tango.model.job import JobRecord
 from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
+from tango.model.peers import PeerCommand
 from tango.model.plan import BatchSnapshot, TrafficSnapshot
 from tango.model.process import ProcessSpec
 from tango.model.request import CallReply, Dispatch
@@ -288,6 +289,7 @@ EdgeCommand = (
     | CloseWorker
     | SendCentral
     | ServiceChanged
+    | PeerCommand
     | SendRoutes
 )
 CentralCommand = Persist | Answer | Solve | Note | SendEdge | CloseEdge | JobChanged

@@ -20,6 +20,7 @@ from tango.model.messages import (
     WorkerHello,
     WorkerState,
 )
+from tango.model.peers import PeerEvent
 from tango.model.plan import BatchPlan, TrafficPlan
 from tango.model.process import ProcessRecord
 from tango.model.request import CallRequest, RequestDone
@@ -155,11 +156,15 @@ class FollowEnded:
 
 @dataclass(frozen=True, slots=True)
 class RouteSolved:
-    """The plan for Solve(solve_id); cost_s is the time it took."""
+    """The plan for Solve(solve_id); cost_s is the time it took.
+
+    policy: whose plan it is, by name, for its records; "" for the configured one's.
+    """
 
     solve_id: int
     plan: TrafficPlan
     cost_s: float
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +204,7 @@ class CentralDown:
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
     """A user submits. job_id is drawn by the shell; a known submission_id returns the old job.
-
-    wall: unix seconds at arrival.
-    """
+    wall: unix seconds at arrival."""
 
     op_id: int
     job_id: str
@@ -286,9 +289,8 @@ class UpstreamDown:
 class ProcessesListed:
     """What the runtime already runs or remembers, told once before anything else.
 
-    groups: all that exist in the kernel below the node's own; those that no record accounts for
-    were made by a worker that died before it could use them, and are removed. targets: the edge's
-    last word to an earlier life of this worker, if it is known.
+    groups: all in the kernel below the node's own; those that no record accounts for were made by
+    a worker that died before it could use them, and are removed. targets: the edge's last word.
     """
 
     records: tuple[ProcessRecord, ...]
@@ -306,8 +308,7 @@ class RuntimeDown:
 @dataclass(frozen=True, slots=True)
 class RuntimeUp:
     """The runtime answers again. renewed: it is another one, which knows of no stop under way.
-
-    adopted, lost: of what ran before, how many processes it found running, and how many it did not.
+    adopted, lost: of what ran before, how many processes it found running, and how many not.
     """
 
     renewed: bool
@@ -406,6 +407,7 @@ EdgeEvent = (
     | CentralUp
     | CentralSaid
     | CentralDown
+    | PeerEvent
 )
 CentralEvent = (
     Tick

@@ -90,6 +90,13 @@ class ReportUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerPong:
+    """Answer to the WorkerPing of that number, at once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogPart:
     """A piece of a log; last ends it, error says why there is no (more) log."""
 
@@ -108,6 +115,13 @@ class EdgeWelcome:
 
     edge: str
     incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPing:
+    """The time until its pong is the delay to the node and back."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,9 +297,11 @@ FromWorker = (
     | ReplyPart
     | ReportUsage
     | LogPart
+    | WorkerPong
 )
 ToWorker = (
     EdgeWelcome
+    | WorkerPing
     | NodeTargets
     | StartAttempt
     | StopAttempt

@@ -9,6 +9,7 @@ from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
+from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
 from tango.model.routes import FollowReport, RouteTable
 from tango.model.service import ReplicaStatus, ServiceSpec
@@ -17,6 +18,7 @@ from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
 EdgeSession = StreamSession[FromEdge, ToEdge]
+GuestSession = StreamSession[FromPeer, ToPeer]
 
 
 class RouteFollower(Protocol):
@@ -121,6 +123,20 @@ class EdgeBackend(Protocol):
 
     async def worker_session(self, session: WorkerSession) -> None:
         """Serve a worker's stream until it ends. Raises Refused."""
+        ...
+
+
+class PeerBackend(Protocol):
+    """The edge master behind PeerService."""
+
+    incarnation: int
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """The sites that it dials, by name."""
+        ...
+
+    async def guest_session(self, session: GuestSession) -> None:
+        """Serve another site's stream until it ends. Raises Refused."""
         ...
 
 

@@ -14,6 +14,8 @@ from tango.model.messages import (
     ReportUsage,
     RequestsDone,
     WorkerHello,
+    WorkerPing,
+    WorkerPong,
     WorkerState,
 )
 from tango.v1 import edge_service_pb2 as edge
@@ -193,6 +195,26 @@ def cancel_dispatches_to_pb(cancel: CancelDispatches) -> edge.CancelDispatches:
 def cancel_dispatches_from_pb(message: edge.CancelDispatches) -> CancelDispatches:
     """Field by field."""
     return CancelDispatches(tuple(message.request_ids))
+
+
+def worker_ping_to_pb(ping: WorkerPing) -> edge.WorkerPing:
+    """Field by field."""
+    return edge.WorkerPing(number=ping.number)
+
+
+def worker_ping_from_pb(message: edge.WorkerPing) -> WorkerPing:
+    """Field by field."""
+    return WorkerPing(message.number)
+
+
+def worker_pong_to_pb(pong: WorkerPong) -> edge.WorkerPong:
+    """Field by field."""
+    return edge.WorkerPong(number=pong.number)
+
+
+def worker_pong_from_pb(message: edge.WorkerPong) -> WorkerPong:
+    """Field by field."""
+    return WorkerPong(message.number)
 
 
 def published_shares_to_pb(message: PublishedShares) -> edge.PublishedShares:

@@ -10,6 +10,7 @@ import grpc
 from tango.model.cluster import NodeView
 from tango.model.explanation import Explanation, Subject
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
+from tango.model.peers import PeerView
 from tango.model.request import CallReply, CallRequest
 from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
@@ -26,6 +27,7 @@ from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.errors import model_errors
 from tango.wire.mailbox import Mailbox
+from tango.wire.peer_client import PeerClient
 from tango.wire.route_client import RouteStream
 from tango.wire.sessions import decode_to_worker, encode_from_worker
 from tango.wire.stream_session import StreamSession
@@ -45,6 +47,7 @@ class EdgeClient:
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
         self._stub: EdgeServiceAsyncStub = EdgeServiceStub(channel)
         self._metadata = tuple(metadata)
+        self._peers = PeerClient(channel, metadata)
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool = False) -> ServiceView:
         """Declare or change a service. Raises InvalidField, Unavailable."""
@@ -97,6 +100,10 @@ class EdgeClient:
                 pb.ListNodesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(node_view_from_pb(view) for view in response.nodes)
+
+    async def peers(self) -> tuple[PeerView, ...]:
+        """The sites that this one dials, and how they stand."""
+        return await self._peers.peers()
 
     async def cordon_node(self, node: str) -> NodeView:
         """No new replicas and tasks on a node. Raises NotFound."""

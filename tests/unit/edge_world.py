@@ -35,7 +35,7 @@ from tango.model.messages import (
     WorkerHello,
     WorkerState,
 )
-from tango.model.plan import TrafficSnapshot
+from tango.model.plan import TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Dispatch, Outcome, RequestDone
 from tango.model.routes import FollowReport, ReplicaTally, RouteTable
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
@@ -182,7 +182,7 @@ class EdgeWorld:
         self.auto_persist = True
         self.auto_solve = True
         self.cost_s = 0.0001
-        self.policy = LeastLoaded()
+        self.policy: TrafficPolicy = LeastLoaded()
         self.sessions = itertools.count(1)
         self.ids = itertools.count(1)
         self.workers: dict[int, FakeWorker] = {}

@@ -8,11 +8,13 @@ from typing import Any
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.job import JobSpec, TaskSpec
 from tango.model.messages import EdgeHello, EdgeState, WorkerHello, WorkerState
+from tango.model.peers import PeerHello, PeerPing
 from tango.model.service import ServiceSpec
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as types
 from tango.wire.convert_specs import job_spec_to_pb, service_spec_to_pb
+from tango.wire.peer_sessions import FROM_PEER
 from tango.wire.sessions import encode_from_edge, encode_from_worker
 
 NAMES = ("fuzz-1", "fuzz-2", "fuzz-3")
@@ -37,6 +39,11 @@ def sensible_message(method: str, rng: random.Random) -> Any | None:
             return edge.ApplyServiceRequest(spec=service_spec_to_pb(service))
         case "Call":
             return edge.CallRequest(request=request)
+        case "Explain":
+            asked = {"name": rng.choice((*NAMES, "a1")), "limit": rng.choice((0, 1, 1000))}
+            if "CentralService" in method:
+                return central.CentralServiceExplainRequest(**asked)
+            return edge.EdgeServiceExplainRequest(**asked)
         case "CallStreamed":
             return edge.CallStreamedRequest(request=request)
         case "CallMany":
@@ -53,7 +60,7 @@ def sensible_message(method: str, rng: random.Random) -> Any | None:
 
 
 def session_start(method: str, incarnation: int, rng: random.Random) -> list[Any]:
-    """The two envelopes that a worker's or an edge's session begins with."""
+    """The two envelopes that a worker's, an edge's or another site's session begins with."""
     name = rng.choice(NAMES)
     if method.endswith("/ConnectWorker"):
         capacity = NodeCapacity(1000, 2**30)
@@ -61,6 +68,11 @@ def session_start(method: str, incarnation: int, rng: random.Random) -> list[Any
         return [
             encode_from_worker(hello, incarnation, 1),
             encode_from_worker(WorkerState((), (), ()), incarnation, 2),
+        ]
+    if method.endswith("/ConnectPeer"):
+        return [
+            FROM_PEER.encode(PeerHello(name, incarnation, "0.1"), incarnation, 1),
+            FROM_PEER.encode(PeerPing(1, wants_offer=True), incarnation, 2),
         ]
     return [
         encode_from_edge(EdgeHello(name, incarnation, "127.0.0.1:9", "0.1"), incarnation, 1),

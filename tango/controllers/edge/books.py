@@ -24,13 +24,14 @@ class Books:
 
     nodes_dirty: something that the central master is told of nodes has changed.
     anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
+    guests: site -> request id -> call, of those that other sites have forwarded.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
     embedded: only clients on this machine reach this edge. published: services whose routes someone
     follows; republish: those of them whose replicas or readiness changed since the last settle.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
-    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
+    decisions: what `explain` can still tell about.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -43,6 +44,7 @@ class Books:
         self.sessions: dict[int, NodeBook] = {}
         self.calls: dict[str, Call] = {}
         self.anonymous: dict[str, int] = {}
+        self.guests: dict[str, dict[str, Call]] = {}
         self.queued = 0
         self.totals = Counts()
         self.replica_memory: dict[str, int] = {}
@@ -57,11 +59,27 @@ class Books:
         self._persists = 0
         self.out: list[EdgeCommand] = []
         self.decisions = Decisions(settings.decisions.ring)
-        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""
         self.out.append(Note(level, event, tuple(fields.items())))
+
+    def take_in(self, call: Call) -> None:
+        """A call is admitted."""
+        self.calls[call.request_id] = call
+        origin = call.request.origin
+        if origin:
+            self.guests.setdefault(origin, {})[call.request_id] = call
+
+    def forget(self, call: Call) -> None:
+        """A call is answered, and holds nothing any more."""
+        del self.calls[call.request_id]
+        origin = call.request.origin
+        if origin:
+            calls = self.guests[origin]
+            del calls[call.request_id]
+            if not calls:
+                del self.guests[origin]
 
     def changed(self, service: ServiceBook) -> None:
         """The service's replicas or their readiness changed: watchers look again."""

@@ -16,8 +16,12 @@ from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.explain import findings
+from tango.controllers.edge.forwarding import Forwarding
+from tango.controllers.edge.guests import Guests
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
+from tango.controllers.edge.peering import Peering
+from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
@@ -50,6 +54,15 @@ from tango.model.events import (
 )
 from tango.model.explanation import Finding, Subject
 from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
+from tango.model.peers import (
+    GuestDown,
+    GuestSaid,
+    GuestUp,
+    PeerDown,
+    PeerSaid,
+    PeerUp,
+    PeerView,
+)
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
@@ -65,10 +78,14 @@ class EdgeController:
         books = Books(settings, incarnation, seed)
         self.books = books
         self._endings = Endings(books)
-        self._router = Router(books)
+        self._peers = Peers(books)
+        forwarding = Forwarding(books, self._endings, self._peers)
+        self._router = Router(books, self._peers, forwarding)
         self._central = CentralLink(books)
         self._routes = Routes(books, self._router)
-        self._waiting = Waiting(books, self._endings, self._router)
+        self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
+        self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
+        self._guests = Guests(books)
         self._services = Services(books, self._endings, self._router)
         self._reassurance = Reassurance(books, self._router, self._services)
         self._inflight = InFlight(
@@ -102,6 +119,12 @@ class EdgeController:
             CentralUp: self._central_up,
             CentralSaid: self._central_said,
             CentralDown: self._central_down,
+            PeerUp: self._peering.up,
+            PeerSaid: self._peering.said,
+            PeerDown: self._peering.down,
+            GuestUp: self._guests.up,
+            GuestSaid: self._guests.said,
+            GuestDown: self._guests.down,
         }
 
     def load(
@@ -136,11 +159,16 @@ class EdgeController:
         if now >= router.solve_at:
             router.settle(now)
         if self.books.pressed:
-            self._evictions.settle()
+            self._evictions.settle(now)
         central_at = central.due_at
         if now >= central_at:
             central.settle(now)
             central_at = central.due_at
+        peers, guests = self._peers, self._guests
+        if now >= peers.due_at:
+            self._peering.settle(now)
+        if now >= guests.check_at:
+            guests.settle(now)
         waiting.settle()
         # While a solve is on its way its answer comes first, whatever solve_at says.
         solve_at = math.inf if router.waiting else router.solve_at
@@ -150,6 +178,8 @@ class EdgeController:
             central_at,
             self._nodes.check_at,
             services.place_at,
+            peers.due_at,
+            guests.check_at,
             routes.due_at,
             self._reassurance.due_at,
         )
@@ -162,7 +192,7 @@ class EdgeController:
 
     def validate(self) -> None:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
-        audit(self.books, self._waiting.heap)
+        audit(self.books, self._waiting.heap, self._peers)
         self._routes.validate()
 
     # ---- for listings, metrics and logs
@@ -197,6 +227,10 @@ class EdgeController:
         unseen = self.books.cordons.keys() - nodes.keys()
         views += [self._cordons.node_view(name) for name in unseen]
         return tuple(sorted(views, key=lambda view: view.node))
+
+    def peer_views(self, now: float) -> tuple[PeerView, ...]:
+        """Every site that this edge dials, by name."""
+        return self._peers.views(now)
 
     def drain_view(self, node: str) -> DrainView | None:
         """How the drain of a node stands; None where it is not drained."""

@@ -16,6 +16,7 @@ from tango.controllers.edge.calls import Call
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.service_book import PlaceQos, ServicePlace
 from tango.controllers.edge.services import Services
+from tango.model.decision import ASSURE
 from tango.model.service import QuotaMode
 
 # Latencies kept of a window; beyond that every second one, then every fourth, and so on.
@@ -39,8 +40,11 @@ class Reassurance:
         self.due_at = math.inf
 
     def served(self, call: Call, place: ServicePlace, now: float) -> None:
-        """A request of the place has its answer, or its time is over."""
-        if not self._rule.enabled:
+        """A request of the place has its answer, or its time is over.
+
+        What another site forwarded tells nothing: its deadline is what was left of it.
+        """
+        if not self._rule.enabled or call.request.origin:
             return
         qos = place.qos
         if qos is None:
@@ -119,6 +123,7 @@ class Reassurance:
             )
         if not changed:
             return
+        books.decisions.record(ASSURE, now, service.name, place.node.name, cpu_millis, assessment)
         books.changed(service)
         if service.spec.quota is QuotaMode.FOLLOW:
             self._services.targets(place.node)

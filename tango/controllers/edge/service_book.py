@@ -171,10 +171,13 @@ class ServiceBook:
 
     placement: replica id -> node, "" while it has no room. specs: by generation, of its replicas.
     open: places with ready replicas, by node name. forecast: what was measured of it.
+    away: calls that were forwarded and have no answer yet. spilling: let in for a neighbour's room
+    since the last plan.
     saturated: how many of its places are.
     """
 
     __slots__ = (
+        "away",
         "counts",
         "cpu_millis",
         "deleted",
@@ -193,6 +196,7 @@ class ServiceBook:
         "short",
         "spec",
         "specs",
+        "spilling",
         "unready",
     )
 
@@ -204,7 +208,7 @@ class ServiceBook:
         self.open: tuple[ServicePlace, ...] = ()
         self.queue: OrderedDict[str, Call] = OrderedDict()
         self.counts = Counts()
-        self.in_flight = 0
+        self.in_flight = self.away = self.spilling = 0
         self.dispatched = 0
         self.saturated = 0
         self.forecast = Forecast()

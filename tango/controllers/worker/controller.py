@@ -55,6 +55,8 @@ from tango.model.messages import (
     StartAttempt,
     StopAttempt,
     WorkerHello,
+    WorkerPing,
+    WorkerPong,
     WorkerState,
 )
 from tango.model.process import ProcessRecord
@@ -155,6 +157,7 @@ class WorkerController:
             StopAttempt: self._attempts.stop,
             AckEnds: self._attempts.acknowledge,
             ForgetLogs: self._attempts.forget_logs,
+            WorkerPing: self._pong,
         }
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerCommand]:
@@ -255,6 +258,10 @@ class WorkerController:
         handler = self._messages.get(type(event.message))
         if handler is not None:
             handler(event.message, now)
+
+    def _pong(self, message: WorkerPing, now: float) -> None:
+        """At once: the edge measures the way here by it."""
+        self._out.send(WorkerPong(message.number))
 
     # ---- processes
 
