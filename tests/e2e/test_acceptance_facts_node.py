@@ -118,12 +118,14 @@ async def test_fact_2_a_running_service_is_resized_in_the_cgroup_and_in_measured
     spec = burner(
         "resized",
         "--cpu-ms",
-        "400",
+        "700",
         "--threads",
         "3",
         quota=QuotaMode.FOLLOW,
         quota_base_millis=50,
         cpu_per_request_millis=150,
+        deadline_s=60.0,
+        timeout_s=60.0,
     )
     before = await ready(client, spec)
     group = "a1/lc/resized/resized-g1-0"
@@ -142,11 +144,12 @@ async def test_fact_2_a_running_service_is_resized_in_the_cgroup_and_in_measured
         assert await rate() < 0.2 * 1.5
         more = [calls.start(client.request("resized")) for _ in range(2)]
         await until(lambda: quota_file(cluster, group) not in (one, at_base), "it to grow again")
-        faster = await rate()
-        assert faster > 0.2 * 1.25, "measured CPU follows: 500m now"
-        assert faster < 0.5 * 1.5
-        for call in (first, *more):
-            call.cancel()
+        rates = [await rate()]
+        # Measured CPU follows: 500m now. On a busy machine it may take more than one look.
+        while rates[-1] <= 0.2 * 1.25 and not all(call.done() for call in more):
+            rates.append(await rate())
+        assert 0.2 * 1.25 < max(rates) < 0.5 * 1.5, rates
+        await asyncio.gather(first, *more)
     after = await client.edge(SITE).service("resized")
     assert pids(after) == pids(before), "no restart"
     await until(lambda: quota_file(cluster, group) == at_base, "the quota to come back")
