@@ -125,6 +125,8 @@ async def call(
             f"service {reply.service_ms:.2f} ms = {reply.total_ms:.2f} ms",
             err=True,
         )
+    if verbose:
+        click.echo(f"why: tango explain {reply.request_id}", err=True)
     if reply.code is not Code.OK:
         ran = "; it may have run" if reply.may_have_run else ""
         click.echo(f"tango: {reply.code.value}: {reply.error}{ran}", err=True)

@@ -92,6 +92,8 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.EdgeService/Call": _USER,
     "/tango.v1.EdgeService/CallMany": _USER,
     "/tango.v1.EdgeService/CallStreamed": _USER,
+    "/tango.v1.EdgeService/WatchRoutes": _USER,
+    "/tango.v1.EdgeService/FollowRoutes": _USER,
     "/tango.v1.EdgeService/GetLog": _USER,
     "/tango.v1.EdgeService/Explain": _USER,
     "/tango.v1.EdgeService/ConnectWorker": frozenset({Role.WORKER}),

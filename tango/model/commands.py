@@ -11,6 +11,7 @@ from tango.model.peers import PeerCommand
 from tango.model.plan import BatchSnapshot, TrafficSnapshot
 from tango.model.process import ProcessSpec
 from tango.model.request import CallReply, Dispatch
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -147,6 +148,14 @@ class ServiceChanged:
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class SendRoutes:
+    """A follower's table is now this one."""
+
+    follower: int
+    table: RouteTable
+
+
 # ---- central
 
 
@@ -281,6 +290,7 @@ EdgeCommand = (
     | SendCentral
     | ServiceChanged
     | PeerCommand
+    | SendRoutes
 )
 CentralCommand = Persist | Answer | Solve | Note | SendEdge | CloseEdge | JobChanged
 WorkerCommand = (

@@ -90,6 +90,15 @@ ATTEMPT_REFUSE = Form(
 # state: cordoned, draining, uncordoned; up, down, dead, refused.
 NODE_STATE = Form("node-state", "node", "state", "why")
 
+# Memory taken back for LC, one record for each victim. lost_cpu_s: its work so far; freed_bytes: by
+# all of its eviction's victims; spared: (attempt, why) of those that stay.
+EVICT = Form(
+    "evict", "attempt", "node", "priority", "memory_bytes", "lost_cpu_s", "needed_bytes",
+    "freed_bytes", "sufficient", "spared", "why",
+)  # fmt: skip
+# QoS re-assurance changed a service's CPU per request on a node. assessment: of the window.
+ASSURE = Form("assure", "service", "node", "cpu_millis", "assessment")
+
 # ---- at the central master: jobs
 
 # placement: as in model.plan; offer: what the node offered when the plan was committed.
@@ -122,30 +131,20 @@ ATTEMPT_STOP = Form("attempt-stop", "attempt", "why", "grace_s")
 ATTEMPT_END = Form("attempt-end", "attempt", "exit_code", "signal", "failure", "cpu_s")
 REPLICA_BACKOFF = Form("replica-backoff", "service", "replica", "why", "delay_s", "restarts")
 REPLICA_STOP = Form("replica-stop", "service", "replica", "why")
-# BE's CPU on the node: what it may have from now on, and what LC uses of the capacity.
-SUPPRESS = Form(
-    "suppress", "before_millis", "after_millis", "lc_millis", "capacity_millis", "floor_millis",
-    "why",
-)  # fmt: skip
-# Memory taken back for LC. spared: (attempt, why) of those that were looked at and not taken.
-EVICT = Form(
-    "evict", "attempt", "priority", "memory_bytes", "needed_bytes", "lost_cpu_s", "why", "spared"
-)
-# QoS re-assurance, one window. latency_ms: its percentile; slack: (target - latency) / target.
-# state: expand, shrink, hold, saturated.
-ASSURE = Form(
-    "assure", "service", "state", "slack", "latency_ms", "target_ms", "samples", "before_millis",
-    "after_millis",
-)  # fmt: skip
+# A cap on all of BE's CPU moved. before_millis: None for none yet. lc_peak_millis: of the last
+# seconds, which the cap follows.
+SUPPRESS = Form("suppress", "before_millis", "after_millis", "lc_millis", "lc_peak_millis", "why")
 
 FORMS = tuple(value for value in vars().copy().values() if isinstance(value, Form))
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, which would make it four times as dear: it is made for each call that is refused.
+@dataclass(slots=True)
 class AdmissionGrounds:
-    """What an edge knew of a service's queue when it refused a call. Seconds; slots in requests.
+    """What an edge knew of a service's queue when it refused a call; never changed afterwards.
 
-    wait_s, service_s: predicted for this call; margin_s: the usual error of such predictions.
+    Seconds; slots in requests. wait_s, service_s: predicted for this call; margin_s: the usual
+    error of such predictions.
     """
 
     queued: int
@@ -157,33 +156,67 @@ class AdmissionGrounds:
     margin_s: float = 0.0
 
 
-def plain(value: object) -> Any:
-    """A part as what JSON knows; dataclasses as objects, in the order of their fields."""
-    if value is None or isinstance(value, str | bool | int):
-        if isinstance(value, str) and len(value) > MAX_TEXT:
-            return value[:MAX_TEXT] + " ..."
-        return value
-    if isinstance(value, float):
-        # JSON has no infinity.
-        return value if math.isfinite(value) else None
-    if isinstance(value, enum.Enum):
-        return value.value
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
-    raise TypeError(f"{type(value).__name__} has no place in a decision record")
-
-
 def facts(record: Decision) -> dict[str, Any]:
-    """The parts by name, as what JSON knows."""
-    return {name: plain(part) for name, part in zip(record[2].fields, record[PARTS:], strict=True)}
+    """The parts by name, as what JSON knows; dataclasses as objects, in the order of their fields.
+
+    TypeError for a part that has no place in a record.
+    """
+    parts = zip(record[2].fields, record[PARTS:], strict=True)
+    return {name: _plain(_short(part)) for name, part in parts}
 
 
 def line(record: Decision) -> str:
     """One line of JSON without its end: {"v", "n", "at", "kind", then the form's fields}."""
-    head = {"v": FORMAT, "n": record[0], "at": record[1], "kind": record[2].kind}
-    return json.dumps(head | facts(record), separators=(",", ":"), allow_nan=False)
+    form: Form = record[2]
+    found: dict[str, object] = {"v": FORMAT, "n": record[0], "at": record[1], "kind": form.kind}
+    for name, part in zip(form.fields, record[PARTS:], strict=True):
+        found[name] = _short(part)
+    try:
+        return _encode(found)
+    except ValueError:
+        # Somewhere inside is an infinity, which JSON does not have: the slow way, without it.
+        return _encode(_plain(found))
+
+
+def _short(part: object) -> object:
+    if isinstance(part, str) and len(part) > MAX_TEXT:
+        return part[:MAX_TEXT] + " ..."
+    return part
+
+
+def _plain(value: object) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return _plain(_opened(value))
+
+
+def _opened(value: object) -> object:
+    """What is inside of an enum's member or a dataclass; logs are written by the million."""
+    if isinstance(value, enum.Enum):
+        return value.value
+    names = _FIELDS.get(type(value))
+    if names is None:
+        if not is_dataclass(value):
+            raise TypeError(f"{type(value).__name__} has no place in a decision record")
+        names = _FIELDS[type(value)] = tuple(field.name for field in fields(value))
+    found = {}
+    for name in names:
+        item = getattr(value, name)
+        found[name] = None if item in _INFINITIES else item
+    return found
+
+
+_FIELDS: dict[type, tuple[str, ...]] = {}
+_INFINITIES = (math.inf, -math.inf)
+_encode = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, check_circular=False, default=_opened
+).encode
 
 
 def is_about(record: Decision, kind: str, name: str) -> bool:

@@ -212,36 +212,36 @@ def _attempt_end(d: Facts) -> str:
 
 def _suppress(d: Facts) -> str:
     before, after = d["before_millis"], d["after_millis"]
-    less = before is None or before < 0 or 0 <= after < before
+    less = before is None or after < before
+    went = f"set to {millis(after)}" if before is None else f"from {millis(before)} to "
+    went += "" if before is None else millis(after)
     return (
-        f"BE's CPU was {'suppressed' if less else 'given back'} from {millis(before)} to "
-        f"{millis(after)}, with LC at {millis(d['lc_millis'])} of "
-        f"{millis(d['capacity_millis'])} and a floor of {millis(d['floor_millis'])}{_because(d)}"
+        f"BE's CPU was {'suppressed' if less else 'given back'}, {went}, with LC at "
+        f"{millis(d['lc_millis'])} and at {millis(d['lc_peak_millis'])} at its peak{_because(d)}"
     )
 
 
 def _evict(d: Facts) -> str:
     text = (
-        f"attempt {d['attempt']} was evicted{_because(d)}: it held "
-        f"{format_memory(d['memory_bytes'])} of {format_memory(d['needed_bytes'])} needed, "
-        f"priority {d['priority']}, {d['lost_cpu_s']:.1f} s of CPU time lost"
+        f"attempt {d['attempt']} was evicted from {d['node']}{_because(d)}; it gives "
+        f"{format_memory(d['memory_bytes'])} of the {format_memory(d['needed_bytes'])} needed"
     )
+    text += "" if d["sufficient"] else f", all of BE gives {format_memory(d['freed_bytes'])}"
+    text += f"; priority {d['priority']}, {d['lost_cpu_s']:.1f} s of CPU time lost"
     return "; ".join([text, *_rejected(d["spared"])])
 
 
 def _assure(d: Facts) -> str:
-    does = {
-        "expand": "was raised",
-        "shrink": "was lowered",
-        "hold": "was left",
-        "saturated": "is at its bound, saturated,",
-    }
-    return (
-        f"CPU per request of {d['service']} {does.get(d['state'], d['state'])} from "
-        f"{millis(d['before_millis'])} to {millis(d['after_millis'])}: latency "
-        f"{d['latency_ms']:.1f} ms of {d['samples']} requests against a target of "
-        f"{d['target_ms']:g} ms, slack {d['slack']:.2f}"
-    )
+    found = d["assessment"]
+    before, after = (found["need_millis"] + found[key] for key in ("before_millis", "after_millis"))
+    moved = f"went from {millis(before)} to {millis(after)}"
+    text = f"CPU per request of {d['service']} on {d['node']} "
+    text += f"stays {millis(after)}" if before == after else moved
+    text += f" (declared {millis(found['need_millis'])}): {found['why']}"
+    if found["slack"] is not None:
+        text += f"; slack {found['slack']:.2f} over {found['samples']} requests"
+        text += f", {found['node_slack']:.2f} without the queue"
+    return text + ("; saturated" if found["saturated"] else "")
 
 
 _SENTENCES: dict[str, Callable[[Facts], str]] = {

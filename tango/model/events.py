@@ -24,6 +24,7 @@ from tango.model.peers import PeerEvent
 from tango.model.plan import BatchPlan, TrafficPlan
 from tango.model.process import ProcessRecord
 from tango.model.request import CallRequest, RequestDone
+from tango.model.routes import FollowReport
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -85,11 +86,15 @@ class CordonNode:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A worker's stream said Hello and its full state. session: drawn by the shell, unique."""
+    """A worker's stream said Hello and its full state. session: drawn by the shell, unique.
+
+    address: the host that the stream came from, "" where that is not known.
+    """
 
     session: int
     hello: WorkerHello
     state: WorkerState
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,12 +128,43 @@ class CallCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowStarted:
+    """Someone wants a service's routes. follower: drawn by the shell, unique.
+
+    passive: only looks; it calls nothing by them that the edge answers for, and gets no slots.
+    """
+
+    follower: int
+    service: str
+    passive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReported:
+    """What a follower has under way and had since its last report."""
+
+    follower: int
+    report: FollowReport
+
+
+@dataclass(frozen=True, slots=True)
+class FollowEnded:
+    """A follower's stream ended; what it may still have under way stays set aside for its lease."""
+
+    follower: int
+
+
+@dataclass(frozen=True, slots=True)
 class RouteSolved:
-    """The plan for Solve(solve_id); cost_s is the time it took."""
+    """The plan for Solve(solve_id); cost_s is the time it took.
+
+    policy: whose plan it is, by name, for its records; "" for the configured one's.
+    """
 
     solve_id: int
     plan: TrafficPlan
     cost_s: float
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +399,9 @@ EdgeEvent = (
     | WorkerDown
     | CallArrived
     | CallCancelled
+    | FollowStarted
+    | FollowReported
+    | FollowEnded
     | RouteSolved
     | SolveFailed
     | CentralUp

@@ -200,6 +200,17 @@ class CancelDispatches:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedShares:
+    """(replica id, requests that clients may have under way there directly); absolute.
+
+    keep_s: how long they stand after the session that told them has ended.
+    """
+
+    shares: tuple[tuple[str, int], ...]
+    keep_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class OpenLog:
     """Send the last tail_bytes of a replica's or attempt's log, then follow it if asked."""
 
@@ -298,6 +309,7 @@ ToWorker = (
     | ForgetLogs
     | Dispatches
     | CancelDispatches
+    | PublishedShares
     | OpenLog
     | CloseLog
 )

@@ -11,6 +11,7 @@ from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
+from tango.model.routes import FollowReport, RouteTable
 from tango.model.service import ReplicaStatus, ServiceSpec
 from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.wire.stream_session import StreamSession
@@ -18,6 +19,22 @@ from tango.wire.stream_session import StreamSession
 WorkerSession = StreamSession[FromWorker, ToWorker]
 EdgeSession = StreamSession[FromEdge, ToEdge]
 GuestSession = StreamSession[FromPeer, ToPeer]
+
+
+class RouteFollower(Protocol):
+    """One follower of a service's routes at the edge master."""
+
+    def report(self, report: FollowReport) -> None:
+        """What it has under way."""
+        ...
+
+    async def next(self) -> tuple[int, RouteTable | None] | None:
+        """(number of the latest report taken, the latest table if it is new); None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Its stream has ended; fine to do again."""
+        ...
 
 
 class EdgeBackend(Protocol):
@@ -82,6 +99,14 @@ class EdgeBackend(Protocol):
 
     def call_streamed(self, request: CallRequest) -> AsyncGenerator[ReplyPart | CallReply, None]:
         """Parts as the replica sends them, the CallReply last."""
+        ...
+
+    def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        ...
+
+    def follow_routes(self, service: str) -> RouteFollower:
+        """Follow a service's routes. Raises NotFound, Unavailable where too many do."""
         ...
 
     def read_log(

@@ -156,6 +156,11 @@ TO_WORKER: Direction[m.ToWorker, edge.ConnectWorkerResponse] = Direction(
             of_worker.worker_ping_to_pb,
             of_worker.worker_ping_from_pb,
         ),
+        "published_shares": (
+            m.PublishedShares,
+            of_worker.published_shares_to_pb,
+            of_worker.published_shares_from_pb,
+        ),
         **_DOWN,
     },
 )

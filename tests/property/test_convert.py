@@ -16,7 +16,17 @@ from hypothesis import HealthCheck as HypothesisCheck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.model import cluster, explanation, job, messages, peers, request, service, views
+from tango.model import (
+    cluster,
+    explanation,
+    job,
+    messages,
+    peers,
+    request,
+    routes,
+    service,
+    views,
+)  # fmt: skip
 from tango.model.cgroup import Mismatch
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
@@ -28,6 +38,7 @@ from tango.wire import (
     convert_jobs,
     convert_nodes,
     convert_peers,
+    convert_routes,
     convert_services,
     convert_session_edge,
     convert_session_shared,
@@ -94,6 +105,17 @@ POSITIVE = {
     (peers.PeerView, "rtt_ms"): st.none() | FLOATS,
     (peers.PeerView, "age_ms"): st.none() | FLOATS,
     (peers.Forwards, "requests"): st.lists(st.deferred(lambda: FORWARDED), max_size=3).map(tuple),
+    (messages.PublishedShares, "shares"): st.lists(
+        st.tuples(st.text(max_size=9), U32), max_size=3
+    ).map(tuple),
+    (messages.PublishedShares, "keep_s"): st.floats(0, 3600),
+    (routes.RouteTable, "deadline_s"): SECONDS,
+    (routes.RouteTable, "timeout_s"): SECONDS,
+    **{
+        (routes.ReplicaTally, name): st.integers(0, 10**6)
+        for name in ("in_flight", "completed", "late", "failed")
+    },
+    (routes.ReplicaTally, "latency_s"): st.integers(0, 10**12).map(lambda ns: ns / 1e9),
 }
 
 
@@ -196,8 +218,10 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.CancelDispatches,
                 messages.WorkerPing,
                 messages.WorkerPong,
+                messages.PublishedShares,
             ],
         ),
+        (convert_routes, [routes.RouteTable, routes.FollowReport]),
         (
             convert_session_edge,
             [
@@ -262,7 +286,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
-        "Reason", "ForwardedRequest",
+        "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, peer, worker_service_pb2):

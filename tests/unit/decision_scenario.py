@@ -13,13 +13,18 @@ from edge_world import MIB, EdgeWorld, service, start
 
 from tango.model import events as ev
 from tango.model.decision import line
+from tango.model.reassurance import ReassuranceRule
 from tango.model.request import Code
 from tango.model.service import QuotaMode
 from tango.model.settings import DecisionSettings
 
 
 def edge_lines() -> list[str]:
-    world = EdgeWorld(seed=3, decisions=DecisionSettings(ring=60_000))
+    world = EdgeWorld(
+        seed=3,
+        decisions=DecisionSettings(ring=60_000),
+        reassurance=ReassuranceRule(window_s=0.05, min_samples=2),
+    )
     workers = [world.worker(f"n{number}", cpu=500 + 250 * number) for number in range(4)]
     world.central_up()
     for name in ("web", "api", "db"):
@@ -42,6 +47,9 @@ def edge_lines() -> list[str]:
     holder.done("back", code=Code.UNAVAILABLE, ran=False, error="busy")
     world.central_says(start("j1.0.1", "n1"))
     world.central_says(start("j2.0.1", "n2", cpu_millis=99_000))
+    for number in range(4):
+        world.central_says(start(f"j3.{number}.1", "n0", memory=150 * MIB))
+    world.apply(service("fat", replicas=4, memory_bytes=500 * MIB))
     world.cordon("n3", drain=True)
     world.roll()
     workers[2].down()
@@ -72,7 +80,7 @@ def central_lines() -> list[str]:
 
 
 def worker_lines() -> list[str]:
-    world = worker_world.World()
+    world = worker_world.World(settings=replace(worker_world.SETTINGS, cap_be=True))
     world.connect()
     spec = worker_world.service(quota=QuotaMode.FOLLOW, concurrency=8, quota_base_millis=100)
     world.aim(*(worker_world.target(spec, number) for number in range(2)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from central_bench import MIB, Bench, ended, node, running, spec
 
+from tango.model.cluster import NodeReport, SideUsage
 from tango.model.decision import facts
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
@@ -144,3 +145,20 @@ def test_after_a_restart_and_for_what_is_unknown() -> None:
     ):
         with pytest.raises(NotFound, match=text):
             again.central.explain("j9", subjects, 20, again.now)
+
+
+def test_a_starving_task_that_is_moved_says_why() -> None:
+    bench = Bench()
+    usage = SideUsage()
+    starved = NodeReport("n1", 0.0, usage, usage, be_satisfaction=0.01)
+    bench.edge_up(node("n1", cpu=4000), node("n2"))
+    bench.submit()
+    (first,) = bench.starts()
+    assert facts(explained(bench, "j1").records[0])["node"] == "n1"
+    bench.status(running(first, bench.wall))
+    for _ in range(32):
+        bench.nodes(node("n1", cpu=4000, report=starved), node("n2"))
+        bench.advance(1.0)
+    found = explained(bench, "j1")
+    assert kinds(found)[:2] == ["job-place", "job-evict"]
+    assert "1% of the CPU that they ask for" in facts(found.records[1])["why"]

@@ -14,8 +14,8 @@ from decision_scenario import story
 from tango.model.decision import FORMS
 
 SCENARIO = Path(__file__).with_name("decision_scenario.py")
-# Made by those whose parts of the system are not in this story (peers, and HRM on the node).
-ELSEWHERE = {"forward", "forward-refused", "suppress", "evict", "assure"}
+# Made by those whose parts of the system are not in this story: neighbouring sites.
+ELSEWHERE = {"forward", "forward-refused"}
 
 
 def printed(seed: str) -> str:

@@ -8,6 +8,7 @@ import math
 import pytest
 
 from tango.algorithms.placement.spread import SpreadNode
+from tango.algorithms.quota.reassurance import Assessment
 from tango.controllers.decisions import Decisions
 from tango.model import decision as d
 from tango.model.decision_text import said, sentence
@@ -145,19 +146,21 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         "replica web-g1-0 of web is stopped: not wanted here any more",
     ),
     d.SUPPRESS: (
-        (1500, 500, 900, 2000, 100, "LC needs it"),
-        ("BE's CPU was suppressed from 1500m CPU to 500m CPU, with LC at 900m CPU of 2 CPU and a "
-        "floor of 100m CPU: LC needs it"),
+        (1500, 500, 900, 1500, "LC uses more: down at once"),
+        ("BE's CPU was suppressed, from 1500m CPU to 500m CPU, with LC at 900m CPU and at 1500m "
+        "CPU at its peak: LC uses more: down at once"),
     ),
     d.EVICT: (
-        ("j1.0.1", 0, 64 * MIB, 32 * MIB, 1.5, "LC needs memory", (("j2.0.1", "priority 5"),)),
-        ("attempt j1.0.1 was evicted: LC needs memory: it held 64.0 MiB of 32.0 MiB needed, "
-        "priority 0, 1.5 s of CPU time lost; j2.0.1: priority 5"),
+        ("j1.0.1", "a1", 0, 64 * MIB, 1.5, 96 * MIB, 64 * MIB, False, (("j2.0.1", "holds no"),),
+        "node a1 needs 96 MiB"),
+        ("attempt j1.0.1 was evicted from a1: node a1 needs 96 MiB; it gives 64.0 MiB of the 96.0 "
+        "MiB needed, all of BE gives 64.0 MiB; priority 0, 1.5 s of CPU time lost; j2.0.1: holds "
+        "no"),
     ),
     d.ASSURE: (
-        ("web", "expand", -0.25, 125.0, 100.0, 40, 100, 133),
-        ("CPU per request of web was raised from 100m CPU to 133m CPU: latency 125.0 ms of 40 "
-        "requests against a target of 100 ms, slack -0.25"),
+        ("web", "a1", 133, Assessment(40, -0.25, -0.5, 100, 0, 33, True, "the first step up")),
+        ("CPU per request of web on a1 went from 100m CPU to 133m CPU (declared 100m CPU): the "
+        "first step up; slack -0.25 over 40 requests, -0.50 without the queue; saturated"),
     ),
 }  # fmt: skip
 
@@ -175,6 +178,7 @@ def test_each_form_is_a_line_of_json_and_a_sentence(form: d.Form) -> None:
     assert list(found) == ["v", "n", "at", "kind", *form.fields], "in this order"
     assert (found["v"], found["n"], found["at"], found["kind"]) == (d.FORMAT, 1, 1.5, form.kind)
     assert json.dumps(found, separators=(",", ":")) == text
+    assert {name: found[name] for name in form.fields} == d.facts(record)
     assert sentence(record) == SAMPLES[form][1]
     assert said(form.kind, found) == SAMPLES[form][1], "of a line, too"
 
@@ -199,10 +203,16 @@ def test_a_line_holds_the_grounds() -> None:
 def test_what_is_not_immutable_and_plain_has_no_place() -> None:
     with pytest.raises(TypeError, match="object has no place in a decision record"):
         d.line((1, 0.0, d.JOB_WAIT, "j1", object()))
+    with pytest.raises(TypeError, match="set has no place in a decision record"):
+        d.facts((1, 0.0, d.JOB_WAIT, "j1", {"x"}))
     with pytest.raises(ValueError, match="shorter"):
         d.line((1, 0.0, d.JOB_WAIT, "j1"))
+    for nowhere in ((math.inf,), (("n", math.nan),), ({"x": -math.inf},), math.inf):
+        assert "NaN" not in d.line((1, 0.0, d.JOB_WAIT, "j1", nowhere))
+        assert "Infinity" not in d.line((1, 0.0, d.JOB_WAIT, "j1", nowhere))
     long = d.facts((1, 0.0, d.JOB_WAIT, "j1", "x" * 10_000))["why"]
     assert len(long) < 2100
+    assert len(d.line((1, 0.0, d.JOB_WAIT, "j1", "x" * 10_000))) < 2200
 
 
 def test_a_record_of_a_later_version_is_told_as_it_is() -> None:

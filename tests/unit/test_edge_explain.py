@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 from edge_world import MIB, EdgeWorld, service, start
 
-from tango.model.decision import REJECT, REPLICA_PLACE, ROUTE, facts
+from tango.model import events as ev
+from tango.model.decision import ASSURE, END, EVICT, REJECT, REPLICA_PLACE, ROUTE, facts
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
+from tango.model.plan import Route, TrafficPlan
+from tango.model.reassurance import ReassuranceRule
 from tango.model.request import Code, Outcome
 from tango.model.settings import DecisionSettings
 
@@ -37,7 +40,7 @@ def test_a_request_from_its_queue_to_its_end() -> None:
     world.call(request_id="r4", deadline_s=9.0)
     assert explained(world, "r4").summary == (
         "Request r4 of hello waits since 0.0 ms with 1 before it, deadline in 9000.0 ms; predicted "
-        "at arrival: 0.0 ms in all. A: no free slot (1 of 1 in use); b: no free slot (1 of 1 in "
+        "at arrival: 0.0 ms in all; a: no free slot (1 of 1 in use); b: no free slot (1 of 1 in "
         "use)."
     )
     world.advance(0.01)
@@ -51,11 +54,27 @@ def test_a_request_from_its_queue_to_its_end() -> None:
     assert [record[2] for record in found.records] != []
     assert found.nodes == ("a",)
     assert found.missing == ()
+    (last,) = explained(world, "r1", limit=1).records
+    assert (last[2], explained(world, "r1", limit=1).summary) == (END, found.summary)
     route = explained(world, "r2").records[0]
     assert facts(route)["route"]["rejected"] == [["a", "no free slot"]]
     assert facts(route)["offer"]["node"] == "b"
     assert facts(route)["candidates"] == 2
     second.done()
+
+
+def test_a_route_names_the_policy_that_made_its_plan() -> None:
+    world = EdgeWorld()
+    world.worker("a")
+    world.apply(service())
+    world.auto_solve = False
+    world.call(request_id="r1")
+    (solve,) = world.solves
+    world.solves.clear()
+    plan = TrafficPlan((Route("hello", "a", 1, 7.0),))
+    world.do(ev.RouteSolved(solve.solve_id, plan, 0.001, "switched-to"))
+    (record,) = explained(world, "r1").records
+    assert facts(record)["policy"] == "switched-to"
 
 
 def test_a_rejected_request_names_the_numbers() -> None:
@@ -270,3 +289,38 @@ def test_routes_of_a_plan_for_several_services_have_their_own_grounds() -> None:
         found = facts(record)
         assert found["demand"]["service"] == name[0]
         assert found["offer"]["node"] == found["node"]
+
+
+def test_evictions_are_explained_to_the_job_and_the_node() -> None:
+    world = EdgeWorld()
+    world.worker("a")
+    world.central_up()
+    for number in range(3):
+        world.central_says(start(f"j{number}.0.1", "a", memory=300 * MIB))
+    world.apply(service(memory_bytes=400 * MIB))
+    of_node = [facts(r) for r in explained(world, "a").records if r[2] is EVICT]
+    gone = {record["attempt"] for record in of_node}
+    assert len(gone) == 1, "one is enough: 124 MiB were free"
+    (evicted,) = gone
+    (found,) = [r for r in explained(world, evicted.partition(".")[0]).records if r[2] is EVICT]
+    record = facts(found)
+    assert (record["memory_bytes"], record["needed_bytes"]) == (300 * MIB, 276 * MIB)
+    assert record["sufficient"]
+    spared = {name for name, _ in record["spared"]}
+    assert spared == {f"j{number}.0.1" for number in range(3)} - gone
+
+
+def test_reassurance_is_explained_to_the_service_and_the_node() -> None:
+    rule = ReassuranceRule(window_s=0.2, min_samples=2)
+    world = EdgeWorld(reassurance=rule)
+    worker = world.worker("a")
+    world.apply(service(concurrency=4, deadline_s=0.1))
+    for _ in range(8):
+        world.call(timeout_s=1.0)
+        world.advance(0.12)
+        worker.done(service_s=0.119)
+    for name in ("hello", "a"):
+        found = [facts(r) for r in explained(world, name).records if r[2] is ASSURE]
+        assert found, "late requests: more CPU per request"
+        assert found[0]["cpu_millis"] > found[0]["assessment"]["need_millis"]
+        assert found[0]["assessment"]["slack"] < 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from worker_world import World, service, target
+from worker_world import SETTINGS, World, service, target
 
 from tango.daemons.worker.explain import told
-from tango.model.decision import RESIZE, facts
+from tango.model.decision import RESIZE, SUPPRESS, facts
 from tango.model.explanation import Subject
 from tango.model.service import QuotaMode
 
@@ -58,6 +59,16 @@ def test_without_quotas_nothing_is_resized() -> None:
     world.dispatch("a")
     world.finish("a")
     assert world.controller.explain("hello", Subject.SERVICE, 20, world.now)[0] == ()
+
+
+def test_a_cap_on_be_says_what_lc_uses() -> None:
+    world = World(settings=replace(SETTINGS, cap_be=True))
+    world.connect()
+    world.advance(1.0)
+    records, _ = world.controller.explain("n1", Subject.NODE, 20, world.now)
+    (found,) = [facts(record) for record in records if record[2] is SUPPRESS]
+    assert (found["before_millis"], found["after_millis"]) == (None, 2000)
+    assert found["why"] == "the first cap"
 
 
 def test_declined_stopped_and_ended() -> None:

@@ -121,7 +121,7 @@ def test_a_quota_shrinks_after_its_window_child_first_and_to_exactly_the_base(
     world.groups.quota_writes.clear()
     world.advance(0.4)
     assert world.groups.quota_writes == []
-    world.advance(1.0)
+    world.advance(3.0)
     assert [(group, quota) for _, group, quota in world.groups.quota_writes] == [
         ("lc/hello/hello-0", 100),
         ("lc/hello", 100),

@@ -39,11 +39,22 @@ def sensible_message(method: str, rng: random.Random) -> Any | None:
             return edge.ApplyServiceRequest(spec=service_spec_to_pb(service))
         case "Call":
             return edge.CallRequest(request=request)
+        case "Explain":
+            asked = {"name": rng.choice((*NAMES, "a1")), "limit": rng.choice((0, 1, 1000))}
+            if "CentralService" in method:
+                return central.CentralServiceExplainRequest(**asked)
+            return edge.EdgeServiceExplainRequest(**asked)
         case "CallStreamed":
             return edge.CallStreamedRequest(request=request)
         case "CallMany":
             requests = [types.LcRequest(service=name, deadline_ms=20) for _ in range(5)]
             return edge.CallManyRequest(requests=requests, cancel_ids=["fuzz-1"])
+        case "WatchRoutes":
+            return edge.WatchRoutesRequest(service=name)
+        case "FollowRoutes":
+            tally = edge.ReplicaTally(replica=f"{name}-g1-0", in_flight=rng.randint(0, 9))
+            report = edge.FollowReport(number=1, wanted=rng.randint(0, 99), replicas=[tally])
+            return edge.FollowRoutesRequest(service=name, report=report)
         case _:
             return None
 

@@ -171,6 +171,7 @@ class Departures:
         job = core.ledger.jobs[attempt.job_id]
         share = f"{report.be_satisfaction:.0%}"
         reason = f"tasks on node {view.node} get {share} of the CPU that they ask for"
+        self._record(JOB_EVICT, attempt, reason)
         record = jobs.evicting(job.record, attempt.index, reason)
         core.change(job, record, (SendStop(attempt.attempt_id, reason),))
         core.note("info", "attempt_moved", attempt=attempt.attempt_id, node=view.node)

@@ -106,8 +106,12 @@ def _audit_timers(books: Books, heap: list[tuple[float, int, str]]) -> None:
 
 def _audit_node(books: Books, node: NodeBook) -> None:
     holds = node.holds.values()
-    assert node.lc_cpu_millis == sum(hold.cpu_millis for hold in holds), "LC CPU is off"
+    places = [s.places[node.name] for s in books.services.values() if node.name in s.places]
+    cpu = sum(hold.cpu_millis for hold in holds)
+    cpu += sum(place.published_cpu_millis for place in places)
+    assert node.lc_cpu_millis == cpu, "LC CPU is off"
     memory = sum(hold.memory_bytes for hold in holds)
+    memory += sum(place.published_memory_bytes for place in places)
     assert node.lc_request_memory_bytes == memory, "LC request memory is off"
     if node.session is None:
         assert not node.holds, f"{node.name} is away but holds reservations"

@@ -6,6 +6,7 @@ from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
+from tango.model.addresses import parse_address
 from tango.model.commands import (
     Delete,
     EdgeCommand,
@@ -26,9 +27,11 @@ class Books:
     guests: site -> request id -> call, of those that other sites have forwarded.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
+    embedded: only clients on this machine reach this edge. published: services whose routes someone
+    follows; republish: those of them whose replicas or readiness changed since the last settle.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
-    decisions: what `explain` can still tell about. policy: of traffic, by name, for its records.
+    decisions: what `explain` can still tell about.
     """
 
     def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
@@ -50,10 +53,12 @@ class Books:
         self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
+        self.embedded = not settings.server.listen or parse_address(settings.server.listen).loopback
+        self.published: set[str] = set()
+        self.republish: set[str] = set()
         self._persists = 0
         self.out: list[EdgeCommand] = []
         self.decisions = Decisions(settings.decisions.ring)
-        self.policy = settings.traffic_policy
 
     def note(self, level: str, event: str, **fields: object) -> None:
         """One log line; for what is rare, never for each request."""
@@ -81,6 +86,8 @@ class Books:
         service.unready = ""
         self.nodes_dirty = True
         self.out.append(ServiceChanged(service.name))
+        if service.name in self.published:
+            self.republish.add(service.name)
 
     def is_lost(self, node: str) -> bool:
         """Whether the node is dead, as far as this edge can tell."""

@@ -33,16 +33,16 @@ class Counts:
     def __init__(self) -> None:
         self.sent = self.completed = self.late = self.rejected = self.failed = 0
 
-    def end(self, outcome: Outcome) -> None:
-        """One request ended so."""
+    def end(self, outcome: Outcome, count: int = 1) -> None:
+        """That many requests ended so."""
         if outcome is Outcome.COMPLETED:
-            self.completed += 1
+            self.completed += count
         elif outcome is Outcome.LATE:
-            self.late += 1
+            self.late += count
         elif outcome is Outcome.REJECTED:
-            self.rejected += 1
+            self.rejected += count
         else:
-            self.failed += 1
+            self.failed += count
 
     @property
     def pending(self) -> int:

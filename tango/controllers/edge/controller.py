@@ -23,6 +23,7 @@ from tango.controllers.edge.nodes import Nodes
 from tango.controllers.edge.peering import Peering
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.reassurance import Reassurance
+from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
@@ -39,6 +40,9 @@ from tango.model.events import (
     CordonNode,
     DeleteService,
     EdgeEvent,
+    FollowEnded,
+    FollowReported,
+    FollowStarted,
     Persisted,
     PersistFailed,
     RouteSolved,
@@ -78,6 +82,7 @@ class EdgeController:
         forwarding = Forwarding(books, self._endings, self._peers)
         self._router = Router(books, self._peers, forwarding)
         self._central = CentralLink(books)
+        self._routes = Routes(books, self._router)
         self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
         self._guests = Guests(books)
@@ -97,12 +102,15 @@ class EdgeController:
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             CallArrived: self._waiting.arrive,
             WorkerSaid: self._nodes.said,
-            RouteSolved: self._router.solved,
+            RouteSolved: self._solved,
             Tick: self._tick,
             CallCancelled: self._waiting.cancel,
             WorkerUp: self._nodes.up,
             WorkerDown: self._nodes.down,
-            SolveFailed: self._router.failed,
+            SolveFailed: self._solve_failed,
+            FollowStarted: self._routes.started,
+            FollowReported: self._routes.reported,
+            FollowEnded: self._routes.ended,
             Persisted: self._persisted,
             PersistFailed: self._persist_failed,
             ApplyService: self._services.apply,
@@ -145,10 +153,13 @@ class EdgeController:
             self._reassurance.settle(now)
         if now >= services.place_at:
             services.settle(now)
+        routes = self._routes
+        if now >= routes.due_at or self.books.republish:
+            routes.settle(now)
         if now >= router.solve_at:
             router.settle(now)
         if self.books.pressed:
-            self._evictions.settle()
+            self._evictions.settle(now)
         central_at = central.due_at
         if now >= central_at:
             central.settle(now)
@@ -169,6 +180,7 @@ class EdgeController:
             services.place_at,
             peers.due_at,
             guests.check_at,
+            routes.due_at,
             self._reassurance.due_at,
         )
         return commands
@@ -181,6 +193,7 @@ class EdgeController:
     def validate(self) -> None:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
         audit(self.books, self._waiting.heap, self._peers)
+        self._routes.validate()
 
     # ---- for listings, metrics and logs
 
@@ -259,6 +272,14 @@ class EdgeController:
         return findings(self.books, name, subjects, limit, now)
 
     # ---- events that concern more than one part
+
+    def _solved(self, event: RouteSolved, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.solved(event, now)
+
+    def _solve_failed(self, event: SolveFailed, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.failed(event, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._nodes.check_silence(now)

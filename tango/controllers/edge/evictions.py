@@ -16,9 +16,13 @@ from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import SendWorker
+from tango.model.decision import EVICT
 from tango.model.job import AttemptState
 from tango.model.messages import StopAttempt
 from tango.model.units import format_memory
+
+# Of those that stay, so many are recorded.
+MAX_SPARED = 12
 
 
 class Evictions:
@@ -30,21 +34,21 @@ class Evictions:
         # LC waits for the memory.
         self._grace_s = books.settings.eviction_grace_s
 
-    def settle(self) -> None:
+    def settle(self, now: float) -> None:
         """Evict where LC was given memory that BE holds."""
         pressed, self._books.pressed = self._books.pressed, {}
         for node in pressed.values():
             need = -node.be_memory_left() - node.be_evicted_bytes
             if need > 0 and node.session is not None:
-                self._evict(node, need, kernel=False)
+                self._evict(node, need, now, kernel=False)
 
-    def reported(self, node: NodeBook) -> None:
+    def reported(self, node: NodeBook, now: float) -> None:
         """The worker's report is new: evict where its machine is short of memory."""
         report = node.report
         if report is not None and report.memory_short_bytes > 0 and not node.be_evicted_bytes:
-            self._evict(node, report.memory_short_bytes, kernel=True)
+            self._evict(node, report.memory_short_bytes, now, kernel=True)
 
-    def _evict(self, node: NodeBook, need_bytes: int, *, kernel: bool) -> Eviction:
+    def _evict(self, node: NodeBook, need_bytes: int, now: float, *, kernel: bool) -> Eviction:
         decision = choose_victims(need_bytes, be_tasks(node, kernel=kernel))
         wanted = format_memory(need_bytes)
         reason = (
@@ -57,6 +61,11 @@ class Evictions:
             assert node.session is not None
             stop = StopAttempt(victim.attempt_id, reason, self._grace_s, evict=True)
             self._books.out.append(SendWorker(node.session, stop))
+            self._books.decisions.record(
+                EVICT, now, victim.attempt_id, node.name, victim.priority, victim.memory_bytes,
+                victim.lost_cpu_s, need_bytes, decision.freed_bytes, decision.sufficient,
+                decision.spared[:MAX_SPARED], reason.removeprefix("evicted: "),
+            )  # fmt: skip
             self._books.note(
                 "info",
                 "attempt_evicted",

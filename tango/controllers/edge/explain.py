@@ -21,6 +21,8 @@ from tango.model.job import AttemptState, AttemptStatus, parse_attempt_id
 from tango.model.units import format_cpu, format_memory
 
 MAX_NAMED = 5
+# Records that a request's summary is made of: it may have come back a few times.
+MAX_OF_REQUEST = 100
 
 
 def findings(
@@ -49,10 +51,11 @@ def findings(
 
 
 def _request(books: Books, name: str, limit: int, now: float) -> Finding | None:
-    records = list(islice(books.decisions.about("request", name), limit))[::-1]
+    records = list(islice(books.decisions.about("request", name), MAX_OF_REQUEST))[::-1]
+    shown = tuple(records[-limit:])
     call = books.calls.get(name)
     if call is not None and call.state is not CallState.LINGERING:
-        return Finding(Subject.REQUEST, name, _pending(call, now), tuple(records))
+        return Finding(Subject.REQUEST, name, _pending(call, now), shown)
     if not records:
         return None
     routes = [record for record in records if record[2] is ROUTE]
@@ -67,7 +70,7 @@ def _request(books: Books, name: str, limit: int, now: float) -> Finding | None:
     if ends and not routes and ends[-1][2] is END and ends[-1][END.index["node"]]:
         missing = (no_record(books.decisions, Subject.REQUEST, f"{name}'s route", now),)
     nodes = tuple(dict.fromkeys(record[ROUTE.index["node"]] for record in routes))
-    return Finding(Subject.REQUEST, name, _capital(text) + ".", tuple(records), missing, nodes)
+    return Finding(Subject.REQUEST, name, f"{_capital(text)}.", shown, missing, nodes)
 
 
 def _pending(call: Call, now: float) -> str:
@@ -83,7 +86,7 @@ def _pending(call: Call, now: float) -> str:
     why = "; ".join(full) if full else "no replica is ready"
     return (
         f"Request {name} of {service.name} waits since {ms(now - call.arrived_at)} with {ahead} "
-        f"before it, {so_far}; predicted at arrival: {ms(call.expected_s)} in all. {_capital(why)}."
+        f"before it, {so_far}; predicted at arrival: {ms(call.expected_s)} in all; {why}."
     )
 
 
@@ -95,11 +98,13 @@ def _lack(place: ServicePlace) -> str:
     node, service = place.node, place.service
     if place.in_flight >= place.slots:
         return f"{NO_SLOT} ({place.in_flight} of {place.slots} in use)"
-    if node.cpu_millis - node.lc_cpu_millis < service.cpu_millis:
+    if node.cpu_millis - node.lc_cpu_millis < place.cpu_millis:
         free = format_cpu(max(0, node.cpu_millis - node.lc_cpu_millis))
-        return f"{NO_CPU} ({free} free, {format_cpu(service.cpu_millis)} needed)"
+        return f"{NO_CPU} ({free} free, {format_cpu(place.cpu_millis)} needed)"
     if node.lc_memory_left() < service.request_memory_bytes:
         return f"{NO_MEMORY} ({format_memory(max(0, node.lc_memory_left()))} free)"
+    if place.saturated:
+        return "saturated: taken only where no other node has room"
     return "has room; the next solve may send it there"
 
 

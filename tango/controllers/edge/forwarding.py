@@ -21,7 +21,7 @@ from tango.model.request import CallReply, CallRequest, Code, Outcome
 LEAST_S = 0.001
 
 # The demand, the node's offer, and how many nodes were offered.
-Shown = tuple[Demand | None, NodeOffer | None, int]
+Shown = tuple[str, Demand | None, NodeOffer | None, int]
 
 
 class Forwarding:
@@ -84,9 +84,10 @@ class Forwarding:
 
     def _record(self, call: Call, route: Route, shown: Shown, now: float) -> None:
         at = call.arrived_at
+        policy, *inputs = shown
         self._books.decisions.request(
-            ROUTE, now, call.request_id, call.service.name, route.node, self._books.policy, route,
-            *shown, now - at, call.expected_s, call.deadline_at - at,
+            ROUTE, now, call.request_id, call.service.name, route.node, policy, route,
+            *inputs, now - at, call.expected_s, call.deadline_at - at,
         )  # fmt: skip
 
     def _send(self, call: Call, peer: PeerBook, node: str, now: float) -> None:

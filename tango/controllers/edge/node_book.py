@@ -39,12 +39,14 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
+    address: the host that its worker dials from.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
     ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
     being evicted. rtt_s: delay to its worker and back, from pings of which trips keeps count.
     """
 
     __slots__ = (
+        "address",
         "attempts",
         "be_cpu_millis",
         "be_evicted_bytes",
@@ -96,6 +98,7 @@ class NodeBook:
         self.rtt_s = 0.0
         self.trips = RoundTrips()
         self.pinged_at = -math.inf
+        self.address = ""
         self.services = 0
 
     def lc_memory_left(self) -> int:

@@ -87,6 +87,7 @@ class Nodes:
         node.hello = hello
         node.cpu_millis = hello.capacity.cpu_millis
         node.memory_bytes = hello.capacity.memory_bytes
+        node.address = event.address
         node.session = event.session
         node.heard_at = now
         node.dead = False
@@ -137,7 +138,7 @@ class Nodes:
             self._books.nodes_dirty = True
             if now >= node.pinged_at + PING_EVERY_S:
                 self._ping(node, event.session, now)
-            self._evictions.reported(node)
+            self._evictions.reported(node, now)
         elif isinstance(message, WorkerPong):
             if node.trips.pong(message.number, now) is not None:
                 node.rtt_s = node.trips.rtt_s

@@ -16,6 +16,7 @@ from tango.controllers.edge.calls import Call
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.service_book import PlaceQos, ServicePlace
 from tango.controllers.edge.services import Services
+from tango.model.decision import ASSURE
 from tango.model.service import QuotaMode
 
 # Latencies kept of a window; beyond that every second one, then every fourth, and so on.
@@ -122,6 +123,7 @@ class Reassurance:
             )
         if not changed:
             return
+        books.decisions.record(ASSURE, now, service.name, place.node.name, cpu_millis, assessment)
         books.changed(service)
         if service.spec.quota is QuotaMode.FOLLOW:
             self._services.targets(place.node)

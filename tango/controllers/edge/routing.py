@@ -25,14 +25,15 @@ SHORTEST_TICK_S = 0.0005
 
 
 class Shown:
-    """What the policy was shown of a route's service and node, for its records.
+    """What a policy was shown of a route's service and node, for its records.
 
     The snapshot itself is not kept: thousands of records may each come from another one.
     """
 
-    __slots__ = ("_demands", "_offers", "_routes", "_snapshot")
+    __slots__ = ("_demands", "_offers", "_routes", "_snapshot", "policy")
 
-    def __init__(self, snapshot: TrafficSnapshot | None, routes: int) -> None:
+    def __init__(self, snapshot: TrafficSnapshot | None, routes: int, policy: str) -> None:
+        self.policy = policy
         self._snapshot = snapshot
         self._routes = routes
         self._demands: dict[tuple[str, str], Demand] | None = None
@@ -109,7 +110,8 @@ class Router:
         self._outstanding = False
         self._gap_s = min(self._tick_s, COST_SHARE * event.cost_s)
         queued = self._books.queued
-        stale = self._commit(event.plan, now)
+        policy = event.policy or self._books.settings.traffic_policy
+        stale = self._commit(event.plan, policy, now)
         if self._again or (stale and self._books.queued < queued):
             self.want(now)
         elif self._books.queued:
@@ -154,7 +156,7 @@ class Router:
             spill = _spill(service) if service.saturated else 0
             for place in service.open:
                 in_flight = place.in_flight
-                free = place.slots - in_flight
+                free = place.slots - in_flight - place.published
                 if place.saturated and free > spill:
                     free = spill
                 if place.cpu_millis != service.cpu_millis:
@@ -190,7 +192,7 @@ class Router:
 
     # ---- what becomes of its plan
 
-    def _commit(self, plan: TrafficPlan, now: float) -> bool:
+    def _commit(self, plan: TrafficPlan, policy: str, now: float) -> bool:
         """Dispatch what fits now, oldest calls first; whether the plan was out of date."""
         sends: dict[int, list[Dispatch]] = {}
         forwards: dict[int, list[CallRequest]] = {}
@@ -199,7 +201,7 @@ class Router:
         self._settled()
         # Calls leave the site only once all that fits here is placed.
         far = [route for route in plan.routes if SEPARATOR in route.node]
-        shown = Shown(self._shown, len(plan.routes))
+        shown = Shown(self._shown, len(plan.routes), policy)
         self._shown = None
         for route in plan.routes:
             if far and SEPARATOR in route.node:
@@ -223,7 +225,7 @@ class Router:
         for route in far:
             service = services.get(route.service)
             if service is None or not self._forwarding.send(
-                service, route, shown.of(route), now, forwards
+                service, route, (shown.policy, *shown.of(route)), now, forwards
             ):
                 stale = True
         self._forwarding.commit(forwards)
@@ -252,7 +254,7 @@ class Router:
         """Move up to `count` of the oldest calls from the queue to the node."""
         queue = service.queue
         node = place.node
-        record, name, policy = self._books.decisions.request, service.name, self._books.policy
+        record, name, policy = self._books.decisions.request, service.name, shown.policy
         demand, offer, candidates = shown.of(route)
         skipped: list[Call] = []
         while count > 0 and queue:

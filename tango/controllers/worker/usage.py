@@ -11,6 +11,7 @@ from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
 from tango.controllers.worker.timers import Timers
 from tango.model.cluster import GroupReport, NodeReport, SideUsage
+from tango.model.decision import SUPPRESS
 from tango.model.events import GroupUsed, UsageSampled
 from tango.model.messages import ReportUsage
 from tango.model.settings import WorkerSettings
@@ -136,6 +137,10 @@ class Usage:
             change = self._cap.update(lc.cpu_millis, now)
             if change is not None:
                 self._groups.cap_be(change)
+                self._out.record(
+                    SUPPRESS, change.before_millis, change.after_millis, change.lc_millis,
+                    change.lc_peak_millis, change.why,
+                )  # fmt: skip
         satisfied = self._satisfaction.update(lc.cpu_millis, be.cpu_millis, self._be_asked(), now)
         self.latest = NodeReport(
             node=self._node,

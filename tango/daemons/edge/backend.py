@@ -15,11 +15,12 @@ from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.explain import WorkerDecisions
+from tango.daemons.edge.followers import Follower, Followers
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
-from tango.daemons.operations import Operations, persist
+from tango.daemons.operations import Operations, first_of, persist
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -30,6 +31,7 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, ServiceView, TrafficPolicyView
@@ -71,6 +73,7 @@ class EdgeDaemon:
         self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
             controller, self._perform, LoopClock()
         )
+        self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
@@ -117,19 +120,23 @@ class EdgeDaemon:
                 del self._changed[service]
             case SendPeer() | ClosePeer() | SendGuest() | CloseGuest():
                 self.sites.perform(command)
+            case cmd.SendRoutes(follower, table):
+                self._followers.send(follower, table)
             case cmd.Note(level, event, fields):
                 log_event(level, event, **dict(fields))
 
     def _solve(self, solve_id: int, snapshot: TrafficSnapshot) -> None:
+        policy = self._policy
+
         def done(plan: TrafficPlan | Exception, cost_s: float) -> None:
             if isinstance(plan, Exception):
-                log_event("error", "policy failed", policy=self._policy.name, error=repr(plan))
+                log_event("error", "policy failed", policy=policy.name, error=repr(plan))
                 self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
                 return
             self._metrics.solved(cost_s)
-            self.shell.post(ev.RouteSolved(solve_id, plan, cost_s))
+            self.shell.post(ev.RouteSolved(solve_id, plan, cost_s, policy.name))
 
-        self._solver.route(self._policy, snapshot, done)
+        self._solver.route(policy, snapshot, done)
 
     # ---- users
 
@@ -196,19 +203,11 @@ class EdgeDaemon:
         while not self._stopping.is_set():
             changed = self._changed[name]
             yield view
-            await self._first_of(changed)
+            await first_of(changed, self._stopping)
             latest = self._controller.service_view(name)
             if latest is None:
                 return
             view = latest
-
-    async def _first_of(self, event: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._stopping)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def traffic_policy(self) -> TrafficPolicyView:
         """By which policy requests are routed now."""
@@ -280,6 +279,16 @@ class EdgeDaemon:
             self.parts.pop(request_id, None)
             self.cancel(request_id)
 
+    def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        self.service(service)
+        return self._followers.watch(service)
+
+    def follow_routes(self, service: str) -> Follower:
+        """Follow a service's routes, with slots. Raises NotFound, Unavailable."""
+        self.service(service)
+        return self._followers.add(service, passive=False)
+
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
@@ -339,7 +348,7 @@ class EdgeDaemon:
         number = next(self._ids)
         self._workers[number] = session
         self._nodes[number] = hello.node
-        self.shell.post(ev.WorkerUp(number, hello, state))
+        self.shell.post(ev.WorkerUp(number, hello, state, session.peer))
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_worker(number, message))
@@ -412,5 +421,6 @@ class EdgeDaemon:
         """Watches and sessions end; callers in flight are answered by the server's grace."""
         self._stopping.set()
         self.sites.stop()
+        self._followers.stop()
         for link in self._workers.values():
             link.close("the edge is stopping")

@@ -17,6 +17,8 @@ PATIENCE_S = 2.0
 # Workers that are asked for one explanation, at once.
 MAX_ASKED = 16
 MAX_BYTES = 2**20
+# The year 2999: what a clock may show, and every machine can print.
+MAX_TIME_S = 3.25e10
 
 
 class WorkerDecisions:
@@ -74,10 +76,10 @@ def _parsed(lines: Iterable[bytes], node: str) -> tuple[list[Reason], list[str]]
         if "missing" in said:
             missing += [f"of the worker of {node}: {what}" for what in said["missing"]]
         else:
+            at_s, text, record = float(said["at_s"]), str(said["text"]), str(said["record"])
+            if not 0 <= at_s <= MAX_TIME_S:
+                raise ValueError(f"{at_s:g} is no time")
+            json.loads(record)
             # Whatever it says of itself, it is that node's word.
-            reasons.append(
-                Reason(
-                    float(said["at_s"]), f"worker {node}", str(said["text"]), str(said["record"])
-                )
-            )
+            reasons.append(Reason(at_s, f"worker {node}", text, record))
     return reasons, missing

@@ -68,11 +68,15 @@ def _service_gauges(views: tuple[ServiceView, ...]) -> Iterator[Metric]:
     flying = GaugeMetricFamily(
         "tango_service_in_flight", "Requests at replicas", labels=["service"]
     )
+    published = GaugeMetricFamily(
+        "tango_service_published_slots", "Set aside for direct calls", labels=["service"]
+    )
     for view in views:
+        published.add_metric([view.spec.name], view.published)
         queued.add_metric([view.spec.name], view.queued)
         ready.add_metric([view.spec.name], view.ready)
         flying.add_metric([view.spec.name], view.in_flight)
-    yield from (queued, ready, flying)
+    yield from (queued, ready, flying, published)
 
 
 def _peer_gauges(views: tuple[PeerView, ...]) -> Iterator[Metric]:
