@@ -40,11 +40,15 @@ RECOVERY_S = 5.0
 
 @dataclass
 class Part:
-    """Calls at a steady rate: what became of them. ends: (sent at, s after the start; reply)."""
+    """Calls at a steady rate: what became of them. ends: (sent at, s after the start; reply).
+
+    stalls: seconds by which this process itself (generator, relay and client) woke up late.
+    """
 
     rate: float
     seconds: float
     ends: list[tuple[float, float, CallReply]] = field(default_factory=list)
+    stalls: list[float] = field(default_factory=list)
 
     @property
     def goodput(self) -> float:
@@ -73,6 +77,7 @@ class Part:
             "rejected_p50_ms": _percentile(rejected, 0.5),
             "rejected_p99_ms": _percentile(rejected, 0.99),
             "rejected_at_edge_p99_ms": _percentile(at_edge, 0.99),
+            "generator_stall_max_ms": round(max(self.stalls, default=0.0) * 1000, 1),
             **outcomes,
         }
 
@@ -95,6 +100,7 @@ async def load(apart: Apart, rate: float, seconds: float) -> Part:
             early = due - loop.time()
             if early > 0:
                 await asyncio.sleep(early)
+                part.stalls.append(loop.time() - due)
             request = apart.client.request(NAME, path=f"/wait?ms={WORK_MS}")
             sent_at = loop.time()
             future = stream.start(request)

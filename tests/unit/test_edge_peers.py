@@ -191,6 +191,21 @@ def test_fact_9_changing_the_load_changes_routing() -> None:
     assert a.peer("site-b").slots == 0
 
 
+def test_what_is_queued_here_or_published_is_not_offered() -> None:
+    net, a, b, _ = two()
+    place = b.controller.books.services["hello"].open[0]
+    assert a.peer("site-b").slots == place.slots == 2
+    place.carve(1)
+    net.advance(0.2)
+    assert a.peer("site-b").slots == 1
+    place.carve(0)
+    b.auto_solve = False
+    burst(b, 2, deadline_s=60.0, timeout_s=60.0)
+    net.advance(0.2)
+    assert b.view().queued == 2
+    assert a.peer("site-b").slots == 0
+
+
 def test_fact_9_an_offer_older_than_the_bound_is_not_used() -> None:
     net, a, b, _ = two(peer_max_age_ms=500.0, node_dead_after_s=60.0)
     assert a.peer("site-b").fresh

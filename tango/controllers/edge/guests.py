@@ -103,7 +103,8 @@ class Guests:
     def offer(self, origin: str) -> SiteOffer:
         """What the nodes can take of that site: what is free, and what its requests hold already.
 
-        This site's own users come first: slots for what they have queued are not offered. What is
+        This site's own users come first: slots for what they have queued, and those published to
+        clients who call replicas themselves, are not offered. What is
         left is shared: each guest is offered its even part at least, also while others hold it, or
         the one that came first would keep all.
         """
@@ -121,7 +122,7 @@ class Guests:
             for place in service.open:
                 name = place.node.name
                 mine, others = held.get((name, service), (0, 0))
-                own = place.in_flight - mine - others
+                own = place.in_flight + place.published - mine - others
                 for_guests = max(0, place.slots - own)
                 taken = min(for_guests, own_queued)
                 own_queued -= taken
