@@ -5,7 +5,8 @@ from __future__ import annotations
 TYPE_CHECKING = False  # type checkers take it for True; importing typing costs a node 0.8 MiB
 if TYPE_CHECKING:
     from tango.model.settings import TlsSettings
-    from tango.sdk.client import CallFailed, Client
+    from tango.sdk.call_failed import CallFailed
+    from tango.sdk.client import Client
     from tango.sdk.cluster_file import ClusterFile
     from tango.sdk.sync_client import SyncClient
 
@@ -13,7 +14,7 @@ __version__ = "0.1.0"
 __all__ = ["CallFailed", "Client", "ClusterFile", "SyncClient", "TlsSettings", "__version__"]
 
 _PLACES = {
-    "CallFailed": "tango.sdk.client",
+    "CallFailed": "tango.sdk.call_failed",
     "Client": "tango.sdk.client",
     "ClusterFile": "tango.sdk.cluster_file",
     "SyncClient": "tango.sdk.sync_client",

@@ -60,9 +60,8 @@ class World:
         self, seed: int, clock: Callable[[], int] = time.perf_counter_ns, ring: int = RING
     ) -> None:
         self.clock = clock
-        settings = EdgeSettings(
-            ServerSettings("unix:x", "", ""), "bench", decisions=DecisionSettings(ring)
-        )
+        server = ServerSettings("127.0.0.1:7410", "", "")
+        settings = EdgeSettings(server, "bench", decisions=DecisionSettings(ring))
         self.controller = EdgeController(settings, incarnation=1, seed=seed)
         self.random = random.Random(seed)
         self.policy = LeastLoaded()

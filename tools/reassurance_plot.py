@@ -1,6 +1,7 @@
 """QoS re-assurance on a real cluster of two nodes: what is injected, and what follows from it.
 
-Phases: work as declared, a quarter more, as declared, node a1 at half speed (its replica stands
+Phases: with a far target, from which the real one is set (the p95 then has a slack of 0.2), work as
+declared, a quarter more, as declared, node a1 at half speed (its replica stands
 still half of the time, as on a machine that is paused or overheats), as declared. Open-loop load.
 """
 
@@ -19,13 +20,16 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tango.adapters.cgroup_detect import detect
+from tango.model.cgroup import GroupTarget
 from tango.model.service import HealthCheck, QuotaMode, ServiceSpec
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
 
 NAME, NODE = "assured", "a1"
 BURNER = "tango.cli.samples.burner"
-NEED_MILLIS, CPU_MS, DEADLINE_MS, RATE = 300, 30.0, 110.0, 16.0
+NEED_MILLIS, CPU_MS, RATE = 300, 20.0, 12.0
+CALIBRATION_S, USUAL_SLACK, FAR_MS = 4.0, 0.2, 4000.0
 SAMPLE_S = 0.25
 # Longer than a few periods of the quota, or it would make up for it.
 STILL_S = 0.06
@@ -48,6 +52,7 @@ class Record:
     calls: list[tuple[float, float, str, str]] = field(default_factory=list)
     qos: list[tuple[float, str, int, float, bool, str]] = field(default_factory=list)
     phases: list[tuple[float, str]] = field(default_factory=list)
+    target_ms: float = FAR_MS
 
 
 def spec() -> ServiceSpec:
@@ -58,16 +63,14 @@ def spec() -> ServiceSpec:
         replicas=2,
         concurrency=4,
         cpu_per_request_millis=NEED_MILLIS,
-        deadline_s=DEADLINE_MS / 1000,
+        deadline_s=FAR_MS / 1000,
         timeout_s=5.0,
         quota=QuotaMode.FOLLOW,
         health=HealthCheck(timeout_s=3.0, failures=10),
     )  # fmt: skip
 
 
-async def load(
-    client: Client, phases: list[Phase], record: Record, cluster: EmbeddedCluster
-) -> None:
+async def load(client: Client, phases: list[Phase], record: Record) -> None:
     """Open-loop calls through all phases; views of the service beside them."""
     begun = time.monotonic()
     drawn = random.Random(7)
@@ -75,7 +78,14 @@ async def load(
 
     async def one(work: float) -> None:
         sent = time.monotonic()
-        reply = await calls.call(client.request(NAME, headers=(("x-work", str(work)),)))
+        reply = await calls.call(
+            client.request(
+                NAME,
+                headers=(("x-work", str(work)),),
+                deadline_ms=record.target_ms,
+                timeout_ms=5000,
+            )
+        )
         latency_ms = (time.monotonic() - sent) * 1000
         record.calls.append((sent - begun, latency_ms, reply.node, reply.outcome.value))
 
@@ -113,6 +123,11 @@ async def load(
                 task = asyncio.create_task(one(phase.work))
                 running.add(task)
                 task.add_done_callback(running.discard)
+            if record.target_ms == FAR_MS:
+                usual = sorted(call[1] for call in record.calls)
+                # The target leaves the usual p95 in the middle of the rest band.
+                record.target_ms = usual[int(0.95 * len(usual))] / (1 - USUAL_SLACK)
+                print(f"        target: {record.target_ms:.0f} ms")
         slow.clear()
         await asyncio.gather(*running, return_exceptions=True)
         for task in (watcher, halving):
@@ -131,6 +146,19 @@ async def halved(pid: int, slow: asyncio.Event) -> None:
         finally:
             os.kill(pid, signal.SIGCONT)
         await asyncio.sleep(STILL_S)
+
+
+def put_first(cluster: EmbeddedCluster) -> None:
+    """Before everything else on this machine: what is shown is the loop, not other work's noise."""
+    found = detect(cluster.cgroup_root)
+    if found.cgroups is None:
+        sys.exit(f"no control groups here: {found.reason}")
+    with found.cgroups as cgroups:
+        cgroups.apply("", GroupTarget(weight=10_000))
+    members = json.loads((cluster.state_dir / "processes.json").read_text())
+    for pid in (0, *(member["pid"] for member in members)):
+        with contextlib.suppress(PermissionError, ProcessLookupError):
+            os.setpriority(os.PRIO_PROCESS, pid, -15)
 
 
 def summary(record: Record, phases: list[Phase]) -> list[dict[str, object]]:
@@ -174,8 +202,8 @@ def draw(record: Record, path: Path) -> None:
         for one in seen:
             if one[4]:
                 below.plot(one[0], one[2], "v", c="tab:red", ms=4)
-    above.axhline(DEADLINE_MS, c="tab:red", lw=1, label="target")
-    above.set_ylim(0, 4 * DEADLINE_MS)
+    above.axhline(record.target_ms, c="tab:red", lw=1, label="target")
+    above.set_ylim(0, 4 * record.target_ms)
     above.set_ylabel("latency of a request, ms")
     below.axhline(NEED_MILLIS, c="grey", lw=1, label="declared")
     below.set_ylabel("CPU per request, millicores (red: saturated)")
@@ -183,7 +211,7 @@ def draw(record: Record, path: Path) -> None:
     for at, name in record.phases:
         for axes in (above, below):
             axes.axvline(at, c="grey", lw=0.5, ls=":")
-        above.text(at + 0.5, 3.7 * DEADLINE_MS, name, fontsize=8)
+        above.text(at + 0.5, 3.7 * record.target_ms, name, fontsize=8)
     above.legend(loc="center left", fontsize=8)
     below.legend(loc="center left", fontsize=8)
     figure.tight_layout()
@@ -198,6 +226,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=25.0, help="of each phase")
     args = parser.parse_args()
     phases = [
+        Phase("far target", CALIBRATION_S),
         Phase("as declared", args.seconds),
         Phase("+25 % work", args.seconds, work=1.25),
         Phase("as declared again", args.seconds),
@@ -208,6 +237,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="tango-qos-") as folder:
         cluster = EmbeddedCluster(Path(folder) / "state")
         cluster.start(sites=1, workers_per_site=2)
+        put_first(cluster)
         try:
             asyncio.run(_run(cluster.state_dir, phases, record))
         finally:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
 from tango.adapters.http_fields import MAX_HEAD_BYTES, end_to_end
+from tango.adapters.known_heads import learn, recognise
 from tango.model.request import Code, Headers
 
 # Above this the body is written on its own: copying it behind the head would cost more.
@@ -37,8 +37,7 @@ class ClosedBeforeAnswer(ReplicaError):
         super().__init__(Code.UNAVAILABLE, message, ran=True)
 
 
-@dataclass(frozen=True, slots=True)
-class HttpReply:
+class HttpReply(NamedTuple):
     """A replica's answer; body is empty where its parts went to an on_part callback."""
 
     status: int
@@ -203,8 +202,13 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer; on an idle connection they answer nothing, and it is closed."""
-        if self._exchange is None:
+        exchange = self._exchange
+        if exchange is None:
             self.abort()
+            return
+        whole = not self._started and exchange.on_part is None and exchange.method != "HEAD"
+        if whole and self._recognise(data, exchange):
+            self._finish()
             return
         self._started = True
         self._since_body += len(data)
@@ -223,6 +227,8 @@ class HttpConnection(asyncio.Protocol):
                 return
             self._excess = True  # garbage after a whole answer
         if self._complete:
+            if whole and self._keep_alive and not self._excess:
+                learn(data, self._status, self._headers, sum(len(part) for part in self._parts))
             self._finish()
         elif self._since_body > MAX_HEAD_BYTES:
             self.fail(
@@ -305,6 +311,16 @@ class HttpConnection(asyncio.Protocol):
     @property
     def _headers_complete(self) -> bool:
         return self._status != 0
+
+    def _recognise(self, data: bytes, exchange: Exchange) -> bool:
+        """Whether this is a whole answer with a head that is known; it is taken then."""
+        known = recognise(data)
+        if known is None or len(known[2]) > exchange.max_body_bytes:
+            return False
+        self._status, self._headers, body = known
+        self._parts = [body]
+        self._started = self._keep_alive = True
+        return True
 
     def _read_framing(self) -> int:
         """The length that the fields promise, else 0; notes whether they tell where it ends."""

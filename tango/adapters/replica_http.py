@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 
 from tango.adapters.http_connection import (
     ClosedBeforeAnswer,
@@ -21,6 +22,7 @@ from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 __all__ = ["HttpReply", "ReplicaClient", "ReplicaError"]
 
 _MAX_HEALTH_BYTES = 64 * 1024
+_MAX_KEPT_PATH = 256
 
 
 class ReplicaClient:
@@ -85,6 +87,35 @@ class ReplicaClient:
         finally:
             del self._exchanges[request_id]
 
+    def begin(
+        self,
+        port: int,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        timeout_s: float,
+    ) -> Exchange | None:
+        """Send a request at once, on an idle connection; None where there is none.
+
+        The exchange's future is the reply; `give_up` ends it. Nothing is sent a second time here.
+        For who awaits nothing else on the way: it costs half of what `request` does.
+        Raises ReplicaError for what cannot be sent.
+        """
+        if self._closed:
+            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
+        exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
+        connection = self._idle_connection(port)
+        if connection is None:
+            return None
+        connection.send(exchange, timeout_s)
+        return exchange
+
+    def give_up(self, exchange: Exchange) -> None:
+        """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
+        if exchange.connection is not None:
+            exchange.connection.fail(_cancelled(ran=True))
+
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
         reply = await self.request(
@@ -147,7 +178,10 @@ class ReplicaClient:
             message = f"request {request_id!r} is under way already"
             raise ReplicaError(Code.INVALID, message, ran=False)
         try:
-            head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
+            if headers or body or len(path) > _MAX_KEPT_PATH:
+                head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
+            else:
+                head = _plain_head(f"{self._host}:{port}", method, path)
         except InvalidField as error:
             raise ReplicaError(Code.INVALID, str(error), ran=False) from error
         most = limit if max_body_bytes is None else max_body_bytes
@@ -271,6 +305,12 @@ class ReplicaClient:
         self._sweeper = None
         if self._idle:
             self._sweeper = loop.call_later(self._max_idle_s / 2, self._sweep)
+
+
+@functools.lru_cache(maxsize=1024)
+def _plain_head(host: str, method: str, path: str) -> bytes:
+    """The head of a request without fields and body: the same ones are asked again and again."""
+    return request_head(host, method, path, (), 0)
 
 
 def _cancelled(*, ran: bool) -> ReplicaError:

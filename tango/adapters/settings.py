@@ -20,6 +20,7 @@ from tango.model.settings import (
     DecisionSettings,
     EdgeSettings,
     LoggedRequests,
+    PeerSettings,
     ServerSettings,
     TlsSettings,
     WorkerSettings,
@@ -31,6 +32,7 @@ _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 _POLICY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _MAX_PATH = 4096
+_MAX_PEERS = 64
 
 _SERVER = ServerSettings("127.0.0.1:0", "token", "state")
 _CENTRAL = CentralSettings(_SERVER)
@@ -96,6 +98,14 @@ def load_edge(path: Path | str) -> EdgeSettings:
         ),
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
         max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
+        peers=_peers(section, server.tls),
+        neighbours=section.integer("neighbours", _EDGE.neighbours, low=0, high=_MAX_PEERS),
+        peer_interval_ms=section.number(
+            "peer_interval_ms", _EDGE.peer_interval_ms, low=10, high=10_000
+        ),
+        peer_max_age_ms=section.number(
+            "peer_max_age_ms", _EDGE.peer_max_age_ms, low=50, high=60_000
+        ),
         decisions=_decisions(document, Path(path)),
         eviction_grace_s=section.number(
             "eviction_grace_s", _EDGE.eviction_grace_s, low=0, high=600
@@ -312,6 +322,22 @@ def _peer(section: Section, key: str, tls: TlsSettings | None, *, optional: bool
     if split_host_port(address)[1] == 0:
         raise section.error(key, "port 0 is nothing to dial", "write the port that it listens on")
     return address
+
+
+def _peers(section: Section, tls: TlsSettings | None) -> tuple[PeerSettings, ...]:
+    own = section.string("name")
+    tables = section.sections("peers") if "peers" in section else ()
+    if len(tables) > _MAX_PEERS:
+        raise section.error("peers", f"are {len(tables)}", f"at most {_MAX_PEERS}")
+    found: dict[str, PeerSettings] = {}
+    for table in tables:
+        name = _name(table, "name")
+        if name == own:
+            raise table.error("name", f"{name!r} is this site itself", "name another site")
+        if name in found:
+            raise table.error("name", f"{name!r} is there twice", "leave one of them out")
+        found[name] = PeerSettings(name, _peer(table, "address", tls))
+    return tuple(found.values())
 
 
 def _reached(section: Section, key: str, tls: TlsSettings | None, problem: str) -> str:

@@ -112,6 +112,7 @@ def show_service(view: ServiceView) -> None:
         ("Concurrency", f"{spec.concurrency} a replica"),
         ("Memory", f"{format_memory(spec.memory_bytes)} a replica"),
         ("Now", f"{view.queued} queued, {view.in_flight} in flight"),
+        ("Published", f"{view.published} slots set aside" if view.published else ""),
         ("Service time", f"{view.service_time_ms:.2f} ms"),
         (
             "Requests",

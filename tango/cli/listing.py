@@ -1,4 +1,4 @@
-"""`tango get nodes|services|jobs|edges`."""
+"""`tango get nodes|services|jobs|edges|peers`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tango.model.job import JobState
 from tango.sdk.client import Client
 from tango.wire.edge_client import EdgeClient
 
-KINDS = ("nodes", "services", "jobs", "edges")
+KINDS = ("nodes", "services", "jobs", "edges", "peers")
 
 
 @click.command()
@@ -27,7 +27,7 @@ KINDS = ("nodes", "services", "jobs", "edges")
 async def get(
     client: Client, kind: str, limit: int, job_state: tuple[str, ...], output: str
 ) -> int:
-    """List nodes, services, jobs or edges; exit 1 where a site did not answer."""
+    """List nodes, services, jobs, edges or their peers; exit 1 where a site did not answer."""
     away: dict[str, TangoError] = {}
     if kind == "nodes":
         nodes, away = await client.from_sites(EdgeClient.nodes)
@@ -41,7 +41,14 @@ async def get(
             tables.show(tables.services_table(services, nodes))
     elif kind == "edges":
         edges = await client.edges()
-        print_json(edges) if output == "json" else tables.show(tables.edges_table(edges))
+        if output == "json":
+            print_json(edges)
+        else:
+            peers, _ = await client.from_sites(EdgeClient.peers)
+            tables.show(tables.edges_table(edges, peers))
+    elif kind == "peers":
+        peers, away = await client.from_sites(EdgeClient.peers)
+        print_json(peers) if output == "json" else tables.show(tables.peers_table(peers))
     else:
         jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
         if output == "json":

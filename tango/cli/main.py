@@ -29,6 +29,7 @@ COMMANDS = {
     "get": ("tango.cli.listing", "get"),
     "load": ("tango.cli.load", "load"),
     "logs": ("tango.cli.jobs", "logs"),
+    "routes": ("tango.cli.routes", "routes"),
     "policy": ("tango.cli.policy", "policy"),
     "submit": ("tango.cli.jobs", "submit"),
     "top": ("tango.cli.top", "top"),

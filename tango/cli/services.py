@@ -118,8 +118,9 @@ async def call(
                 click.echo()
     if verbose and reply.replica:
         answer = f"HTTP {reply.http_status}" if reply.http_status else "no HTTP answer"
+        where = f"{reply.node} of {reply.site}" if reply.site else reply.node
         click.echo(
-            f"{reply.outcome.value}: {answer} from {reply.replica} on {reply.node}; "
+            f"{reply.outcome.value}: {answer} from {reply.replica} on {where}; "
             f"queue {reply.queue_ms:.2f} ms + network {reply.network_ms:.2f} ms + "
             f"service {reply.service_ms:.2f} ms = {reply.total_ms:.2f} ms",
             err=True,

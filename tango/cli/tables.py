@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tango.model.cluster import NodeView
 from tango.model.job import JobRecord
+from tango.model.peers import PeerView
 from tango.model.units import format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
 from tango.sdk.readiness import not_ready_reason
@@ -154,8 +155,8 @@ def jobs_table(jobs: Sequence[JobRecord], nodes: Sequence[NodeView]) -> Table:
     return table(headings, rows)
 
 
-def edges_table(edges: Sequence[EdgeView]) -> Table:
-    """`tango get edges`"""
+def edges_table(edges: Sequence[EdgeView], peers: Sequence[PeerView] = ()) -> Table:
+    """`tango get edges`; peers: of those that answer, for their neighbours."""
     rows = [
         (
             edge.edge,
@@ -163,11 +164,57 @@ def edges_table(edges: Sequence[EdgeView]) -> Table:
             "connected" if edge.connected else "not connected",
             f"{sum(node.ready for node in edge.nodes)}/{len(edge.nodes)}",
             _enforced(((node.edge, node.node) for node in edge.nodes), edge.nodes),
+            ", ".join(
+                f"{peer.peer} {_ms(peer.rtt_ms)} (offer {_ms(peer.age_ms)} old)"
+                for peer in peers
+                if peer.edge == edge.edge and peer.neighbour
+            )
+            or "-",
             edge.version,
         )
         for edge in edges
     ]
-    return table(("SITE", "ADDRESS", "STATUS", "NODES", "ENFORCEMENT", "VERSION"), rows)
+    headings = ("SITE", "ADDRESS", "STATUS", "NODES", "ENFORCEMENT", "NEIGHBOURS", "VERSION")
+    return table(headings, rows)
+
+
+def peers_table(peers: Sequence[PeerView]) -> Table:
+    """`tango get peers`: the sites that each site dials, with delay there and back."""
+    rows = [
+        (
+            peer.edge,
+            peer.peer,
+            peer.address,
+            peer_status(peer),
+            _ms(peer.rtt_ms),
+            _ms(peer.age_ms),
+            str(peer.nodes),
+            str(peer.slots),
+            str(peer.forwarded),
+            str(peer.pending),
+            str(peer.refused),
+            str(peer.lost),
+        )
+        for peer in peers
+    ]
+    headings = (
+        "SITE", "PEER", "ADDRESS", "STATUS", "RTT", "OFFER AGE", "NODES", "SLOTS", "FORWARDED",
+        "PENDING", "REFUSED", "LOST",
+    )  # fmt: skip
+    return table(headings, rows)
+
+
+def peer_status(peer: PeerView) -> str:
+    """Whether it is there, and whether routing uses it."""
+    if not peer.connected:
+        return "not connected"
+    if not peer.neighbour:
+        return "connected, too far"
+    return "neighbour" if peer.fresh else "neighbour, offer too old"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f} ms"
 
 
 def _age(seconds: float) -> str:

@@ -49,3 +49,13 @@ async def persist(
         post(PersistFailed(command.persist_id, str(error)))
     else:
         post(Persisted(command.persist_id))
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Return when one of them is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -28,12 +28,16 @@ async def served(
     *,
     daemon: str,
     max_message_bytes: int,
+    beside: tuple[Service, ...] = (),
 ) -> AsyncIterator[RpcServer]:
-    """gRPC and metrics up; both bound before anything is said to be ready."""
+    """gRPC and metrics up; both bound before anything is said to be ready.
+
+    beside: services of the same daemon next to its main one.
+    """
     server = make_server(
         settings.listen,
         credentials.token,
-        (service,),
+        (service, *beside),
         tls=credentials.tls,
         max_message_bytes=max_message_bytes,
         field="server.listen",

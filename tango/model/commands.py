@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from tango.model.cgroup import GroupTarget
 from tango.model.job import JobRecord
 from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
+from tango.model.peers import PeerCommand
 from tango.model.plan import BatchSnapshot, TrafficSnapshot
 from tango.model.process import ProcessSpec
 from tango.model.request import CallReply, Dispatch
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -146,6 +148,14 @@ class ServiceChanged:
     service: str
 
 
+@dataclass(frozen=True, slots=True)
+class SendRoutes:
+    """A follower's table is now this one."""
+
+    follower: int
+    table: RouteTable
+
+
 # ---- central
 
 
@@ -279,6 +289,8 @@ EdgeCommand = (
     | CloseWorker
     | SendCentral
     | ServiceChanged
+    | PeerCommand
+    | SendRoutes
 )
 CentralCommand = Persist | Answer | Solve | Note | SendEdge | CloseEdge | JobChanged
 WorkerCommand = (

@@ -20,9 +20,11 @@ from tango.model.messages import (
     WorkerHello,
     WorkerState,
 )
+from tango.model.peers import PeerEvent
 from tango.model.plan import BatchPlan, TrafficPlan
 from tango.model.process import ProcessRecord
 from tango.model.request import CallRequest, RequestDone
+from tango.model.routes import FollowReport
 from tango.model.service import ServiceSpec
 
 # ---- all three
@@ -84,11 +86,15 @@ class CordonNode:
 
 @dataclass(frozen=True, slots=True)
 class WorkerUp:
-    """A worker's stream said Hello and its full state. session: drawn by the shell, unique."""
+    """A worker's stream said Hello and its full state. session: drawn by the shell, unique.
+
+    address: the host that the stream came from, "" where that is not known.
+    """
 
     session: int
     hello: WorkerHello
     state: WorkerState
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +125,33 @@ class CallCancelled:
     """The user has gone; no Reply is wanted any more."""
 
     request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowStarted:
+    """Someone wants a service's routes. follower: drawn by the shell, unique.
+
+    passive: only looks; it calls nothing by them that the edge answers for, and gets no slots.
+    """
+
+    follower: int
+    service: str
+    passive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReported:
+    """What a follower has under way and had since its last report."""
+
+    follower: int
+    report: FollowReport
+
+
+@dataclass(frozen=True, slots=True)
+class FollowEnded:
+    """A follower's stream ended; what it may still have under way stays set aside for its lease."""
+
+    follower: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +204,7 @@ class CentralDown:
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
     """A user submits. job_id is drawn by the shell; a known submission_id returns the old job.
-
-    wall: unix seconds at arrival.
-    """
+    wall: unix seconds at arrival."""
 
     op_id: int
     job_id: str
@@ -258,9 +289,8 @@ class UpstreamDown:
 class ProcessesListed:
     """What the runtime already runs or remembers, told once before anything else.
 
-    groups: all that exist in the kernel below the node's own; those that no record accounts for
-    were made by a worker that died before it could use them, and are removed. targets: the edge's
-    last word to an earlier life of this worker, if it is known.
+    groups: all in the kernel below the node's own; those that no record accounts for were made by
+    a worker that died before it could use them, and are removed. targets: the edge's last word.
     """
 
     records: tuple[ProcessRecord, ...]
@@ -278,8 +308,7 @@ class RuntimeDown:
 @dataclass(frozen=True, slots=True)
 class RuntimeUp:
     """The runtime answers again. renewed: it is another one, which knows of no stop under way.
-
-    adopted, lost: of what ran before, how many processes it found running, and how many it did not.
+    adopted, lost: of what ran before, how many processes it found running, and how many not.
     """
 
     renewed: bool
@@ -370,11 +399,15 @@ EdgeEvent = (
     | WorkerDown
     | CallArrived
     | CallCancelled
+    | FollowStarted
+    | FollowReported
+    | FollowEnded
     | RouteSolved
     | SolveFailed
     | CentralUp
     | CentralSaid
     | CentralDown
+    | PeerEvent
 )
 CentralEvent = (
     Tick

@@ -90,6 +90,13 @@ class ReportUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerPong:
+    """Answer to the WorkerPing of that number, at once."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogPart:
     """A piece of a log; last ends it, error says why there is no (more) log."""
 
@@ -108,6 +115,13 @@ class EdgeWelcome:
 
     edge: str
     incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPing:
+    """The time until its pong is the delay to the node and back."""
+
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +197,17 @@ class CancelDispatches:
     """Stop serving these; each is still answered by a RequestDone."""
 
     request_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedShares:
+    """(replica id, requests that clients may have under way there directly); absolute.
+
+    keep_s: how long they stand after the session that told them has ended.
+    """
+
+    shares: tuple[tuple[str, int], ...]
+    keep_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +297,11 @@ FromWorker = (
     | ReplyPart
     | ReportUsage
     | LogPart
+    | WorkerPong
 )
 ToWorker = (
     EdgeWelcome
+    | WorkerPing
     | NodeTargets
     | StartAttempt
     | StopAttempt
@@ -282,6 +309,7 @@ ToWorker = (
     | ForgetLogs
     | Dispatches
     | CancelDispatches
+    | PublishedShares
     | OpenLog
     | CloseLog
 )

@@ -13,7 +13,8 @@ class Demand:
 
     origin: the peer that forwarded them, "" for this site's own users. Those of a peer are served
     here or nowhere: a request is forwarded once.
-    service_s: expected time at an idle replica. slack_s: what the oldest has left to its deadline.
+    service_s: expected time at an idle replica. slack_s: the most that one of them has left to its
+    deadline: a neighbour's node that needs longer is of no use; each is looked at when it is sent.
     dispatched: requests of the service that were dispatched before, since the edge started.
     """
 
@@ -33,7 +34,8 @@ class NodeOffer:
     """What a node can still take. slots: (service, free request slots of its ready replicas).
 
     load: share of the node's CPU held by in-flight requests, 0 and up.
-    rtt_s: measured delay from this edge to the node. wait_s: expected wait once there.
+    rtt_s: measured delay from this edge to the node. wait_s: expected wait once there, and by how
+    much the service takes longer there than here (less than 0 where it is faster).
     site: the peer that owns the node, "" for this edge's own.
     in_flight: (service, requests of it there now), of the services in slots. services: how many
     have ready replicas on the node, whether or not they are in slots.

@@ -35,6 +35,9 @@ class CallRequest:
     """A call as it arrives at the edge. deadline_s and timeout_s of 0 take the service's own.
 
     stream: send the body on in parts as the replica produces it.
+    origin: the peer that forwarded it, "" from a user of this site; then deadline_s and timeout_s
+    are what is left of them, and it is served here or nowhere. priority: of the service where it
+    came from, with an origin only.
     """
 
     request_id: str
@@ -46,6 +49,8 @@ class CallRequest:
     deadline_s: float = 0.0
     timeout_s: float = 0.0
     stream: bool = False
+    origin: str = ""
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class CallReply:
 
     may_have_run: False only where the replica is known not to have seen the request.
     retry_after_ms: a hint with RESOURCE_EXHAUSTED, else 0.
+    site: the peer that served it, "" for the site that was asked; then queue_ms is that at both,
+    and network_ms holds the way there and back.
     """
 
     request_id: str
@@ -72,6 +79,7 @@ class CallReply:
     error: str = ""
     may_have_run: bool = False
     retry_after_ms: float = 0.0
+    site: str = ""
 
 
 @dataclass(frozen=True, slots=True)

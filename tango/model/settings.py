@@ -89,11 +89,22 @@ class CentralSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerSettings:
+    """[[edge.peers]]: another site whose nodes this one may use. address: "host:port"."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeSettings:
     """[edge]: the master of one site. central: "host:port", "" for a site that stays alone.
 
     tick_ms: longest wait of a queued request for the next traffic solve.
-    node_dead_after_s: silence after which a node counts as dead.
+    node_dead_after_s: silence after which a node, or a peer, counts as dead.
+    neighbours: how many of the peers routing uses, the nearest by measured delay.
+    peer_interval_ms: how often each of those is asked what it offers.
+    peer_max_age_ms: an offer older than this is not used.
     eviction_grace_s: what a BE task that makes room for LC has to end by itself.
     """
 
@@ -105,6 +116,10 @@ class EdgeSettings:
     node_dead_after_s: float = 3.0
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_queue: int = 10_000
+    peers: tuple[PeerSettings, ...] = ()
+    neighbours: int = 4
+    peer_interval_ms: float = 100.0
+    peer_max_age_ms: float = 1000.0
     decisions: DecisionSettings = DecisionSettings()
     eviction_grace_s: float = 1.0
     reassurance: ReassuranceRule = ReassuranceRule()

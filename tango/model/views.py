@@ -49,6 +49,7 @@ class QosView:
 class ServiceView:
     """A service with what runs of it at one site; `reason` says why it is short of replicas.
 
+    published: slots set aside for clients that call its replicas directly.
     qos: of the nodes where requests were served lately.
     """
 
@@ -62,6 +63,7 @@ class ServiceView:
     counts: RequestCounts
     service_time_ms: float = 0.0
     reason: str = ""
+    published: int = 0
     qos: tuple[QosView, ...] = ()
 
 

@@ -4,44 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+import functools
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
-from tango.adapters.manifests import Manifest, load_manifests
+from tango.adapters.manifests import Manifest
 from tango.model.access import Role
-from tango.model.cluster import NodeView
-from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
-from tango.model.explanation import Explanation, Subject
+from tango.model.errors import InvalidField, NotFound, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
+from tango.model.views import JobCounts, ServiceView
+from tango.sdk.call_failed import CallFailed
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
-from tango.sdk.explained import joined
+from tango.sdk.declared import job_of, services_of
+from tango.sdk.follow import Followed
 from tango.sdk.readiness import backs_off, is_current, not_ready_reason
+from tango.sdk.sites import Sites, whole
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import client_credentials
 from tango.wire.edge_client import EdgeClient
 
-T = TypeVar("T")
-
 BACKOFF_PATIENCE_S = 5.0
 
 
-class CallFailed(TangoError):
-    """A call that no replica answered; `reply` says why and whether it may have run."""
-
-    def __init__(self, reply: CallReply) -> None:
-        self.reply = reply
-        super().__init__(f"{reply.code.value}: {reply.error}")
-
-
-class Client:
+class Client(Sites):
     """A cluster, found by its state directory or by addresses.
 
     >>> async with Client() as tango:
@@ -81,21 +73,6 @@ class Client:
             await stream.close()
         await self._stack.aclose()
 
-    def edge(self, name: str = "") -> EdgeClient:
-        """One site's edge master; the first one without a name."""
-        if not self._edges:
-            raise Unavailable("this cluster has no edge site")
-        if not name:
-            return next(iter(self._edges.values()))
-        if name not in self._edges:
-            raise NotFound(f"site {name!r} is unknown; there are: {', '.join(self._edges)}")
-        return self._edges[name]
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Names of the sites."""
-        return tuple(self._edges)
-
     # ---- services
 
     async def apply(
@@ -111,7 +88,7 @@ class Client:
         all replicas are ready; raises Unavailable, with the reason, when they are not by then.
         """
         planned: list[tuple[str, ServiceSpec]] = []
-        for spec, wanted in _services_of(what):
+        for spec, wanted in services_of(what):
             planned.extend((site, spec) for site in (sites or wanted or self.sites))
         for dry_run in (True, False):
             views = [
@@ -168,7 +145,7 @@ class Client:
 
     async def services(self) -> tuple[ServiceView, ...]:
         """All services of all sites. Raises where a site does not answer; see from_sites."""
-        return _whole(await self.from_sites(EdgeClient.services))
+        return whole(await self.from_sites(EdgeClient.services))
 
     async def watch_service(
         self, name: str, *, site: str = ""
@@ -262,11 +239,37 @@ class Client:
             async for item in items:
                 yield item
 
+    # ---- published routes
+
+    def follow(self, service: str, *, site: str = "") -> Followed:
+        """Call a service's replicas directly, by the routes that its site publishes.
+
+        >>> async with client.follow("hello") as hello:
+        ...     reply = await hello.call(path="/")
+
+        A call goes through the edge where no replica is published, or none has a free slot.
+        """
+        edge = self.edge(site)
+        return Followed(
+            service,
+            open_stream=lambda: edge.follow_routes(service),
+            request=self.request,
+            carry=functools.partial(self.send, site=site),
+        )
+
+    async def watch_routes(
+        self, service: str, *, site: str = ""
+    ) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change; no slots."""
+        async with contextlib.aclosing(self.edge(site).watch_routes(service)) as tables:
+            async for table in tables:
+                yield table
+
     # ---- jobs
 
     async def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
         """Submit a job, durable when this returns. A file must hold exactly one job."""
-        spec = _job_of(what)
+        spec = job_of(what)
         spec.validate()
         # Drawn here, so that a retry after a lost answer is known to be the same submission.
         return await self._central.submit_job(spec, submission_id or self._new_id())
@@ -317,128 +320,3 @@ class Client:
             if any(replica.status.replica_id == target for replica in view.replicas):
                 return view.edge
         return ""
-
-    # ---- the cluster
-
-    async def nodes(self) -> tuple[NodeView, ...]:
-        """All nodes of all sites, from the edges themselves. Raises where one does not answer."""
-        return _whole(await self.from_sites(EdgeClient.nodes))
-
-    async def from_sites(
-        self, ask: Callable[[EdgeClient], Awaitable[tuple[T, ...]]]
-    ) -> tuple[tuple[T, ...], dict[str, TangoError]]:
-        """What all sites that answer say to a question, and why the others do not, by site.
-
-        >>> nodes, away = await client.from_sites(EdgeClient.nodes)
-        """
-        found: list[T] = []
-        away: dict[str, TangoError] = {}
-        answers = await asyncio.gather(
-            *(ask(edge) for edge in self._edges.values()), return_exceptions=True
-        )
-        for site, answer in zip(self._edges, answers, strict=True):
-            if isinstance(answer, TangoError):
-                away[site] = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                found.extend(answer)
-        return tuple(found), away
-
-    async def edges(self) -> tuple[EdgeView, ...]:
-        """All sites as the central master sees them."""
-        return await self._central.edges()
-
-    async def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
-        """By which policy a site routes LC requests; switch_to: another one, from now on.
-
-        After a restart the edge's configuration counts again. Raises InvalidField for a policy
-        that is not installed there, NotFound for a site.
-        """
-        edge = self.edge(site)
-        return await (edge.set_traffic_policy(switch_to) if switch_to else edge.traffic_policy())
-
-    async def explain(
-        self, name: str, *subjects: Subject, site: str = "", limit: int = 0
-    ) -> tuple[Explanation, ...]:
-        """Why what has that name is as it is: a request, a service, a job or a node.
-
-        The central master's word comes first, then each site's, with that of its workers. subjects:
-        which of them are meant, all by default; limit: at most so many decisions on each, 20 for 0.
-        Raises NotFound, which says whether it may have been forgotten, and by whom.
-        """
-        sites = {site: self.edge(site)} if site else self._edges
-        asked: dict[str, Awaitable[tuple[Explanation, ...]]] = {}
-        if not subjects or {Subject.JOB, Subject.NODE} & set(subjects):
-            asked["central"] = self._central.explain(name, subjects, limit)
-        for of_site, edge in sites.items():
-            asked[of_site] = edge.explain(name, subjects, limit)
-        answers = await asyncio.gather(*asked.values(), return_exceptions=True)
-        return joined(dict(zip(asked, answers, strict=True)))
-
-    async def cordon(self, node: str, *, site: str = "") -> NodeView:
-        """No new replicas and tasks on a node. Raises NotFound."""
-        return await self.edge(site or await self._site_of_node(node)).cordon_node(node)
-
-    async def uncordon(self, node: str, *, site: str = "") -> NodeView:
-        """A node takes new replicas and tasks again. Raises NotFound."""
-        return await self.edge(site or await self._site_of_node(node)).uncordon_node(node)
-
-    async def drain(
-        self, node: str, *, grace_s: float | None = None, site: str = ""
-    ) -> AsyncGenerator[DrainView, None]:
-        """Cordon a node and move what it has; how it stands, until nothing moves any more.
-
-        grace_s: what BE tasks get between TERM and KILL, None for their own. The drain goes on when
-        nobody listens any more. Raises NotFound, InvalidField.
-        """
-        edge = self.edge(site or await self._site_of_node(node))
-        async with contextlib.aclosing(edge.drain_node(node, grace_s)) as views:
-            async for view in views:
-                yield view
-
-    async def _site_of_node(self, node: str) -> str:
-        views = await self.nodes()
-        found = sorted({view.edge for view in views if view.node == node})
-        if len(found) > 1:
-            raise InvalidField("node", f"{node!r} is at {' and '.join(found)}", "name the site")
-        if not found and len(self._edges) > 1:
-            known = ", ".join(sorted(view.node for view in views)) or "none"
-            fix = "for one that is away since its site was restarted, name the site"
-            raise NotFound(f"node {node!r} is unknown; known: {known}; {fix}")
-        return found[0] if found else ""
-
-
-def _whole(found: tuple[tuple[T, ...], dict[str, TangoError]]) -> tuple[T, ...]:
-    """All that was found, or the first site's error."""
-    views, away = found
-    for error in away.values():
-        raise error
-    return views
-
-
-def _services_of(
-    what: str | Path | ServiceSpec | Sequence[Manifest],
-) -> list[tuple[ServiceSpec, tuple[str, ...]]]:
-    if isinstance(what, ServiceSpec):
-        what.validate()
-        return [(what, ())]
-    manifests = load_manifests(Path(what)) if isinstance(what, str | Path) else what
-    services = []
-    for manifest in manifests:
-        if not isinstance(manifest.spec, ServiceSpec):
-            fix = "`tango submit` takes jobs, `tango apply` services"
-            raise InvalidField("kind", "is a Job", fix, manifest.where)
-        services.append((manifest.spec, manifest.sites))
-    return services
-
-
-def _job_of(what: str | Path | JobSpec) -> JobSpec:
-    if isinstance(what, JobSpec):
-        return what
-    manifests = load_manifests(Path(what))
-    if len(manifests) != 1 or not isinstance(manifests[0].spec, JobSpec):
-        raise InvalidField(
-            "kind", "must be one Job", "`tango apply` takes services", manifests[0].where
-        )
-    return manifests[0].spec

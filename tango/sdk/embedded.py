@@ -115,7 +115,8 @@ class EmbeddedCluster:
         edges = {site: next(ports) for site in plan.sites}
         files = [("central", "central", central_toml(self.state_dir, central_port, next(ports)))]
         for site, port in edges.items():
-            text = edge_toml(self.state_dir, site, port, next(ports), central)
+            peers = {name: f"127.0.0.1:{at}" for name, at in edges.items() if name != site}
+            text = edge_toml(self.state_dir, site, port, next(ports), central, peers)
             files.append(("edge", site, text))
         for node in plan.nodes:
             text = worker_toml(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +90,22 @@ def central_toml(state: Path, port: int, metrics_port: int) -> str:
     return _server(state / "central", port, metrics_port, state) + "\n[central]\n"
 
 
-def edge_toml(state: Path, site: str, port: int, metrics_port: int, central: str) -> str:
-    """configuration of one site's edge master"""
+def edge_toml(
+    state: Path,
+    site: str,
+    port: int,
+    metrics_port: int,
+    central: str,
+    peers: Mapping[str, str] | None = None,
+) -> str:
+    """configuration of one site's edge master. peers: name -> address of the other sites"""
+    tables = "".join(
+        f'\n[[edge.peers]]\nname = "{name}"\naddress = "{address}"\n'
+        for name, address in (peers or {}).items()
+    )
     return (
         _server(state / site, port, metrics_port, state)
-        + f'\n[edge]\nname = "{site}"\ncentral = "{central}"\n'
+        + f'\n[edge]\nname = "{site}"\ncentral = "{central}"\n{tables}'
     )
 
 

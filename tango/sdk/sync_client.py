@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,10 +13,12 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.sdk.client import Client
 from tango.sdk.cluster_file import ClusterFile
+from tango.sdk.follow import Followed
 
 T = TypeVar("T")
 
@@ -101,6 +103,14 @@ class SyncClient:
         """See Client.call."""
         return self._do(self._client.call(service, site=site, **request))
 
+    def follow(self, service: str, *, site: str = "") -> SyncFollowed:
+        """See Client.follow; a context manager."""
+        return SyncFollowed(self._client.follow(service, site=site), self._do)
+
+    def watch_routes(self, service: str, *, site: str = "") -> Iterator[RouteTable]:
+        """See Client.watch_routes."""
+        return self._each(self._client.watch_routes(service, site=site))
+
     def call_streamed(
         self, service: str, *, site: str = "", **request: object
     ) -> Iterator[ReplyPart | CallReply]:
@@ -174,3 +184,28 @@ class SyncClient:
     ) -> Iterator[DrainView]:
         """See Client.drain."""
         return self._each(self._client.drain(node, grace_s=grace_s, site=site))
+
+
+class SyncFollowed:
+    """A service that is called directly; see Followed."""
+
+    def __init__(self, followed: Followed, do: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+        self._followed = followed
+        self._do = do
+
+    def __enter__(self) -> SyncFollowed:
+        self._do(self._followed.__aenter__())
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._do(self._followed.__aexit__(None, None, None))
+
+    @property
+    def table(self) -> RouteTable | None:
+        """See Followed.table."""
+        return self._followed.table
+
+    def call(self, **request: object) -> CallReply:
+        """See Followed.call."""
+        reply: CallReply = self._do(self._followed.call(**request))  # type: ignore[arg-type]
+        return reply

@@ -9,13 +9,32 @@ from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
+from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
+from tango.model.routes import FollowReport, RouteTable
 from tango.model.service import ReplicaStatus, ServiceSpec
 from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
 from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
 EdgeSession = StreamSession[FromEdge, ToEdge]
+GuestSession = StreamSession[FromPeer, ToPeer]
+
+
+class RouteFollower(Protocol):
+    """One follower of a service's routes at the edge master."""
+
+    def report(self, report: FollowReport) -> None:
+        """What it has under way."""
+        ...
+
+    async def next(self) -> tuple[int, RouteTable | None] | None:
+        """(number of the latest report taken, the latest table if it is new); None at the end."""
+        ...
+
+    def close(self) -> None:
+        """Its stream has ended; fine to do again."""
+        ...
 
 
 class EdgeBackend(Protocol):
@@ -82,6 +101,14 @@ class EdgeBackend(Protocol):
         """Parts as the replica sends them, the CallReply last."""
         ...
 
+    def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        ...
+
+    def follow_routes(self, service: str) -> RouteFollower:
+        """Follow a service's routes. Raises NotFound, Unavailable where too many do."""
+        ...
+
     def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
     ) -> AsyncGenerator[bytes, None]:
@@ -96,6 +123,20 @@ class EdgeBackend(Protocol):
 
     async def worker_session(self, session: WorkerSession) -> None:
         """Serve a worker's stream until it ends. Raises Refused."""
+        ...
+
+
+class PeerBackend(Protocol):
+    """The edge master behind PeerService."""
+
+    incarnation: int
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """The sites that it dials, by name."""
+        ...
+
+    async def guest_session(self, session: GuestSession) -> None:
+        """Serve another site's stream until it ends. Raises Refused."""
         ...
 
 

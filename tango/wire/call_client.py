@@ -115,6 +115,7 @@ def _reply_of(request_id: str, error: grpc.aio.AioRpcError) -> CallReply:
         error=error.details() or error.code().name.lower(),
         may_have_run=trailers.get("tango-may-have-run", "true") == "true",
         retry_after_ms=float(trailers.get("tango-retry-after-ms", "0")),
+        site=trailers.get("tango-site", ""),
     )
 
 

@@ -210,11 +210,13 @@ def invalid(request_id: str, error: str) -> CallReply:
 
 
 def _trailers(reply: CallReply) -> tuple[tuple[str, str], ...]:
-    trailers = (
+    trailers: tuple[tuple[str, str], ...] = (
         ("tango-outcome", reply.outcome.value),
         ("tango-may-have-run", "true" if reply.may_have_run else "false"),
         ("tango-retry-after-ms", f"{reply.retry_after_ms:.0f}"),
     )
+    if reply.site:
+        trailers = (*trailers, ("tango-site", reply.site))
     request_id = reply.request_id
     # One that was refused for what it is may not travel as metadata: the call would end otherwise.
     legal = len(request_id) <= MAX_REQUEST_ID and request_id.isascii() and request_id.isprintable()

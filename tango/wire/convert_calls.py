@@ -70,7 +70,8 @@ def headers_to_pb(headers: Headers) -> list[pb.Header]:
 
 
 def call_request_to_pb(request: CallRequest) -> pb.LcRequest:
-    """`stream` does not travel: it is the choice between Call and CallStreamed."""
+    """`stream` does not travel: it is the choice between Call and CallStreamed. Nor do origin and
+    priority, which only sites tell one another."""
     return pb.LcRequest(
         request_id=request.request_id,
         service=request.service,
@@ -174,6 +175,7 @@ def call_reply_to_pb(reply: CallReply) -> pb.LcReply:
         error=text(reply.error),
         may_have_run=reply.may_have_run,
         retry_after_ms=reply.retry_after_ms,
+        site=reply.site,
     )
 
 
@@ -196,6 +198,7 @@ def call_reply_from_pb(message: pb.LcReply) -> CallReply:
         message.error,
         message.may_have_run,
         message.retry_after_ms,
+        message.site,
     )
 
 

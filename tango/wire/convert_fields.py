@@ -29,6 +29,13 @@ def text(value: str) -> str:
     return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
+def finite(value: float, field: str, most: float) -> float:
+    """A number from 0 to `most`. Raises InvalidField for any other, NaN included."""
+    if 0 <= value <= most:
+        return value
+    raise InvalidField(field, f"{value:g} is out of range", f"use 0 to {most:g}")
+
+
 def seconds_from_ms(value_ms: float) -> float:
     """Seconds, to the nanosecond: with `ms_from_seconds` the way there and back changes nothing."""
     return round(value_ms / 1000, 9)

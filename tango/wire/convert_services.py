@@ -86,6 +86,7 @@ def service_view_to_pb(view: ServiceView) -> pb.ServiceView:
         counts=request_counts_to_pb(view.counts),
         service_time_ms=view.service_time_ms,
         reason=text(view.reason),
+        published=view.published,
         qos=[
             pb.QosView(
                 node=qos.node,
@@ -120,6 +121,7 @@ def service_view_from_pb(message: pb.ServiceView, where: str = "service") -> Ser
         counts=request_counts_from_pb(message.counts),
         service_time_ms=message.service_time_ms,
         reason=message.reason,
+        published=message.published,
         qos=tuple(
             QosView(
                 qos.node,

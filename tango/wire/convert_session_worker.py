@@ -7,12 +7,15 @@ from tango.model.messages import (
     Dispatches,
     EdgeWelcome,
     NodeTargets,
+    PublishedShares,
     ReplicaChanged,
     ReplicaGone,
     ReplicaTarget,
     ReportUsage,
     RequestsDone,
     WorkerHello,
+    WorkerPing,
+    WorkerPong,
     WorkerState,
 )
 from tango.v1 import edge_service_pb2 as edge
@@ -22,7 +25,7 @@ from tango.wire.convert_calls import (
     request_done_from_pb,
     request_done_to_pb,
 )
-from tango.wire.convert_fields import pairs_from_map
+from tango.wire.convert_fields import finite, pairs_from_map
 from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_nodes import (
     enforcement_from_pb,
@@ -34,6 +37,8 @@ from tango.wire.convert_nodes import (
 )
 from tango.wire.convert_services import replica_status_from_pb, replica_status_to_pb
 from tango.wire.convert_specs import service_spec_from_pb, service_spec_to_pb
+
+MAX_KEEP_S = 3600.0
 
 
 def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
@@ -190,3 +195,35 @@ def cancel_dispatches_to_pb(cancel: CancelDispatches) -> edge.CancelDispatches:
 def cancel_dispatches_from_pb(message: edge.CancelDispatches) -> CancelDispatches:
     """Field by field."""
     return CancelDispatches(tuple(message.request_ids))
+
+
+def worker_ping_to_pb(ping: WorkerPing) -> edge.WorkerPing:
+    """Field by field."""
+    return edge.WorkerPing(number=ping.number)
+
+
+def worker_ping_from_pb(message: edge.WorkerPing) -> WorkerPing:
+    """Field by field."""
+    return WorkerPing(message.number)
+
+
+def worker_pong_to_pb(pong: WorkerPong) -> edge.WorkerPong:
+    """Field by field."""
+    return edge.WorkerPong(number=pong.number)
+
+
+def worker_pong_from_pb(message: edge.WorkerPong) -> WorkerPong:
+    """Field by field."""
+    return WorkerPong(message.number)
+
+
+def published_shares_to_pb(message: PublishedShares) -> edge.PublishedShares:
+    """In order."""
+    shares = [edge.PublishedShare(replica_id=name, slots=slots) for name, slots in message.shares]
+    return edge.PublishedShares(shares=shares, keep_s=message.keep_s)
+
+
+def published_shares_from_pb(message: edge.PublishedShares) -> PublishedShares:
+    """Raises InvalidField for a time that is none."""
+    shares = tuple((share.replica_id, share.slots) for share in message.shares)
+    return PublishedShares(shares, finite(message.keep_s, "published_shares.keep_s", MAX_KEEP_S))

@@ -10,7 +10,9 @@ import grpc
 from tango.model.cluster import NodeView
 from tango.model.explanation import Explanation, Subject
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
+from tango.model.peers import PeerView
 from tango.model.request import CallReply, CallRequest
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.views import DrainView, ServiceView, TrafficPolicyView
 from tango.v1 import edge_service_pb2 as pb
@@ -20,10 +22,13 @@ from tango.wire.call_client import CallStream, Metadata
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
 from tango.wire.convert_policy import traffic_policy_view_from_pb
+from tango.wire.convert_routes import route_table_from_pb
 from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.errors import model_errors
 from tango.wire.mailbox import Mailbox
+from tango.wire.peer_client import PeerClient
+from tango.wire.route_client import RouteStream
 from tango.wire.sessions import decode_to_worker, encode_from_worker
 from tango.wire.stream_session import StreamSession
 from tango.wire.transports import ClientTransport
@@ -42,6 +47,7 @@ class EdgeClient:
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
         self._stub: EdgeServiceAsyncStub = EdgeServiceStub(channel)
         self._metadata = tuple(metadata)
+        self._peers = PeerClient(channel, metadata)
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool = False) -> ServiceView:
         """Declare or change a service. Raises InvalidField, Unavailable."""
@@ -94,6 +100,10 @@ class EdgeClient:
                 pb.ListNodesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(node_view_from_pb(view) for view in response.nodes)
+
+    async def peers(self) -> tuple[PeerView, ...]:
+        """The sites that this one dials, and how they stand."""
+        return await self._peers.peers()
 
     async def cordon_node(self, node: str) -> NodeView:
         """No new replicas and tasks on a node. Raises NotFound."""
@@ -158,6 +168,22 @@ class EdgeClient:
     def calls(self) -> CallStream:
         """A stream for many calls; an async context manager."""
         return CallStream(self._stub, self._metadata)
+
+    async def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        stream = self._stub.WatchRoutes(
+            pb.WatchRoutesRequest(service=service), metadata=self._metadata
+        )
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield route_table_from_pb(response.table)
+        finally:
+            stream.cancel()
+
+    def follow_routes(self, service: str) -> RouteStream:
+        """The same with slots, for one that reports; to be opened, read and closed."""
+        return RouteStream(self._stub.FollowRoutes(metadata=self._metadata), service)
 
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool = False

@@ -21,9 +21,10 @@ from tango.wire.convert_services import service_view_to_pb
 from tango.wire.convert_session_shared import grace_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
+from tango.wire.route_servicer import RouteServicer
 from tango.wire.sessions import decode_from_worker, encode_to_worker
 from tango.wire.stream_session import StreamSession
-from tango.wire.transports import ServerTransport
+from tango.wire.transports import ServerTransport, peer_host
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -35,6 +36,7 @@ class EdgeServicer(EdgeServiceServicer):
     def __init__(self, backend: EdgeBackend) -> None:
         self._backend = backend
         self._calls = CallServicer(backend)
+        self._routes = RouteServicer(backend)
 
     async def ApplyService(
         self, request: pb.ApplyServiceRequest, context: Context
@@ -136,6 +138,20 @@ class EdgeServicer(EdgeServiceServicer):
             async for part in parts:
                 yield part
 
+    async def WatchRoutes(
+        self, request: pb.WatchRoutesRequest, context: Context
+    ) -> AsyncGenerator[pb.WatchRoutesResponse, None]:
+        """Where a service can be called directly, now and after each change."""
+        async with aclosing(self._routes.watch(request)) as tables:
+            async for table in tables:
+                yield table
+
+    async def FollowRoutes(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
+        self, request_iterator: AsyncIterator[pb.FollowRoutesRequest], context: Context
+    ) -> None:
+        """The same with slots, for a client that reports."""
+        await self._routes.follow(context)
+
     async def GetLog(
         self, request: pb.GetLogRequest, context: Context
     ) -> AsyncGenerator[pb.GetLogResponse, None]:
@@ -163,6 +179,7 @@ class EdgeServicer(EdgeServiceServicer):
             encode=encode_to_worker,
             decode=as_certified(context, decode_from_worker, _claimed_node),
             mailbox=Mailbox(),
+            peer=peer_host(context.peer()),
         )
         await self._backend.worker_session(session)
 

@@ -3,7 +3,8 @@
 Commands and events keep their order. A report (ReportUsage, NodesChanged) that still waits is
 replaced by a newer one, in its place in the queue: it is absolute, so it may overtake events, and a
 busy stream neither piles reports up nor starves them. Batches (RequestsDone, Dispatches,
-CancelDispatches, AckEnds) that wait one behind the other become one message, within bounds.
+CancelDispatches, AckEnds, and those between sites) that wait one behind the other become one
+message, within bounds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from tango.model.messages import (
     ReportUsage,
     RequestsDone,
 )
-from tango.model.request import Dispatch, RequestDone
+from tango.model.peers import ForwardReplies, Forwards, RecallForwards
+from tango.model.request import CallReply, CallRequest, Dispatch, RequestDone
 
 LIMIT = 20_000
 LIMIT_BYTES = 64 * 2**20
@@ -37,14 +39,14 @@ _FLAT_BYTES = 256
 _SPEC_BYTES = 1024
 
 
-def _size_of_dispatch(item: Dispatch) -> int:
+def _size_of_dispatch(item: Dispatch | CallRequest) -> int:
     size = _FLAT_BYTES + len(item.body) + len(item.path)
     for name, value in item.headers:
         size += len(name) + len(value)
     return size
 
 
-def _size_of_done(item: RequestDone) -> int:
+def _size_of_done(item: RequestDone | CallReply) -> int:
     size = _FLAT_BYTES + len(item.body) + len(item.error)
     for name, value in item.headers:
         size += len(name) + len(value)
@@ -61,6 +63,9 @@ _BATCHES: dict[type, tuple[Callable[[Any], tuple[Any, ...]], Callable[[Any], int
     RequestsDone: (lambda batch: batch.done, _size_of_done),
     CancelDispatches: (lambda batch: batch.request_ids, _size_of_id),
     AckEnds: (lambda batch: batch.attempt_ids, _size_of_id),
+    Forwards: (lambda batch: batch.requests, _size_of_dispatch),
+    ForwardReplies: (lambda batch: batch.replies, _size_of_done),
+    RecallForwards: (lambda batch: batch.request_ids, _size_of_id),
 }
 _REPORTS = (ReportUsage, NodesChanged)
 

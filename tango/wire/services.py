@@ -1,4 +1,4 @@
-"""The three gRPC services, ready for `make_server`: daemons never see generated code.
+"""The gRPC services, ready for `make_server`: daemons never see generated code.
 
 Each is imported when it is asked for: a worker, which must stay small, has no use for the others.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import grpc
 
-from tango.wire.backends import CentralBackend, EdgeBackend, WorkerBackend
+from tango.wire.backends import CentralBackend, EdgeBackend, PeerBackend, WorkerBackend
 from tango.wire.servers import Service
 
 
@@ -21,6 +21,18 @@ def edge_service(backend: EdgeBackend) -> Service:
         add_EdgeServiceServicer_to_server(EdgeServicer(backend), server)
 
     return Service(edge_service_pb2.DESCRIPTOR.services_by_name["EdgeService"].full_name, register)
+
+
+def peer_service(backend: PeerBackend) -> Service:
+    """PeerService, for edges of other sites."""
+    from tango.v1 import peer_service_pb2
+    from tango.v1.peer_service_pb2_grpc import add_PeerServiceServicer_to_server
+    from tango.wire.peer_servicer import PeerServicer
+
+    def register(server: grpc.aio.Server) -> None:
+        add_PeerServiceServicer_to_server(PeerServicer(backend), server)
+
+    return Service(peer_service_pb2.DESCRIPTOR.services_by_name["PeerService"].full_name, register)
 
 
 def central_service(backend: CentralBackend) -> Service:

@@ -121,6 +121,11 @@ FROM_WORKER: Direction[m.FromWorker, edge.ConnectWorkerRequest] = Direction(
             of_worker.report_usage_from_pb,
         ),
         "log_part": _LOG_PART,
+        "pong": (
+            m.WorkerPong,
+            of_worker.worker_pong_to_pb,
+            of_worker.worker_pong_from_pb,
+        ),
     },
 )
 TO_WORKER: Direction[m.ToWorker, edge.ConnectWorkerResponse] = Direction(
@@ -145,6 +150,16 @@ TO_WORKER: Direction[m.ToWorker, edge.ConnectWorkerResponse] = Direction(
             m.CancelDispatches,
             of_worker.cancel_dispatches_to_pb,
             of_worker.cancel_dispatches_from_pb,
+        ),
+        "ping": (
+            m.WorkerPing,
+            of_worker.worker_ping_to_pb,
+            of_worker.worker_ping_from_pb,
+        ),
+        "published_shares": (
+            m.PublishedShares,
+            of_worker.published_shares_to_pb,
+            of_worker.published_shares_from_pb,
         ),
         **_DOWN,
     },

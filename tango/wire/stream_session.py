@@ -55,7 +55,10 @@ class Transport(Protocol):
 
 
 class StreamSession(Generic[In, Out]):
-    """Sends `Out`, receives `In`: one reader, one writer; `run` ends when either of them does."""
+    """Sends `Out`, receives `In`: one reader, one writer; `run` ends when either of them does.
+
+    peer: the host on the other side, "" where that is not known.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,9 @@ class StreamSession(Generic[In, Out]):
         encode: Callable[[Out, int, int], object],
         decode: Callable[[object], tuple[int, int, In]],
         mailbox: Mailbox,
+        peer: str = "",
     ) -> None:
+        self.peer = peer
         self._transport = transport
         self._numbers = SessionNumbers(incarnation)
         self._encode = encode

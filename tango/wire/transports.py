@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import grpc
 
@@ -12,6 +14,15 @@ from tango.wire.errors import model_error
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
     Call = grpc.aio.StreamStreamCall[Any, Any]
+
+
+_TCP_PEER = re.compile(r"ipv(?:4:(?P<four>[0-9.]+)|6:\[(?P<six>[0-9A-Fa-f:.]+)\]):\d+")
+
+
+def peer_host(peer: str) -> str:
+    """The host in gRPC's name of a peer ("ipv4:10.0.0.7:41022"); "" where it is no TCP address."""
+    found = _TCP_PEER.fullmatch(unquote(peer))
+    return "" if found is None else found["four"] or found["six"]
 
 
 class ServerTransport:

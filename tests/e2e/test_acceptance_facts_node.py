@@ -118,7 +118,7 @@ async def test_fact_2_a_running_service_is_resized_in_the_cgroup_and_in_measured
     spec = burner(
         "resized",
         "--cpu-ms",
-        "1000",
+        "400",
         "--threads",
         "3",
         quota=QuotaMode.FOLLOW,

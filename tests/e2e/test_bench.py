@@ -87,7 +87,11 @@ def test_path_measures_carried_direct_and_bare_requests(folder: Path) -> None:
     assert 0 < figures["direct_p50_ms"] < figures["carried_p50_ms"] <= figures["carried_p99_ms"]
     added = figures["carried_p50_ms"] - figures["direct_p50_ms"]
     assert figures["added_p50_ms"] == pytest.approx(added, abs=0.001)
-    for name in ("unary_rps", "stream_rps", "bare_unary_rps", "bare_stream_rps"):
+    routed = figures["routed_p50_ms"] - figures["direct_p50_ms"]
+    assert figures["routed_added_p50_ms"] == pytest.approx(routed, abs=0.001)
+    assert figures["routed_directly"] > 0.5, "most of them need no edge"
+    rates = ("direct", "routed", "unary", "stream", "bare_unary", "bare_stream")
+    for name in [f"{one}_rps" for one in rates]:
         assert figures[name] > 20, name
     assert figures["clients"] == 64
 

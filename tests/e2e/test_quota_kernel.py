@@ -141,7 +141,8 @@ def changing(
 def test_a_saturating_service_stays_within_a_tenth_of_its_average_quota(
     cgroups: CgroupDriver, pattern: Callable[[random.Random, int], int]
 ) -> None:
-    follower = QuotaFollower(cpus=len(os.sched_getaffinity(0)))
+    burst = cgroups.features().burst
+    follower = QuotaFollower(cpus=len(os.sched_getaffinity(0)), burst=burst)
     replica = Replica(cgroups)
 
     def change(in_flight: int, now: float) -> list[tuple[str, GroupTarget]]:

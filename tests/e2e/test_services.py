@@ -28,7 +28,8 @@ from cluster_at_work import (
 from tango.model.errors import InvalidField
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, Code, Outcome
-from tango.sdk.client import CallFailed, Client
+from tango.sdk.call_failed import CallFailed
+from tango.sdk.client import Client
 
 pytestmark = pytest.mark.e2e
 

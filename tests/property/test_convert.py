@@ -16,21 +16,35 @@ from hypothesis import HealthCheck as HypothesisCheck
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.model import cluster, explanation, job, messages, request, service, views
+from tango.model import (
+    cluster,
+    explanation,
+    job,
+    messages,
+    peers,
+    request,
+    routes,
+    service,
+    views,
+)  # fmt: skip
 from tango.model.cgroup import Mismatch
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
+from tango.v1 import peer_service_pb2 as peer
 from tango.v1 import types_pb2, worker_service_pb2
 from tango.wire import (
     convert_calls,
     convert_explanations,
     convert_jobs,
     convert_nodes,
+    convert_peers,
+    convert_routes,
     convert_services,
     convert_session_edge,
     convert_session_shared,
     convert_session_worker,
     convert_specs,
+    peer_sessions,
     sessions,
 )
 
@@ -79,7 +93,43 @@ POSITIVE = {
     (request.CallRequest, "deadline_s"): st.integers(0, 3600).map(float),
     (request.CallRequest, "timeout_s"): st.integers(0, 3600).map(float),
     (request.CallRequest, "stream"): st.just(False),
+    (request.CallRequest, "origin"): st.just(""),
+    (request.CallRequest, "priority"): st.just(0),
+    (peers.PeerNode, "load"): st.floats(0, 9),
+    (peers.PeerNode, "rtt_s"): st.floats(0, 86_400),
+    (peers.PeerNode, "slots"): st.dictionaries(st.text(max_size=9), U32, max_size=3).map(
+        lambda entries: tuple(sorted(entries.items()))
+    ),
+    (peers.PeerServiceOffer, "wait_s"): st.floats(0, 86_400),
+    (peers.PeerServiceOffer, "occupancy_s"): st.floats(0, 86_400),
+    (peers.PeerView, "rtt_ms"): st.none() | FLOATS,
+    (peers.PeerView, "age_ms"): st.none() | FLOATS,
+    (peers.Forwards, "requests"): st.lists(st.deferred(lambda: FORWARDED), max_size=3).map(tuple),
+    (messages.PublishedShares, "shares"): st.lists(
+        st.tuples(st.text(max_size=9), U32), max_size=3
+    ).map(tuple),
+    (messages.PublishedShares, "keep_s"): st.floats(0, 3600),
+    (routes.RouteTable, "deadline_s"): SECONDS,
+    (routes.RouteTable, "timeout_s"): SECONDS,
+    **{
+        (routes.ReplicaTally, name): st.integers(0, 10**6)
+        for name in ("in_flight", "completed", "late", "failed")
+    },
+    (routes.ReplicaTally, "latency_s"): st.integers(0, 10**12).map(lambda ns: ns / 1e9),
 }
+
+
+# A site forwards what has an id and time left.
+FORWARDED = st.builds(
+    request.CallRequest,
+    request_id=TOKENS,
+    service=st.text(max_size=9),
+    body=st.binary(max_size=9),
+    deadline_s=st.integers(1, 3600).map(float),
+    timeout_s=st.integers(0, 3600).map(float),
+    stream=st.booleans(),
+    priority=st.integers(-1000, 1000),
+)
 
 
 def of_type(kind: Any, name: str) -> st.SearchStrategy[Any]:
@@ -166,8 +216,12 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.NodeTargets,
                 messages.Dispatches,
                 messages.CancelDispatches,
+                messages.WorkerPing,
+                messages.WorkerPong,
+                messages.PublishedShares,
             ],
         ),
+        (convert_routes, [routes.RouteTable, routes.FollowReport]),
         (
             convert_session_edge,
             [
@@ -177,6 +231,22 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.NodeResynced,
                 messages.AttemptRefused,
                 messages.CentralWelcome,
+            ],
+        ),
+        (
+            convert_peers,
+            [
+                peers.PeerHello,
+                peers.PeerWelcome,
+                peers.PeerPing,
+                peers.PeerPong,
+                peers.SiteOffer,
+                peers.PeerNode,
+                peers.PeerServiceOffer,
+                peers.Forwards,
+                peers.RecallForwards,
+                peers.ForwardReplies,
+                peers.PeerView,
             ],
         ),
         (
@@ -216,10 +286,10 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
-        "Reason",
+        "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
     }  # fmt: skip
     envelopes = ("Request", "Response")
-    for module in (types_pb2, edge, central, worker_service_pb2):
+    for module in (types_pb2, edge, central, peer, worker_service_pb2):
         for name in module.DESCRIPTOR.message_types_by_name:
             if name == "LcRequest" or not name.endswith(envelopes):
                 assert name in produced | inside, f"{name} has no converter"
@@ -231,6 +301,8 @@ def test_every_oneof_field_of_a_session_has_a_row() -> None:
         (sessions.TO_WORKER, edge.ConnectWorkerResponse),
         (sessions.FROM_EDGE, central.ConnectEdgeRequest),
         (sessions.TO_EDGE, central.ConnectEdgeResponse),
+        (peer_sessions.FROM_PEER, peer.ConnectPeerRequest),
+        (peer_sessions.TO_PEER, peer.ConnectPeerResponse),
     ):
         oneof = envelope.DESCRIPTOR.oneofs_by_name["message"]
         assert direction.fields == {field.name for field in oneof.fields}

@@ -34,6 +34,7 @@ class Bucket:
         self.rate = 0.0
         self.period_s = 0.1
         self.left_s = 0.0
+        self.burst_s = 0.0
         self.used_s = 0.0
         self.granted_s = 0.0
         self._refill_at = 0.0
@@ -44,14 +45,16 @@ class Bucket:
         assert target.period_us is not None
         self.rate = target.quota_millis / 1000
         self.period_s = target.period_us / 1e6
-        self.left_s = self.rate * self.period_s
+        # The burst's own write refills once more, at worst to the top.
+        self.burst_s = (target.burst_us or 0) / 1e6
+        self.left_s = self.rate * self.period_s + self.burst_s
         self._throttled = False
 
     def run(self, step: int) -> None:
         if step * STEP_S >= self._refill_at - 1e-9:
             self._refill_at += self.period_s
             quota_s = self.rate * self.period_s
-            self.left_s = min(self.left_s + quota_s, quota_s)
+            self.left_s = min(self.left_s + quota_s, quota_s + self.burst_s)
             if self.left_s > 0:
                 self._throttled = False
         if step % TICK_STEPS == 0 and self.left_s <= 0:
@@ -104,13 +107,23 @@ PATTERNS: tuple[Pattern, ...] = (alternating, sawtooth, random_walk, low_walk, a
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.__name__)
 @pytest.mark.parametrize(
-    ("base", "each", "limit"),
-    [(50, 100, 1), (50, 100, 4), (100, 20, 50), (50, 50, 500), (300, 250, 4), (10, 20, 3)],
+    ("base", "each", "limit", "burst"),
+    [
+        (50, 100, 1, False),
+        (50, 100, 4, False),
+        (100, 20, 50, False),
+        (50, 50, 500, False),
+        (300, 250, 4, False),
+        (10, 20, 3, False),
+        (50, 100, 4, True),
+        (300, 250, 4, True),
+        (100, 20, 50, True),
+    ],
 )
 def test_a_saturating_group_stays_within_its_quota(
-    pattern: Pattern, base: int, each: int, limit: int
+    pattern: Pattern, base: int, each: int, limit: int, *, burst: bool
 ) -> None:
-    follower = QuotaFollower(cpus=CPUS)
+    follower = QuotaFollower(cpus=CPUS, burst=burst)
     bucket = Bucket()
     counts = pattern(limit, random.Random(3))
     writes = follower.add({GROUP: follower.rule(base, each, limit)}, 0.0)
@@ -150,6 +163,7 @@ RULES = st.builds(
     st.sampled_from((10, 50, 100, 1000)),
     st.sampled_from((1, 20, 100, 1000)),
     st.sampled_from((1, 4, 12)),
+    burst=st.booleans(),
 )
 
 

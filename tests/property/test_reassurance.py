@@ -93,6 +93,26 @@ def test_twice_the_cpu_per_request_reaches_the_bound_and_is_said() -> None:
     assert not service.state.saturated, "it left the bound"
 
 
+def test_back_within_its_target_at_the_bound_it_is_not_saturated_for_long() -> None:
+    service = Service(usual=0.8)
+    service.work = 2.0
+    service.windows(WINDOWS)
+    assert service.state.saturated
+    # Just within the target at the bound, and it stays there.
+    service.work = 1.45
+    service.windows(2)
+    assert not service.state.saturated
+    assert service.state.millis == int(NEED * RULE.grow_share)
+    service.work = 2.0
+    service.window()
+    assert service.state.saturated
+    service.work = 1.45
+    service.windows(2)
+    assert service.state.saturated, "the next time it takes longer"
+    service.windows(2)
+    assert not service.state.saturated
+
+
 def test_a_full_node_bounds_it_too() -> None:
     state = Adjustment()
     for _ in range(WINDOWS):

@@ -35,14 +35,16 @@ from tango.model.messages import (
     WorkerHello,
     WorkerState,
 )
-from tango.model.plan import TrafficSnapshot
+from tango.model.plan import TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Dispatch, Outcome, RequestDone
+from tango.model.routes import FollowReport, ReplicaTally, RouteTable
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
 from tango.model.settings import EdgeSettings, ServerSettings
 from tango.model.views import ServiceView
 
 MIB = 2**20
 CENTRAL = 900
+PORT = 8000
 Message = TypeVar("Message")
 
 
@@ -155,7 +157,11 @@ class FakeWorker:
             self.replicas = {k: v for k, v in self.replicas.items() if k in wanted}
             for replica_id, target in wanted.items():
                 status = ReplicaStatus(
-                    replica_id, target.spec.name, target.generation, ReplicaState.STARTING
+                    replica_id,
+                    target.spec.name,
+                    target.generation,
+                    ReplicaState.STARTING,
+                    port=PORT,
                 )
                 self.replicas.setdefault(replica_id, status)
         elif isinstance(message, Dispatches):
@@ -176,7 +182,7 @@ class EdgeWorld:
         self.auto_persist = True
         self.auto_solve = True
         self.cost_s = 0.0001
-        self.policy = LeastLoaded()
+        self.policy: TrafficPolicy = LeastLoaded()
         self.sessions = itertools.count(1)
         self.ids = itertools.count(1)
         self.workers: dict[int, FakeWorker] = {}
@@ -188,6 +194,9 @@ class EdgeWorld:
         self.central: list[FromEdge] = []
         self.closed: dict[int, str] = {}
         self.changed: list[str] = []
+        # By follower, oldest first.
+        self.tables: dict[int, list[RouteTable]] = {}
+        self.reports: dict[int, int] = {}
         self.notes: list[cmd.Note] = []
         self.open_calls: dict[str, int] = {}
         self.cancelled: set[str] = set()
@@ -314,6 +323,33 @@ class EdgeWorld:
         self.open_calls.pop(request_id, None)
         self.do(ev.CallCancelled(request_id))
 
+    def follow(self, service: str = "hello", *, passive: bool = False) -> int:
+        """Someone follows a service's routes. Its number: its tables are in `tables`."""
+        number = next(self.ids)
+        self.tables[number] = []
+        self.reports[number] = 0
+        self.do(ev.FollowStarted(number, service, passive))
+        return number
+
+    def report(
+        self,
+        follower: int,
+        wanted: int = 0,
+        *tallies: ReplicaTally,
+        version: int | None = None,
+        last: bool = False,
+    ) -> None:
+        """A follower that uses its latest table, or the one of that version."""
+        self.reports[follower] += 1
+        if version is None:
+            version = self.tables[follower][-1].version if self.tables[follower] else 0
+        report = FollowReport(self.reports[follower], version, wanted, tallies, last)
+        self.do(ev.FollowReported(follower, report))
+
+    def slots(self, follower: int) -> dict[str, int]:
+        """What its latest table gives a follower, by replica."""
+        return {r.replica: r.slots for r in self.tables[follower][-1].routes if r.slots}
+
     def central_up(self, session: int = CENTRAL) -> None:
         self.do(ev.CentralUp(session))
 
@@ -344,7 +380,8 @@ class EdgeWorld:
             case cmd.Persist():
                 self.persists.append(command)
             case cmd.Solve():
-                assert not self.solves, "two solves at once"
+                routed = command.solve_id > 0
+                assert all((s.solve_id > 0) != routed for s in self.solves), "two solves at once"
                 self.solves.append(command)
             case cmd.Answer(op_id):
                 assert op_id not in self.answers, "answered twice"
@@ -359,6 +396,10 @@ class EdgeWorld:
                 self.central.append(message)
             case cmd.ServiceChanged(name):
                 self.changed.append(name)
+            case cmd.SendRoutes(follower, table):
+                told = self.tables[follower]
+                assert not told or table.version > told[-1].version, "versions increase"
+                told.append(table)
             case cmd.Note():
                 self.notes.append(command)
 

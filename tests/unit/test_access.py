@@ -13,10 +13,11 @@ from grpc_reflection.v1alpha import reflection_pb2
 import tango.v1
 from tango.model.access import RPCS, Identity, Role, parse_identity, refusal, server_name
 
-USER, EDGE, WORKER = Role.USER, Role.EDGE, Role.WORKER
+USER, EDGE, WORKER, PEER = Role.USER, Role.EDGE, Role.WORKER, Role.PEER
 SESSIONS = {
     "/tango.v1.EdgeService/ConnectWorker": {WORKER},
     "/tango.v1.CentralService/ConnectEdge": {EDGE},
+    "/tango.v1.PeerService/ConnectPeer": {EDGE, PEER},
 }
 
 
@@ -52,6 +53,11 @@ def test_who_may_call_it(method: str) -> None:
 def test_what_is_not_in_the_table_is_for_nobody(role: Role) -> None:
     for method in ("/tango.v1.EdgeService/New", "", "tango.v1.EdgeService/Call"):
         assert refusal(method, Identity(role, "x")).endswith("is open to nobody")
+
+
+def test_a_peer_may_connect_as_one_and_nothing_else() -> None:
+    mine = {m for m in RPCS if m.startswith("/tango.") and not refusal(m, Identity(PEER, "x"))}
+    assert mine == {"/tango.v1.PeerService/ConnectPeer"}
 
 
 def test_a_refusal_names_who_and_for_whom() -> None:

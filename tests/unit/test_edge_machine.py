@@ -21,6 +21,7 @@ from tango.model.messages import (
 )
 from tango.model.plan import Route, TrafficPlan
 from tango.model.request import Code
+from tango.model.routes import ReplicaTally
 from tango.model.service import ReplicaState, ServiceSpec
 
 NODES = ("n1", "n2", "n3")
@@ -55,6 +56,7 @@ class EdgeMachine(RuleBasedStateMachine):
             for name, cpu, memory in zip(NODES, (1000, 500, 100), (600, 300, 1000), strict=True)
         }
         self.attempts = 0
+        self.followers: list[int] = []
         self.strangers = 0
         self.world.central_up()
         for worker in self.all.values():
@@ -204,6 +206,36 @@ class EdgeMachine(RuleBasedStateMachine):
         while self.world.solves:
             self.world.solve()
 
+    # ---- followers of published routes
+
+    @rule(name=st.sampled_from((*SERVICES, "x")), passive=st.booleans())
+    def follow(self, name: str, passive: bool) -> None:
+        if len(self.followers) < 4:
+            self.followers.append(self.world.follow(name, passive=passive))
+
+    @precondition(lambda self: self.followers)
+    @rule(
+        which=st.integers(0, 3),
+        wanted=st.integers(0, 9),
+        busy=st.integers(0, 4),
+        stale=st.booleans(),
+        last=st.sampled_from((False, False, False, True)),
+    )
+    def report(self, which: int, wanted: int, busy: int, stale: bool, last: bool) -> None:
+        follower = self.followers[which % len(self.followers)]
+        tables = self.world.tables[follower]
+        slots = self.world.slots(follower) if tables else {}
+        tallies = [ReplicaTally(name, min(busy, most)) for name, most in slots.items()]
+        version = tables[0].version if stale and tables else None
+        self.world.report(follower, wanted, *tallies, version=version, last=last)
+        self.world.advance(0.06)
+
+    @precondition(lambda self: self.followers)
+    @rule(which=st.integers(0, 3))
+    def unfollow(self, which: int) -> None:
+        follower = self.followers.pop(which % len(self.followers))
+        self.world.do(ev.FollowEnded(follower))
+
     # ---- BE
 
     @rule(name=nodes, cpu=st.sampled_from((50, 400)), memory=st.sampled_from((10, 300)))
@@ -249,6 +281,8 @@ class EdgeMachine(RuleBasedStateMachine):
             worker.up()
         for name in NODES:
             world.cordon(name, off=True)
+        for follower in self.followers:
+            world.do(ev.FollowEnded(follower))
         for _ in range(300):
             for worker in self.all.values():
                 if worker.serving:

@@ -19,7 +19,13 @@ from tango.adapters.settings import (
 )
 from tango.model.errors import InvalidField
 from tango.model.reassurance import ReassuranceRule
-from tango.model.settings import CentralSettings, EdgeSettings, TlsSettings, WorkerSettings
+from tango.model.settings import (
+    CentralSettings,
+    EdgeSettings,
+    PeerSettings,
+    TlsSettings,
+    WorkerSettings,
+)
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SERVER = '[server]\nlisten = "127.0.0.1:1"\ntoken_file = "t"\nstate_dir = "s"\n'
@@ -54,6 +60,41 @@ def test_the_shipped_values(tmp_path: Path) -> None:
     assert load_central(CONFIGS / "central.toml").max_jobs_waiting == 100_000
     node = load_worker(CONFIGS / "worker.toml", uid=0)
     assert (node.node, node.labels, node.cpu_millis) == ("node-1", (("zone", "a"),), 0)
+
+
+def test_peers_of_an_edge(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    table = '[[edge.peers]]\nname = "{}"\naddress = "{}"\n'
+    path.write_text(EDGE + table.format("b", "127.0.0.1:2") + table.format("c", "[::1]:3"))
+    found = load_edge(path)
+    assert found.peers == (PeerSettings("b", "127.0.0.1:2"), PeerSettings("c", "[::1]:3"))
+    assert (found.neighbours, found.peer_interval_ms, found.peer_max_age_ms) == (4, 100, 1000)
+
+
+@pytest.mark.parametrize(
+    ("tables", "field", "problem"),
+    [
+        ('name = "e"\naddress = "127.0.0.1:2"\n', "edge.peers[0].name", "this site itself"),
+        ('name = "B"\naddress = "127.0.0.1:2"\n', "edge.peers[0].name", "not a valid name"),
+        ('name = "b"\n', "edge.peers[0].address", "is missing"),
+        ('name = "b"\naddress = "10.0.0.1:2"\n', "edge.peers[0].address", "beyond loopback"),
+        ('name = "b"\naddress = "127.0.0.1:0"\n', "edge.peers[0].address", "port 0"),
+        ('name = "b"\naddress = "127.0.0.1:2"\nrole = 1\n', "edge.peers[0].role", "known key"),
+        (
+            'name = "b"\naddress = "[::1]:2"\n[[edge.peers]]\nname = "b"\naddress = "[::1]:3"\n',
+            "edge.peers[1].name",
+            "twice",
+        ),
+    ],
+)
+def test_a_peer_that_is_none(tmp_path: Path, tables: str, field: str, problem: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(EDGE + "[[edge.peers]]\n" + tables)
+    with pytest.raises(InvalidField) as caught:
+        load_edge(path)
+    assert caught.value.field == field
+    assert problem in caught.value.problem
+    assert caught.value.where.startswith(f"{path}:")
 
 
 def test_defaults_are_those_of_the_model(tmp_path: Path) -> None:

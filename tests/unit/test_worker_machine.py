@@ -18,7 +18,13 @@ from worker_world import MIB, SETTINGS, World, dispatch, service, task
 
 from tango.model import events as ev
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, Dispatches, ForgetLogs, ReplicaTarget
+from tango.model.messages import (
+    AttemptChanged,
+    Dispatches,
+    ForgetLogs,
+    PublishedShares,
+    ReplicaTarget,
+)
 from tango.model.request import Code
 from tango.model.service import HealthCheck as Health
 from tango.model.service import QuotaMode, ReplicaState, ServiceSpec
@@ -103,6 +109,11 @@ class WorkerMachine(RuleBasedStateMachine):
         repeated = sorted(self.world.forwards)[:1] if again else []
         requests = tuple(dispatch(one, name) for one in (*repeated, *fresh))
         self.world.say(Dispatches(requests))
+
+    @rule(name=st.sampled_from("ab"), number=st.integers(0, 2), slots=st.integers(0, 4))
+    def publish(self, name: str, number: int, slots: int) -> None:
+        if self.world.session is not None:
+            self.world.say(PublishedShares(((f"{name}-{number}", slots),), 2.0))
 
     @rule(pick=PICKS, code=st.sampled_from((Code.OK, Code.UNAVAILABLE)))
     def finish(self, pick: int, code: Code) -> None:

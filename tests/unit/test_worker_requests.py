@@ -7,7 +7,7 @@ from worker_world import World, service, target
 
 from tango.model import commands as cmd
 from tango.model import events as ev
-from tango.model.messages import RequestsDone, WorkerState
+from tango.model.messages import RequestsDone, WorkerPing, WorkerPong, WorkerState
 from tango.model.request import Code, RequestDone
 from tango.model.service import QuotaMode
 
@@ -121,7 +121,7 @@ def test_a_quota_shrinks_after_its_window_child_first_and_to_exactly_the_base(
     world.groups.quota_writes.clear()
     world.advance(0.4)
     assert world.groups.quota_writes == []
-    world.advance(1.0)
+    world.advance(3.0)
     assert [(group, quota) for _, group, quota in world.groups.quota_writes] == [
         ("lc/hello/hello-0", 100),
         ("lc/hello", 100),
@@ -159,3 +159,8 @@ def test_answers_after_the_process_died_are_passed_on(world: World) -> None:
     assert world.dones()[-1].code is Code.UNAVAILABLE
     world.advance(3)
     assert world.groups["lc/hello/hello-0"].quota == 100
+
+
+def test_a_ping_is_answered_with_its_number(world: World) -> None:
+    world.say(WorkerPing(3))
+    assert world.said(WorkerPong) == [WorkerPong(3)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tango.algorithms.quota.level import Level
 from tango.algorithms.quota.order import Change, Write, ordered_writes
-from tango.algorithms.quota.rule import FollowRule, follow_rule
+from tango.algorithms.quota.rule import FollowRule, follow_rule, quota_target
 from tango.model.cgroup import UNLIMITED, GroupTarget
 
 NO_QUOTA = GroupTarget(quota_millis=UNLIMITED)
@@ -40,9 +40,19 @@ class QuotaFollower:
 
     window_s, period_us: the shortest window and period of rules made by `rule`; both are longer
     where a small base or a small request needs it, see `follow_rule`. cpus: cores of the node.
+    burst: whether the kernel has bursts; a request that is shorter than a quota of two periods is
+    then not throttled after an idle one.
     """
 
-    def __init__(self, window_s: float = 0.5, period_us: int = 10_000, cpus: int = 2) -> None:
+    def __init__(
+        self,
+        window_s: float = 0.5,
+        period_us: int = 10_000,
+        cpus: int = 2,
+        *,
+        burst: bool = False,
+    ) -> None:
+        self._burst = burst
         self._window_s = window_s
         self._period_us = period_us
         self._cpus = cpus
@@ -63,6 +73,7 @@ class QuotaFollower:
             window_s=self._window_s,
             period_us=self._period_us,
             cpus=self._cpus,
+            burst=self._burst,
         )
 
     def add(self, replicas: Mapping[str, FollowRule | None], now: float) -> list[Write]:
@@ -220,7 +231,7 @@ class QuotaFollower:
         changes: list[Change] = []
         for replica in replicas:
             level = self._levels[replica]
-            new = _target(level) if level is not None else NO_QUOTA
+            new = level.rule.target(level.held) if level is not None else NO_QUOTA
             changes.append((replica, targets.get(replica), new))
             targets[replica] = new
         total = self._sum(parent)
@@ -230,18 +241,15 @@ class QuotaFollower:
 
     def _sum(self, parent: str) -> GroupTarget:
         total = period_us = 0
+        burst = False
         for replica in self._children[parent]:
             level = self._levels[replica]
             if level is None:
                 return NO_QUOTA
             total += level.rule.quota(level.held)
             period_us = max(period_us, level.rule.period_us)
-        return GroupTarget(quota_millis=total, period_us=period_us)
-
-
-def _target(level: Level) -> GroupTarget:
-    rule = level.rule
-    return GroupTarget(quota_millis=rule.quota(level.held), period_us=rule.period_us)
+            burst = level.rule.burst
+        return quota_target(total, period_us, burst=burst)
 
 
 def _parent(group: str) -> str:

@@ -13,8 +13,8 @@ decides: below alpha the CPU per request grows, above beta it shrinks, in betwee
 - Steps down are small and come only after `patience` windows above beta in a row. Where a step down
   was too much (the next windows are below alpha again), the patience doubles: a service whose
   latency jumps at some level is tried there ever more seldom.
-- At the upper bound and still below alpha it is `saturated`, until it leaves the bound: CPU does
-  not help any more, and routing goes elsewhere.
+- At the upper bound and still below alpha it is `saturated`, until `patience` windows in a row are
+  not, or it leaves the bound: CPU does not help any more, and routing goes elsewhere.
 - A window without requests counts as one above beta, but leads to what was declared, not below. So
   a place that routing avoids leaves the bound by itself, and is tried again, ever more seldom.
 - Where time on the node has slack enough and only the queue before it has not, more CPU per request
@@ -44,14 +44,16 @@ FORGET = 1 / 8
 class Adjustment:
     """What is added to the declared CPU per request, and what it was decided from.
 
-    calm: windows above beta in a row. since_shrink: windows since the last step down, None for
-    none that may still be regretted. expanding: the last window was answered by a step up.
+    calm: windows above beta in a row; fine: windows not below alpha in a row. since_shrink: windows
+    since the last step down, or since it was last said not to be saturated any more; None for none
+    that may still be regretted. expanding: the last window was answered by a step up.
     """
 
     millis: int = 0
     saturated: bool = False
     worst_slack: float = math.inf
     calm: int = 0
+    fine: int = 0
     patience: int = START_PATIENCE
     since_shrink: int | None = None
     expanding: bool = False
@@ -113,8 +115,10 @@ def assess(
     elif slack > rule.beta:
         chosen, why = _spare(bottom, step, before, state)
     else:
-        chosen = replace(state, millis=before, calm=0, expanding=False)
+        chosen = replace(state, millis=before, calm=0, fine=state.fine + 1, expanding=False)
         why = "slack is where it shall be"
+    if chosen.saturated and chosen.fine >= chosen.patience:
+        chosen = replace(chosen, saturated=False, since_shrink=0)
     since = chosen.since_shrink
     if since is not None and not (slack > rule.beta and chosen.millis < before):
         since += 1
@@ -142,7 +146,7 @@ def _violated(
     node_slack: float,
 ) -> tuple[Adjustment, str]:
     """The window is below alpha."""
-    state = replace(state, calm=0)
+    state = replace(state, calm=0, fine=0)
     if state.since_shrink is not None:
         patience = min(MAX_PATIENCE, 2 * state.patience)
         state = replace(state, patience=patience, since_shrink=None)
@@ -176,7 +180,7 @@ def _quiet(top: int, step: int, before: int, state: Adjustment) -> Adjustment:
 def _spare(bottom: int, step: int, before: int, state: Adjustment) -> tuple[Adjustment, str]:
     """The window is above beta."""
     calm = state.calm + 1
-    state = replace(state, millis=before, calm=calm, expanding=False)
+    state = replace(state, millis=before, calm=calm, fine=state.fine + 1, expanding=False)
     if before <= bottom:
         return state, "above beta at the lower bound"
     if calm < state.patience:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.cgroup import GroupTarget
+
 MIN_QUOTA_US = 1_000
 MAX_PERIOD_US = 100_000
 OVERRUN_PER_CPU_S = 0.002
@@ -29,6 +31,7 @@ class FollowRule:
 
     window_s: how long a quota stands after its last need, and after any write, before it shrinks.
     overrun_s: what a write forgives at most, in CPU seconds.
+    burst: whether what a period leaves of its quota counts for the next one, up to one quota.
     Make one with `follow_rule`, which chooses period and window.
     """
 
@@ -38,14 +41,20 @@ class FollowRule:
     period_us: int
     window_s: float
     overrun_s: float
+    burst: bool = False
 
     def quota(self, in_flight: int) -> int:
         """Millicores for that many requests."""
         return self.base_millis + in_flight * self.per_request_millis
 
     def cost_s(self, in_flight: int) -> float:
-        """CPU seconds that writing this quota may give away."""
-        return self.quota(in_flight) * self.period_us / 1e9 + self.overrun_s
+        """CPU seconds that writing this quota may give away; a burst is another such write."""
+        cost_s = self.quota(in_flight) * self.period_us / 1e9 + self.overrun_s
+        return 2 * cost_s if self.burst else cost_s
+
+    def target(self, in_flight: int) -> GroupTarget:
+        """What the kernel is asked for with that many requests."""
+        return quota_target(self.quota(in_flight), self.period_us, burst=self.burst)
 
     def earned_s(self, in_flight: int, seconds: float) -> float:
         """CPU seconds of writes that a quota held for so long pays for."""
@@ -66,6 +75,11 @@ class FollowRule:
         return max(in_flight, min(level, self.limit))
 
 
+def quota_target(millis: int, period_us: int, *, burst: bool) -> GroupTarget:
+    """A quota of so many millicores, and a burst of one period's, or none that is looked at."""
+    return GroupTarget(millis, period_us, millis * period_us // 1000 if burst else None)
+
+
 def follow_rule(
     base_millis: int,
     per_request_millis: int,
@@ -74,6 +88,7 @@ def follow_rule(
     window_s: float = 0.5,
     period_us: int = 10_000,
     cpus: int = 2,
+    burst: bool = False,
 ) -> FollowRule:
     """The rule of a replica that serves up to `limit` requests at once.
 
@@ -84,6 +99,7 @@ def follow_rule(
     the last of them stands, in the worst case. That case, with P the period and o the overrun: one
     write that the credit does not cover, to q(1) at least, and the shrink: 2 P + 2 o/q(1); with
     two, the first at least doubling: 3 P + 1.5 o/q(1); with more: 4 P + o/q(1); each over EXCESS.
+    With a burst all of it twice: its file is written with the quota's, and refills the bucket too.
 
     cpus: cores of the node. The service is taken to run on two of them, or on one for each request.
     """
@@ -94,6 +110,8 @@ def follow_rule(
     overrun_s = OVERRUN_PER_CPU_S * min(max(1, cpus), max(2, limit))
     overrun = overrun_s * 1000 / (base + per_request_millis)
     writes_s = max(2 * period_s + 2 * overrun, 3 * period_s + 1.5 * overrun, 4 * period_s + overrun)
+    if burst:
+        writes_s *= 2
     return FollowRule(
         base_millis=base,
         per_request_millis=per_request_millis,
@@ -101,6 +119,7 @@ def follow_rule(
         period_us=period,
         window_s=max(window_s, writes_s / EXCESS),
         overrun_s=overrun_s,
+        burst=burst,
     )
 
 

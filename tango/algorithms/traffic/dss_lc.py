@@ -31,9 +31,9 @@ MAX_REJECTED = 8
 class DssLc:
     """TrafficPolicy: least total of delay, expected wait and congestion; ties by the seed.
 
-    A node counts for a service only while delay, wait and service still meet the slack of its
-    oldest request. score: milliseconds, of the dearest request of the route. Needs OR-tools and
-    numpy (the extra `solver`).
+    A neighbour's node counts for a service only while delay, wait and service still meet its slack;
+    this site's own always do: admission has let in what they can serve. score: milliseconds, of the
+    dearest request of the route. Needs OR-tools and numpy (the extra `solver`).
     """
 
     name = "dss-lc"
@@ -126,7 +126,7 @@ class _Commodity:
         costs = nodes.delay_us + need.service_s * 1e6 * (1.0 + nodes.load + held)
         self._costs: Ints = np.rint(np.minimum(costs, MAX_COST_US - 1)).astype(np.int64)
         needed_us = nodes.delay_us + need.service_s * 1e6
-        self._meets = [needed_us <= demand.slack_s * 1e6 for demand in group]
+        self._meets = [nodes.own | (needed_us <= demand.slack_s * 1e6) for demand in group]
         # What was forwarded to this site is served here or nowhere.
         self._reach = [
             meets & nodes.own if demand.origin else meets

@@ -19,7 +19,7 @@ class Residual:
 
     __slots__ = (
         "assigned", "cpu_millis", "load", "memory_bytes", "needs", "node", "own", "per_millicore",
-        "rank", "rtt_s", "slots",
+        "rank", "rtt_s", "slots", "wait_s",
     )  # fmt: skip
 
     def __init__(self, offer: NodeOffer) -> None:
@@ -29,6 +29,7 @@ class Residual:
         self.memory_bytes = offer.memory_bytes
         self.load = offer.load
         self.rtt_s = offer.rtt_s
+        self.wait_s = offer.wait_s
         self.slots = dict(offer.slots)
         self.needs = dict(offer.needs) if offer.needs else None
         self.assigned = self.rank = 0
@@ -48,6 +49,8 @@ class Residual:
             return NO_SLOT
         if self.cpu_millis < self.need(demand):
             return NO_CPU
+        if not self.own and self.rtt_s + self.wait_s + demand.service_s > demand.slack_s:
+            return TOO_FAR
         return NO_MEMORY if self.memory_bytes < demand.memory_bytes else ""
 
     def take(self, demand: Demand) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import uvloop
 
+from tango.adapters.replica_http import ReplicaClient
 from tango.cli.benches.bare_relay import BareClient
 from tango.cli.benches.direct_http import DirectHttp
 from tango.cli.benches.figures import (
@@ -26,6 +27,7 @@ from tango.cli.benches.programs import cluster_of_one, free_port, next_line, pro
 from tango.model.request import Code
 from tango.model.service import HealthCheck, ServiceSpec
 from tango.sdk.client import Client
+from tango.sdk.follow import Followed
 from tango.workload.latency import LatencyHistogram
 
 SERVICE = "bench-echo"
@@ -33,7 +35,7 @@ CLIENTS = 64
 PACE = 50.0
 ROUND_S = 1.0
 RELAY = "tango.cli.benches.bare_relay"
-WANTED = {"added_p50_ms": 1.5, "unary_rps": 1500, "stream_rps": 3000}
+WANTED = {"added_p50_ms": 1.5, "routed_added_p50_ms": 0.2, "unary_rps": 1500, "stream_rps": 3000}
 
 
 @click.command()
@@ -52,11 +54,14 @@ def path(report: Path | None, seed: int, duration: float, connections: int) -> N
     An embedded cluster of one site and one node runs the service. At 50 requests a second, direct
     calls (HTTP keep-alive straight to the replica), carried ones (Client.call, on its shared
     stream), carried unary ones (EdgeClient.call), ones through a bare relay (see bare_relay.py),
-    unary and on a stream, and a single gRPC hop (an echo at the bare relay's edge; a carried
-    request makes two) take turns of a second, with the same arrival times. Then 64 clients, each
-    with one request under way, call it unary through the edge, multiplexed by Client.call, and both
-    ways through the bare relay (once with a message for each request, once batched), taking turns
-    too.
+    unary and on a stream, routed ones (Client.follow, straight to the replica by published routes)
+    and a single gRPC hop (an echo at the bare relay's edge; a carried request makes two) take turns
+    of a second, with the same arrival times. Then 64 clients, each with one request under way, call
+    it directly, by Tango's HTTP client at the replica's address, by Client.follow, unary through
+    the edge, multiplexed by Client.call, and both ways through the bare relay (once with a message
+    for each request, once batched), taking turns too. The direct client knows what the answer looks
+    like; the HTTP client parses it, and has a timeout for each request: that is what routed calls
+    are made with.
     """
     check_report(report)
     port = free_port()
@@ -95,15 +100,21 @@ class _Measuring:
             stack.callback(direct.close)
             calls = await self._calls(stack, clients, relays)
             begun = time.perf_counter()
-            figures = await self._latencies(direct, calls)
+            followed = await stack.enter_async_context(clients[0].follow(SERVICE))
+            calls |= {"direct": direct_call(direct), "routed": routed_call(followed)}
+            http = ReplicaClient()
+            stack.push_async_callback(http.close)
+            calls["http"] = http_call(http, self._port)
+            figures = await self._latencies(calls)
             figures |= await self._rates(calls)
             self.seconds = time.perf_counter() - begun
+            figures["routed_directly"] = followed.direct / (followed.direct + followed.carried)
         return figures
 
     async def _calls(
         self, stack: contextlib.AsyncExitStack, clients: list[Client], relays: dict[str, int]
     ) -> dict[str, Call]:
-        """Every way to the service but the direct one."""
+        """Every way to the service through anything."""
 
         async def multiplexed() -> None:
             await clients[0].call(SERVICE)
@@ -120,12 +131,11 @@ class _Measuring:
             calls[f"bare_stream{suffix}"] = bare_stream_call(bare[0])
         return calls
 
-    async def _latencies(self, direct: DirectHttp, calls: dict[str, Call]) -> Figures:
-        async def call_direct() -> None:
-            await direct.request()
-
+    async def _latencies(self, calls: dict[str, Call]) -> Figures:
         ways = {
-            "direct": call_direct,
+            "direct": calls["direct"],
+            "http": calls["http"],
+            "routed": calls["routed"],
             "carried": calls["stream"],
             "carried_unary": calls["unary"],
             "bare": calls["bare_unary"],
@@ -147,6 +157,7 @@ class _Measuring:
             figures |= {f"{name}_p50_ms": p50[name], f"{name}_p99_ms": p99}
         added = {
             "added_p50_ms": "carried",
+            "routed_added_p50_ms": "routed",
             "bare_added_p50_ms": "bare",
             "bare_many_added_p50_ms": "bare_many",
         }
@@ -159,11 +170,16 @@ class _Measuring:
         rounds = max(1, round(self._duration / ROUND_S))
         for _ in range(rounds):
             for rate in rates.values():
+                # A share of slots follows demand: what it gives is measured once it is there.
+                if rate.call is calls["routed"]:
+                    await Rate(rate.call).run(CLIENTS, min(0.5, self._duration))
                 await rate.run(CLIENTS, self._duration / rounds)
         figures: Figures = {name: rate.per_s for name, rate in rates.items()}
         for way in ("unary", "stream"):
             bare_per_s = rates[f"bare_{way}_rps"].per_s
             figures[f"{way}_of_bare"] = rates[f"{way}_rps"].per_s / bare_per_s
+        for way in ("direct", "http"):
+            figures[f"routed_of_{way}"] = rates["routed_rps"].per_s / rates[f"{way}_rps"].per_s
         return figures | {"clients": CLIENTS, "connections": self._connections}
 
 
@@ -181,6 +197,33 @@ def service(name: str, port: int = 0) -> ServiceSpec:
         health=HealthCheck("/", interval_s=1.0, start_timeout_s=20.0),
         stop_grace_s=1.0,
     )
+
+
+def direct_call(direct: DirectHttp) -> Call:
+    """Straight to the replica, without any of Tango."""
+
+    async def call() -> None:
+        await direct.request()
+
+    return call
+
+
+def http_call(client: ReplicaClient, port: int) -> Call:
+    """Straight to the replica, with the HTTP client that routed calls and workers use."""
+
+    async def call() -> None:
+        await client.request(port, "GET", "/", timeout_s=10.0)
+
+    return call
+
+
+def routed_call(followed: Followed) -> Call:
+    """Straight to the replica, by published routes; one that fails ends the benchmark."""
+
+    async def call() -> None:
+        await followed.call()
+
+    return call
 
 
 def unary_call(clients: Sequence[Client]) -> Call:
@@ -237,10 +280,18 @@ def _rows(figures: Figures) -> list[tuple[str, str, str]]:
         ms("carried_p99_ms"),
         ms("added_p50_ms", f"<= {WANTED['added_p50_ms']} ms"),
         ms("carried_unary_p50_ms"),
+        ms("http_p50_ms"),
+        ms("routed_p50_ms"),
+        ms("routed_added_p50_ms", f"<= {WANTED['routed_added_p50_ms']} ms"),
         ms("bare_p50_ms"),
         ms("bare_added_p50_ms"),
         ms("bare_many_added_p50_ms"),
         ms("hop_p50_ms"),
+        rps("direct_rps"),
+        rps("http_rps"),
+        rps("routed_rps"),
+        ("routed_of_direct", f"{figures['routed_of_direct']:.2f}", ">= 0.9"),
+        ("routed_of_http", f"{figures['routed_of_http']:.2f}", ""),
         rps("unary_rps", f">= {WANTED['unary_rps']} /s"),
         rps("stream_rps", f">= {WANTED['stream_rps']} /s"),
         rps("bare_unary_rps"),

@@ -5,13 +5,15 @@ from __future__ import annotations
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.service_book import ServiceBook, generation_of
 from tango.model.job import AttemptState
 from tango.model.service import ReplicaState
 
 
-def audit(books: Books, heap: list[tuple[float, int, str]]) -> None:
+def audit(books: Books, heap: list[tuple[float, int, str]], peers: Peers) -> None:
     """Recompute every sum from its parts and compare."""
+    _audit_forwards(books, peers)
     _audit_counts(books)
     _audit_calls(books)
     _audit_timers(books, heap)
@@ -49,7 +51,7 @@ def _audit_calls(books: Books) -> None:
             queued += 1
             assert call.service.queue.get(request_id) is call, f"{request_id} is not in its queue"
             assert books.services.get(call.service.name) is call.service
-        else:
+        elif call.state is not CallState.FORWARDED:
             assert call.node is not None
             hold = call.node.holds.get(request_id)
             assert hold is not None, f"{request_id} is in flight without a reservation"
@@ -57,6 +59,36 @@ def _audit_calls(books: Books) -> None:
             assert held[request_id] is call.node
     assert queued == books.queued, "the number of queued calls is wrong"
     assert queued == sum(len(service.queue) for service in books.services.values())
+
+
+def _audit_forwards(books: Books, peers: Peers) -> None:
+    """Each forwarded call is at one peer that is connected, and each guest's call is known."""
+    away = {call.request_id for call in books.calls.values() if call.state is CallState.FORWARDED}
+    there: list[str] = []
+    for peer in peers.books.values():
+        up = peer.session is not None
+        assert up or not peer.calls, f"{peer.name} is gone, its calls are not"
+        counts: dict[str, dict[ServiceBook, int]] = {}
+        for request_id, call in peer.calls.items():
+            assert call.peer is peer, f"{request_id} is at two peers"
+            assert not call.request.origin, f"{request_id} was forwarded twice"
+            held = counts.setdefault(call.peer_node, {})
+            held[call.service] = held.get(call.service, 0) + 1
+        assert counts == peer.away, f"what is planned at {peer.name} is off"
+        there += peer.calls
+    assert len(there) == len(away), "a forwarded call is at no peer, or at two"
+    assert set(there) == away
+    for service in books.services.values():
+        calls = [call for peer in peers.books.values() for call in peer.calls.values()]
+        count = sum(call.service is service for call in calls)
+        assert service.away == count, f"forwarded calls of {service.name} are off"
+    guests = {
+        request_id: call
+        for origin, calls in books.guests.items()
+        for request_id, call in calls.items()
+        if call.request.origin == origin
+    }
+    assert guests == {k: call for k, call in books.calls.items() if call.request.origin}
 
 
 def _audit_timers(books: Books, heap: list[tuple[float, int, str]]) -> None:
@@ -74,8 +106,12 @@ def _audit_timers(books: Books, heap: list[tuple[float, int, str]]) -> None:
 
 def _audit_node(books: Books, node: NodeBook) -> None:
     holds = node.holds.values()
-    assert node.lc_cpu_millis == sum(hold.cpu_millis for hold in holds), "LC CPU is off"
+    places = [s.places[node.name] for s in books.services.values() if node.name in s.places]
+    cpu = sum(hold.cpu_millis for hold in holds)
+    cpu += sum(place.published_cpu_millis for place in places)
+    assert node.lc_cpu_millis == cpu, "LC CPU is off"
     memory = sum(hold.memory_bytes for hold in holds)
+    memory += sum(place.published_memory_bytes for place in places)
     assert node.lc_request_memory_bytes == memory, "LC request memory is off"
     if node.session is None:
         assert not node.holds, f"{node.name} is away but holds reservations"

@@ -6,6 +6,7 @@ from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
+from tango.model.addresses import parse_address
 from tango.model.commands import (
     Delete,
     EdgeCommand,
@@ -23,8 +24,11 @@ class Books:
 
     nodes_dirty: something that the central master is told of nodes has changed.
     anonymous: request ids that nodes listed and this edge does not know, with how many nodes.
+    guests: site -> request id -> call, of those that other sites have forwarded.
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
+    embedded: only clients on this machine reach this edge. published: services whose routes someone
+    follows; republish: those of them whose replicas or readiness changed since the last settle.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
     decisions: what `explain` can still tell about.
@@ -40,6 +44,7 @@ class Books:
         self.sessions: dict[int, NodeBook] = {}
         self.calls: dict[str, Call] = {}
         self.anonymous: dict[str, int] = {}
+        self.guests: dict[str, dict[str, Call]] = {}
         self.queued = 0
         self.totals = Counts()
         self.replica_memory: dict[str, int] = {}
@@ -48,6 +53,9 @@ class Books:
         self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
         self.nodes_dirty = False
+        self.embedded = not settings.server.listen or parse_address(settings.server.listen).loopback
+        self.published: set[str] = set()
+        self.republish: set[str] = set()
         self._persists = 0
         self.out: list[EdgeCommand] = []
         self.decisions = Decisions(settings.decisions.ring)
@@ -56,11 +64,30 @@ class Books:
         """One log line; for what is rare, never for each request."""
         self.out.append(Note(level, event, tuple(fields.items())))
 
+    def take_in(self, call: Call) -> None:
+        """A call is admitted."""
+        self.calls[call.request_id] = call
+        origin = call.request.origin
+        if origin:
+            self.guests.setdefault(origin, {})[call.request_id] = call
+
+    def forget(self, call: Call) -> None:
+        """A call is answered, and holds nothing any more."""
+        del self.calls[call.request_id]
+        origin = call.request.origin
+        if origin:
+            calls = self.guests[origin]
+            del calls[call.request_id]
+            if not calls:
+                del self.guests[origin]
+
     def changed(self, service: ServiceBook) -> None:
         """The service's replicas or their readiness changed: watchers look again."""
         service.unready = ""
         self.nodes_dirty = True
         self.out.append(ServiceChanged(service.name))
+        if service.name in self.published:
+            self.republish.add(service.name)
 
     def is_lost(self, node: str) -> bool:
         """Whether the node is dead, as far as this edge can tell."""

@@ -10,15 +10,17 @@ from tango.model.views import RequestCounts
 
 if TYPE_CHECKING:
     from tango.controllers.edge.node_book import NodeBook
+    from tango.controllers.edge.peer_book import PeerBook
     from tango.controllers.edge.service_book import ServiceBook
 
 
 class CallState(enum.Enum):
-    """QUEUED and IN_FLIGHT await their answer; LINGERING has it (or wants none), but its node still
-    holds its reservation; ENDED is gone from the books."""
+    """QUEUED, IN_FLIGHT and FORWARDED await their answer; LINGERING has it (or wants none), but its
+    node still holds its reservation; ENDED is gone from the books."""
 
     QUEUED = "queued"
     IN_FLIGHT = "in flight"
+    FORWARDED = "forwarded"
     LINGERING = "lingering"
     ENDED = "ended"
 
@@ -31,16 +33,16 @@ class Counts:
     def __init__(self) -> None:
         self.sent = self.completed = self.late = self.rejected = self.failed = 0
 
-    def end(self, outcome: Outcome) -> None:
-        """One request ended so."""
+    def end(self, outcome: Outcome, count: int = 1) -> None:
+        """That many requests ended so."""
         if outcome is Outcome.COMPLETED:
-            self.completed += 1
+            self.completed += count
         elif outcome is Outcome.LATE:
-            self.late += 1
+            self.late += count
         elif outcome is Outcome.REJECTED:
-            self.rejected += 1
+            self.rejected += count
         else:
-            self.failed += 1
+            self.failed += count
 
     @property
     def pending(self) -> int:
@@ -57,6 +59,7 @@ class Call:
 
     wait_s: the wait predicted at arrival before correction, 0 where it found a free slot.
     expected_s: the whole latency predicted then.
+    peer, peer_node: where it was forwarded last. refused_by: peers that would not have it.
     """
 
     __slots__ = (
@@ -65,7 +68,10 @@ class Call:
         "dispatched_at",
         "expected_s",
         "node",
+        "peer",
+        "peer_node",
         "refusals",
+        "refused_by",
         "request",
         "request_id",
         "seq",
@@ -95,5 +101,8 @@ class Call:
         self.node: NodeBook | None = None
         self.dispatched_at = now
         self.refusals = 0
+        self.peer: PeerBook | None = None
+        self.peer_node = ""
+        self.refused_by: tuple[str, ...] = ()
         self.wait_s = 0.0
         self.expected_s = 0.0

@@ -16,9 +16,14 @@ from tango.controllers.edge.cordons import Cordons
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.explain import findings
+from tango.controllers.edge.forwarding import Forwarding
+from tango.controllers.edge.guests import Guests
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.nodes import Nodes
+from tango.controllers.edge.peering import Peering
+from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.reassurance import Reassurance
+from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_views, service_view
@@ -35,6 +40,9 @@ from tango.model.events import (
     CordonNode,
     DeleteService,
     EdgeEvent,
+    FollowEnded,
+    FollowReported,
+    FollowStarted,
     Persisted,
     PersistFailed,
     RouteSolved,
@@ -46,6 +54,15 @@ from tango.model.events import (
 )
 from tango.model.explanation import Finding, Subject
 from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
+from tango.model.peers import (
+    GuestDown,
+    GuestSaid,
+    GuestUp,
+    PeerDown,
+    PeerSaid,
+    PeerUp,
+    PeerView,
+)
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
@@ -61,9 +78,14 @@ class EdgeController:
         books = Books(settings, incarnation, seed)
         self.books = books
         self._endings = Endings(books)
-        self._router = Router(books)
+        self._peers = Peers(books)
+        forwarding = Forwarding(books, self._endings, self._peers)
+        self._router = Router(books, self._peers, forwarding)
         self._central = CentralLink(books)
-        self._waiting = Waiting(books, self._endings, self._router)
+        self._routes = Routes(books, self._router)
+        self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
+        self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
+        self._guests = Guests(books)
         self._services = Services(books, self._endings, self._router)
         self._reassurance = Reassurance(books, self._router, self._services)
         self._inflight = InFlight(
@@ -80,12 +102,15 @@ class EdgeController:
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             CallArrived: self._waiting.arrive,
             WorkerSaid: self._nodes.said,
-            RouteSolved: self._router.solved,
+            RouteSolved: self._solved,
             Tick: self._tick,
             CallCancelled: self._waiting.cancel,
             WorkerUp: self._nodes.up,
             WorkerDown: self._nodes.down,
-            SolveFailed: self._router.failed,
+            SolveFailed: self._solve_failed,
+            FollowStarted: self._routes.started,
+            FollowReported: self._routes.reported,
+            FollowEnded: self._routes.ended,
             Persisted: self._persisted,
             PersistFailed: self._persist_failed,
             ApplyService: self._services.apply,
@@ -94,6 +119,12 @@ class EdgeController:
             CentralUp: self._central_up,
             CentralSaid: self._central_said,
             CentralDown: self._central_down,
+            PeerUp: self._peering.up,
+            PeerSaid: self._peering.said,
+            PeerDown: self._peering.down,
+            GuestUp: self._guests.up,
+            GuestSaid: self._guests.said,
+            GuestDown: self._guests.down,
         }
 
     def load(
@@ -122,6 +153,9 @@ class EdgeController:
             self._reassurance.settle(now)
         if now >= services.place_at:
             services.settle(now)
+        routes = self._routes
+        if now >= routes.due_at or self.books.republish:
+            routes.settle(now)
         if now >= router.solve_at:
             router.settle(now)
         if self.books.pressed:
@@ -130,6 +164,11 @@ class EdgeController:
         if now >= central_at:
             central.settle(now)
             central_at = central.due_at
+        peers, guests = self._peers, self._guests
+        if now >= peers.due_at:
+            self._peering.settle(now)
+        if now >= guests.check_at:
+            guests.settle(now)
         waiting.settle()
         # While a solve is on its way its answer comes first, whatever solve_at says.
         solve_at = math.inf if router.waiting else router.solve_at
@@ -139,6 +178,9 @@ class EdgeController:
             central_at,
             self._nodes.check_at,
             services.place_at,
+            peers.due_at,
+            guests.check_at,
+            routes.due_at,
             self._reassurance.due_at,
         )
         return commands
@@ -150,7 +192,8 @@ class EdgeController:
 
     def validate(self) -> None:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
-        audit(self.books, self._waiting.heap)
+        audit(self.books, self._waiting.heap, self._peers)
+        self._routes.validate()
 
     # ---- for listings, metrics and logs
 
@@ -184,6 +227,10 @@ class EdgeController:
         unseen = self.books.cordons.keys() - nodes.keys()
         views += [self._cordons.node_view(name) for name in unseen]
         return tuple(sorted(views, key=lambda view: view.node))
+
+    def peer_views(self, now: float) -> tuple[PeerView, ...]:
+        """Every site that this edge dials, by name."""
+        return self._peers.views(now)
 
     def drain_view(self, node: str) -> DrainView | None:
         """How the drain of a node stands; None where it is not drained."""
@@ -225,6 +272,14 @@ class EdgeController:
         return findings(self.books, name, subjects, limit, now)
 
     # ---- events that concern more than one part
+
+    def _solved(self, event: RouteSolved, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.solved(event, now)
+
+    def _solve_failed(self, event: SolveFailed, now: float) -> None:
+        solver = self._router if event.solve_id > 0 else self._routes
+        solver.failed(event, now)
 
     def _tick(self, event: Tick, now: float) -> None:
         self._nodes.check_silence(now)

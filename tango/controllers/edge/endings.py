@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tango.controllers.edge.admission import Refusal
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
@@ -51,7 +53,7 @@ class Endings:
         self._leave(call, outcome, done.error, now)
         call.state = CallState.ENDED
         books = self._books
-        del books.calls[call.request_id]
+        books.forget(call)
         node = call.node
         queue_s = call.dispatched_at - call.arrived_at
         network_s = total_s - queue_s - done.service_s
@@ -76,6 +78,52 @@ class Endings:
             )
         )
 
+    def pass_on(self, call: Call, reply: CallReply, now: float) -> None:
+        """Answer with what the peer sent that served it, in the times of this site."""
+        assert call.peer is not None
+        total_s = now - call.arrived_at
+        if reply.code is not Code.OK or reply.http_status >= 500:
+            outcome = Outcome.FAILED
+        elif now <= call.deadline_at:
+            outcome = Outcome.COMPLETED
+        else:
+            outcome = Outcome.LATE
+        self._leave(call, outcome, reply.error, now)
+        self.put_away(call, lingers=False)
+        queue_ms = (call.dispatched_at - call.arrived_at) * 1000 + reply.queue_ms
+        network_ms = total_s * 1000 - queue_ms - reply.service_ms
+        self._books.out.append(
+            Reply(
+                replace(
+                    reply,
+                    outcome=outcome,
+                    queue_ms=queue_ms,
+                    network_ms=max(0.0, network_ms),
+                    total_ms=total_s * 1000,
+                    site=call.peer.name,
+                )
+            )
+        )
+
+    def turn_away(self, call: Call, error: str, now: float) -> None:
+        """Reject an admitted call: whoever could have served it in time has refused it, unseen."""
+        self._leave(call, Outcome.REJECTED, error, now)
+        self.put_away(call, lingers=False)
+        total_ms = (now - call.arrived_at) * 1000
+        self._books.out.append(
+            Reply(
+                CallReply(
+                    call.request_id,
+                    Outcome.REJECTED,
+                    Code.RESOURCE_EXHAUSTED,
+                    queue_ms=total_ms,
+                    total_ms=total_ms,
+                    error=error,
+                    retry_after_ms=max(1.0, call.service.forecast.occupancy_s * 1000),
+                )
+            )
+        )
+
     def fail(
         self, call: Call, code: Code, error: str, now: float, *, may_have_run: bool, lingers: bool
     ) -> None:
@@ -84,9 +132,12 @@ class Endings:
         lingers: its node still holds its reservation, so its id stays in the books.
         """
         node = call.node if may_have_run else None
+        away = call.peer if may_have_run and call.state is CallState.FORWARDED else None
+        if away is not None:
+            node = None
         self._leave(call, Outcome.FAILED, error, now)
         self.put_away(call, lingers=lingers)
-        waited_until = call.dispatched_at if node is not None else now
+        waited_until = call.dispatched_at if may_have_run else now
         self._books.out.append(
             Reply(
                 CallReply(
@@ -99,6 +150,7 @@ class Endings:
                     total_ms=(now - call.arrived_at) * 1000,
                     error=error,
                     may_have_run=may_have_run,
+                    site=away.name if away is not None else "",
                 )
             )
         )
@@ -114,7 +166,7 @@ class Endings:
             call.state = CallState.LINGERING
         else:
             call.state = CallState.ENDED
-            del self._books.calls[call.request_id]
+            self._books.forget(call)
 
     def measure(self, call: Call, done: RequestDone, now: float) -> None:
         """Learn how long a request of this service holds its slot, and the way to its node."""
@@ -125,7 +177,8 @@ class Endings:
             service.forecast.missed(call.expected_s, now - call.arrived_at)
         node = call.node
         way_s = occupancy_s - done.service_s
-        if node is not None and way_s > 0:
+        # Of a worker of an earlier version, which answers no pings.
+        if node is not None and way_s > 0 and not node.trips.known:
             node.rtt_s += EWMA_WEIGHT * (way_s - node.rtt_s) if node.rtt_s > 0 else way_s
 
     def _leave(self, call: Call, outcome: Outcome, error: str, now: float) -> None:
@@ -138,6 +191,8 @@ class Endings:
             del service.queue[call.request_id]
             books.queued -= 1
         node = call.node.name if call.node is not None else ""
+        if call.state is CallState.FORWARDED and call.peer is not None:
+            node = f"{call.peer.name}/{call.peer_node}"
         at = call.arrived_at
         books.decisions.request(
             END, now, call.request_id, service.name, node, outcome, error, now - at,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tango.algorithms.quota.hrm import be_memory_room, lc_memory_room
+from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import WorkerHello
@@ -37,12 +39,14 @@ class NodeBook:
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
     shall not run there any more and are not gone yet.
+    address: the host that its worker dials from.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
     ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
-    being evicted.
+    being evicted. rtt_s: delay to its worker and back, from pings of which trips keeps count.
     """
 
     __slots__ = (
+        "address",
         "attempts",
         "be_cpu_millis",
         "be_evicted_bytes",
@@ -59,12 +63,14 @@ class NodeBook:
         "leaving",
         "memory_bytes",
         "name",
+        "pinged_at",
         "replica_memory_bytes",
         "report",
         "rtt_s",
         "services",
         "session",
         "statuses",
+        "trips",
     )
 
     def __init__(self, hello: WorkerHello, replica_memory_bytes: int) -> None:
@@ -90,6 +96,9 @@ class NodeBook:
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
+        self.trips = RoundTrips()
+        self.pinged_at = -math.inf
+        self.address = ""
         self.services = 0
 
     def lc_memory_left(self) -> int:

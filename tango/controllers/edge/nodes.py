@@ -24,12 +24,16 @@ from tango.model.messages import (
     ReportUsage,
     RequestsDone,
     WorkerHello,
+    WorkerPing,
+    WorkerPong,
 )
 from tango.model.names import check_name
 from tango.model.service import ReplicaStatus
 
 # How much longer than a silent node one may stay away that has not dialled in since the start.
 UNSEEN_FACTOR = 3
+# Sent with a report at hand: no timer of its own, and no ping into a silence.
+PING_EVERY_S = 0.5
 
 
 class Nodes:
@@ -83,9 +87,12 @@ class Nodes:
         node.hello = hello
         node.cpu_millis = hello.capacity.cpu_millis
         node.memory_bytes = hello.capacity.memory_bytes
+        node.address = event.address
         node.session = event.session
         node.heard_at = now
         node.dead = False
+        node.trips.restart()
+        node.pinged_at = -math.inf
         books.sessions[event.session] = node
         self.check_at = min(self.check_at, now + self._dead_after_s)
         books.out.append(SendWorker(event.session, EdgeWelcome(books.edge, books.incarnation)))
@@ -129,13 +136,25 @@ class Nodes:
             if report.groups or not (report.be_tasks or node.statuses):
                 node.groups = report.groups
             self._books.nodes_dirty = True
+            if now >= node.pinged_at + PING_EVERY_S:
+                self._ping(node, event.session, now)
             self._evictions.reported(node, now)
+        elif isinstance(message, WorkerPong):
+            if node.trips.pong(message.number, now) is not None:
+                node.rtt_s = node.trips.rtt_s
         elif isinstance(message, ReplicaChanged):
             self._replica_changed(node, message.replica, now)
         elif isinstance(message, AttemptChanged):
             self._attempts.changed(node, message.attempt)
         elif isinstance(message, ReplicaGone):
             self._replica_gone(node, message.replica_id, now)
+
+    def _ping(self, node: NodeBook, session: int, now: float) -> None:
+        """Measure the way to the worker; it has just shown that it lives."""
+        node.pinged_at = now
+        number = node.trips.ping(now)
+        if number is not None:
+            self._books.out.append(SendWorker(session, WorkerPing(number)))
 
     def check_silence(self, now: float) -> None:
         """Count nodes that said nothing for too long as dead, and close their streams.

@@ -40,8 +40,11 @@ class Reassurance:
         self.due_at = math.inf
 
     def served(self, call: Call, place: ServicePlace, now: float) -> None:
-        """A request of the place has its answer, or its time is over."""
-        if not self._rule.enabled:
+        """A request of the place has its answer, or its time is over.
+
+        What another site forwarded tells nothing: its deadline is what was left of it.
+        """
+        if not self._rule.enabled or call.request.origin:
             return
         qos = place.qos
         if qos is None:

@@ -6,14 +6,17 @@ import math
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.demands import demands_of
+from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.peers import SEPARATOR, Peers
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.model.commands import SendWorker, Solve
 from tango.model.decision import ROUTE
 from tango.model.events import RouteSolved, SolveFailed
 from tango.model.messages import Dispatches
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
-from tango.model.request import Dispatch
+from tango.model.request import CallRequest, Dispatch
 
 # A solve may cost a tenth of the time between two of them.
 COST_SHARE = 10
@@ -58,8 +61,10 @@ class Shown:
 class Router:
     """One Solve at a time. solve_at: when the next is due, infinity while nothing can be routed."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, peers: Peers, forwarding: Forwarding) -> None:
         self._books = books
+        self._peers = peers
+        self._forwarding = forwarding
         self._tick_s = max(SHORTEST_TICK_S, books.settings.tick_ms / 1000)
         self._gap_s = 0.0
         self._solve_id = 0
@@ -87,7 +92,7 @@ class Router:
         if now < self.solve_at or self._outstanding:
             return
         self.solve_at = math.inf
-        snapshot = self._snapshot()
+        snapshot = self._snapshot(now)
         if snapshot is not None:
             self._solve_id += 1
             self._outstanding = True
@@ -95,6 +100,8 @@ class Router:
             self._solved_at = now
             self._shown = snapshot
             self._books.out.append(Solve(self._solve_id, snapshot))
+        else:
+            self._settled()
 
     def solved(self, event: RouteSolved, now: float) -> None:
         """Commit a plan as far as it still holds; what it no longer fits stays queued."""
@@ -122,10 +129,11 @@ class Router:
 
     # ---- what the policy sees
 
-    def _snapshot(self) -> TrafficSnapshot | None:
+    def _snapshot(self, now: float) -> TrafficSnapshot | None:
         """Queued services by priority, then age, and the nodes with ready replicas of them.
 
-        None if no node has room for any of them.
+        Neighbours' nodes too, for services that have more queued than fits here. None if no node
+        has room for any of them.
         """
         books = self._books
         if not books.queued:
@@ -136,27 +144,19 @@ class Router:
         # Built at nearly each solve, inside handle(): plain loops, few calls.
         slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
         needs: dict[NodeBook, list[tuple[str, int]]] = {}
-        demands = []
-        room = False
+        demands: list[Demand] = []
+        far = self._peers.beyond(services, now) if self._peers.active else []
+        spilled = {name for offer in far for name, _ in offer.slots}
+        room = bool(far)
         for service in services:
-            if not service.open:
-                continue
             name = service.name
-            demands.append(
-                Demand(
-                    name,
-                    len(service.queue),
-                    service.cpu_millis,
-                    service.request_memory_bytes,
-                    service.spec.priority,
-                    service_s=service.forecast.service_s,
-                    dispatched=service.dispatched,
-                )
-            )
+            if not service.open and name not in spilled:
+                continue
+            demands += demands_of(books, service, now, spilled=name in spilled)
             spill = _spill(service) if service.saturated else 0
             for place in service.open:
                 in_flight = place.in_flight
-                free = place.slots - in_flight
+                free = place.slots - in_flight - place.published
                 if place.saturated and free > spill:
                     free = spill
                 if place.cpu_millis != service.cpu_millis:
@@ -187,6 +187,7 @@ class Router:
                     in_flight=tuple(flying), services=node.services, needs=adjusted,
                 )
             )  # fmt: skip
+        offers += far
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
 
     # ---- what becomes of its plan
@@ -194,11 +195,17 @@ class Router:
     def _commit(self, plan: TrafficPlan, policy: str, now: float) -> bool:
         """Dispatch what fits now, oldest calls first; whether the plan was out of date."""
         sends: dict[int, list[Dispatch]] = {}
+        forwards: dict[int, list[CallRequest]] = {}
         stale = False
         services = self._books.services
+        self._settled()
+        # Calls leave the site only once all that fits here is placed.
+        far = [route for route in plan.routes if SEPARATOR in route.node]
         shown = Shown(self._shown, len(plan.routes), policy)
         self._shown = None
         for route in plan.routes:
+            if far and SEPARATOR in route.node:
+                continue
             service = services.get(route.service)
             place = service.places.get(route.node) if service is not None else None
             if service is None or place is None:
@@ -215,11 +222,24 @@ class Router:
                 if batch is None:
                     batch = sends[session] = []
                 self._dispatch(service, place, route, fit, batch, now, shown)
+        for route in far:
+            service = services.get(route.service)
+            if service is None or not self._forwarding.send(
+                service, route, (shown.policy, *shown.of(route)), now, forwards
+            ):
+                stale = True
+        self._forwarding.commit(forwards)
         out = self._books.out
         for session, batch in sends.items():
             if batch:
                 out.append(SendWorker(session, Dispatches(tuple(batch))))
         return stale
+
+    def _settled(self) -> None:
+        """Calls that were let in for a neighbour's room have gone there, or have not."""
+        if self._peers.active:
+            for service in self._books.services.values():
+                service.spilling = 0
 
     def _dispatch(
         self,
@@ -239,8 +259,11 @@ class Router:
         skipped: list[Call] = []
         while count > 0 and queue:
             request_id, call = queue.popitem(last=False)
-            if request_id in node.holds:
-                # A run from before a lost session is not confirmed ended there yet.
+            if request_id in node.holds or (
+                call.request.origin != route.origin and self._books.guests
+            ):
+                # A run from before a lost session is not confirmed ended there yet; or it is
+                # of another origin than the route is for.
                 skipped.append(call)
                 continue
             count -= 1

@@ -87,10 +87,13 @@ class ServicePlace:
 
     cpu_millis: what a request takes here, as re-assurance has adjusted it; saturated: that does not
     help any more. qos: None where no requests were served lately.
+    published: slots that are carved out for clients who call its replicas themselves, and the CPU
+    and memory of the node that go with them.
     """
 
     __slots__ = (
-        "cpu_millis", "in_flight", "node", "qos", "saturated", "service", "slots",
+        "cpu_millis", "in_flight", "node", "published", "published_cpu_millis",
+        "published_memory_bytes", "qos", "saturated", "service", "slots",
     )  # fmt: skip
 
     def __init__(self, service: ServiceBook, node: NodeBook) -> None:
@@ -101,11 +104,38 @@ class ServicePlace:
         self.cpu_millis = service.cpu_millis
         self.saturated = False
         self.qos: PlaceQos | None = None
+        self.published = 0
+        self.published_cpu_millis = 0
+        self.published_memory_bytes = 0
+
+    def carve(self, slots: int) -> None:
+        """Set so many slots aside for clients, in place of those before."""
+        node = self.node
+        node.lc_cpu_millis -= self.published_cpu_millis
+        node.lc_request_memory_bytes -= self.published_memory_bytes
+        self.published = slots
+        self.published_cpu_millis = slots * self.cpu_millis
+        self.published_memory_bytes = slots * self.service.request_memory_bytes
+        node.lc_cpu_millis += self.published_cpu_millis
+        node.lc_request_memory_bytes += self.published_memory_bytes
+
+    def spare(self, held: int) -> int:
+        """How many more slots than these clients could use beside what is carried now."""
+        node = self.node
+        service = self.service
+        spare = self.slots - self.in_flight
+        if self.cpu_millis > 0:
+            cpu_millis = node.cpu_millis - node.lc_cpu_millis + self.published_cpu_millis
+            spare = min(spare, cpu_millis // self.cpu_millis)
+        if service.request_memory_bytes > 0:
+            memory_bytes = node.lc_memory_left() + self.published_memory_bytes
+            spare = min(spare, memory_bytes // service.request_memory_bytes)
+        return spare - held
 
     def room(self) -> int:
         """How many more requests fit: free slots, CPU (BE yields it) and memory (BE yields it)."""
         # Plain comparisons: this runs for each place at each arrival.
-        room = self.slots - self.in_flight
+        room = self.slots - self.in_flight - self.published
         if room <= 0:
             return 0
         service = self.service
@@ -141,10 +171,13 @@ class ServiceBook:
 
     placement: replica id -> node, "" while it has no room. specs: by generation, of its replicas.
     open: places with ready replicas, by node name. forecast: what was measured of it.
+    away: calls that were forwarded and have no answer yet. spilling: let in for a neighbour's room
+    since the last plan.
     saturated: how many of its places are.
     """
 
     __slots__ = (
+        "away",
         "counts",
         "cpu_millis",
         "deleted",
@@ -163,6 +196,7 @@ class ServiceBook:
         "short",
         "spec",
         "specs",
+        "spilling",
         "unready",
     )
 
@@ -174,7 +208,7 @@ class ServiceBook:
         self.open: tuple[ServicePlace, ...] = ()
         self.queue: OrderedDict[str, Call] = OrderedDict()
         self.counts = Counts()
-        self.in_flight = 0
+        self.in_flight = self.away = self.spilling = 0
         self.dispatched = 0
         self.saturated = 0
         self.forecast = Forecast()

@@ -52,6 +52,7 @@ def service_view(books: Books, service: ServiceBook) -> ServiceView:
         counts=service.counts.view(),
         service_time_ms=service.forecast.service_s * 1000,
         reason=reason,
+        published=sum(place.published for place in service.places.values()),
         qos=tuple(
             qos_view(place) for _, place in sorted(service.places.items()) if place.qos is not None
         ),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import heapq
 import math
 
-from tango.controllers.edge.admission import Refusal, admit, limits, malformed
+from tango.controllers.edge.admission import Admitted, Limits, Refusal, admit, limits, malformed
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.endings import Endings
+from tango.controllers.edge.forwarding import Forwarding
+from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.routing import Router
+from tango.controllers.edge.service_book import ServiceBook
 from tango.model.commands import SendWorker
 from tango.model.events import CallArrived, CallCancelled
 from tango.model.messages import CancelDispatches
-from tango.model.request import Code
+from tango.model.request import CallRequest, Code
 
 # The timer heap is swept once most of its entries belong to ended calls.
 SWEEP_SLACK = 1024
@@ -26,10 +29,14 @@ class Waiting:
     its timeout; entries of ended calls are dropped when they surface, or by a sweep.
     """
 
-    def __init__(self, books: Books, endings: Endings, router: Router) -> None:
+    def __init__(
+        self, books: Books, endings: Endings, router: Router, peers: Peers, forwarding: Forwarding
+    ) -> None:
         self._books = books
         self._endings = endings
         self._router = router
+        self._peers = peers
+        self._forwarding = forwarding
         self._seq = 0
         self.heap: list[tuple[float, int, str]] = []
         self.due_at = math.inf
@@ -52,6 +59,9 @@ class Waiting:
                 refusal = times
             else:
                 admitted = admit(books, service, times.deadline_s)
+                full = isinstance(admitted, Refusal) or not admitted.room
+                if full and self._peers.active:
+                    admitted = self._spilled(request, service, times, now) or admitted
                 if isinstance(admitted, Refusal):
                     refusal = admitted
                 else:
@@ -59,7 +69,7 @@ class Waiting:
                     call = Call(request, service, self._seq, now, *times)
                     call.wait_s = admitted.wait_s
                     call.expected_s = admitted.expected_s
-                    books.calls[call.request_id] = call
+                    books.take_in(call)
                     service.queue[call.request_id] = call
                     books.queued += 1
                     heapq.heappush(self.heap, (call.deadline_at, call.seq, call.request_id))
@@ -69,6 +79,22 @@ class Waiting:
         assert isinstance(refusal, Refusal)
         self._endings.reject(request, service, refusal, now)
 
+    def _spilled(
+        self, request: CallRequest, service: ServiceBook, times: Limits, now: float
+    ) -> Admitted | None:
+        """Let a call in for a neighbour that has room for it, if it may and can go there.
+
+        It goes with the next solve, or at most those that came since the last one have the same
+        room in mind: those are counted.
+        """
+        if request.origin or self._books.queued >= self._books.settings.max_queue:
+            return None
+        spill = self._peers.spill(service, times.deadline_s, now)
+        if spill.room <= service.spilling:
+            return None
+        service.spilling += 1
+        return Admitted(True, 0.0, spill.need_s)
+
     def cancel(self, event: CallCancelled, now: float) -> None:
         """The user has gone: forget a queued call, stop a running one; no Reply follows."""
         call = self._books.calls.get(event.request_id)
@@ -77,8 +103,8 @@ class Waiting:
         if call.state is CallState.QUEUED:
             self._endings.cancel(call, now, lingers=False)
             return
-        self._endings.cancel(call, now, lingers=True)
         self._stop([call])
+        self._endings.cancel(call, now, lingers=call.state is not CallState.FORWARDED)
 
     def requeue(self, calls: list[Call], now: float) -> None:
         """Put calls that lost their node back to the front of their queues, oldest first."""
@@ -112,8 +138,12 @@ class Waiting:
             else:
                 error = "the timeout passed while a replica served it"
                 code = Code.DEADLINE_EXCEEDED
-                self._endings.fail(call, code, error, now, may_have_run=True, lingers=True)
-                stopped.append(call)
+                away = call.state is CallState.FORWARDED
+                if away:
+                    self._stop([call])
+                else:
+                    stopped.append(call)
+                self._endings.fail(call, code, error, now, may_have_run=True, lingers=not away)
         self._stop(stopped)
 
     def settle(self) -> None:
@@ -137,9 +167,12 @@ class Waiting:
         return call is not None and call.seq == entry[1] and call.state is not CallState.LINGERING
 
     def _stop(self, calls: list[Call]) -> None:
-        """Tell the workers that nobody waits for these any more."""
+        """Tell the workers, or the peers, that nobody waits for these any more."""
         by_session: dict[int, list[str]] = {}
         for call in calls:
+            if call.state is CallState.FORWARDED:
+                self._forwarding.recall([call])
+                continue
             node = call.node
             if node is not None and node.session is not None:
                 by_session.setdefault(node.session, []).append(call.request_id)

@@ -51,9 +51,12 @@ from tango.model.messages import (
     Dispatches,
     ForgetLogs,
     NodeTargets,
+    PublishedShares,
     StartAttempt,
     StopAttempt,
     WorkerHello,
+    WorkerPing,
+    WorkerPong,
     WorkerState,
 )
 from tango.model.process import ProcessRecord
@@ -61,6 +64,7 @@ from tango.model.service import ReplicaStatus
 from tango.model.settings import WorkerSettings
 
 _REPLICA_TIMERS = frozenset({"backoff", "drain", "halt", "health", "start"})
+_SHARES = "shares"
 _ATTEMPT_TIMERS = frozenset({"counters", "deadline", "repeat", "stop"})
 
 
@@ -126,6 +130,7 @@ class WorkerController:
             capacity_millis=capacity.cpu_millis,
         )
         self._listed = False
+        self._keep_shares_s = 0.0
         self._dialled: int | None = None
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             RequestFinished: self._requests.finished,
@@ -146,11 +151,13 @@ class WorkerController:
         self._messages: dict[type, Callable[[Any, float], None]] = {
             Dispatches: self._requests.dispatch,
             CancelDispatches: self._requests.cancel,
+            PublishedShares: self._publish,
             NodeTargets: self._targets.aim,
             StartAttempt: self._attempts.start,
             StopAttempt: self._attempts.stop,
             AckEnds: self._attempts.acknowledge,
             ForgetLogs: self._attempts.forget_logs,
+            WorkerPing: self._pong,
         }
 
     def handle(self, event: WorkerEvent, now: float) -> list[WorkerCommand]:
@@ -218,7 +225,7 @@ class WorkerController:
         replicas = self._books.by_id.values()
         if self._groups.enabled:
             assert all(replica.group for replica in replicas), "a replica without a group"
-        self._groups.validate({replica.group: replica.in_flight for replica in replicas})
+        self._groups.validate({replica.group: replica.busy for replica in replicas})
 
     # ---- the session to the edge
 
@@ -235,9 +242,15 @@ class WorkerController:
         out.send(WorkerState(self.replicas(), self.attempts(), self.in_flight()))
 
     def _down(self, event: UpstreamDown, now: float) -> None:
-        del now
         if event.session == self._dialled:
             self._dialled = self._out.session = None
+            if self._keep_shares_s:
+                self._timers.set(_SHARES, "", now + self._keep_shares_s)
+
+    def _publish(self, message: PublishedShares, now: float) -> None:
+        self._timers.clear(_SHARES, "")
+        self._keep_shares_s = message.keep_s if message.shares else 0.0
+        self._requests.publish(dict(message.shares), now)
 
     def _said(self, event: UpstreamSaid, now: float) -> None:
         if event.session != self._out.session:
@@ -245,6 +258,10 @@ class WorkerController:
         handler = self._messages.get(type(event.message))
         if handler is not None:
             handler(event.message, now)
+
+    def _pong(self, message: WorkerPing, now: float) -> None:
+        """At once: the edge measures the way here by it."""
+        self._out.send(WorkerPong(message.number))
 
     # ---- processes
 
@@ -323,6 +340,9 @@ class WorkerController:
                 self._life.fire(kind, name, now)
             elif kind in _ATTEMPT_TIMERS:
                 self._attempts.fire(kind, name, now)
+            elif kind == _SHARES:
+                self._keep_shares_s = 0.0
+                self._requests.publish({}, now)
             else:
                 self._usage.sample(now)
         self._groups.shrink_due(now)

@@ -60,6 +60,7 @@ class GroupTree:
         self._follower = QuotaFollower(
             period_us=round(settings.quota_period_ms * 1000),
             cpus=max(1, -(-capacity.cpu_millis // 1000)),
+            burst=features is not None and features.burst,
         )
         self._made: dict[str, None] = {}
         # Replicas and attempts only: what listings show.

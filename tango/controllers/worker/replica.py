@@ -22,6 +22,8 @@ class Replica:
     exits: in a row, for the backoff. ready_at: since when it is ready without a break.
     oom_kills: of its group when its process began; None if that is not known yet.
     autopsy: the end of the process whose group is being looked at for OOM kills.
+    published: requests that clients may have under way here directly: they count like those in
+    flight, for quotas, for what else the replica takes, and before it stops.
     sent: the status that the edge was told last.
     """
 
@@ -42,6 +44,7 @@ class Replica:
     restarts: int = 0
     exits: int = 0
     in_flight: int = 0
+    published: int = 0
     reason: str = ""
     failures: int = 0
     health_error: str = ""
@@ -51,6 +54,11 @@ class Replica:
     oom_kills: int | None = 0
     autopsy: ProcessRecord | None = None
     sent: ReplicaStatus | None = field(default=None, repr=False)
+
+    @property
+    def busy(self) -> int:
+        """Requests that it serves or may have to, carried and direct."""
+        return self.in_flight + self.published
 
     def status(self) -> ReplicaStatus:
         """As the edge is told."""
@@ -129,8 +137,8 @@ class ReplicaBooks:
         """The ready replica with the fewest requests below its concurrency; ties by id."""
         best: Replica | None = None
         for replica in self._ready.get(service, ()):
-            if replica.in_flight < replica.spec.concurrency and (
-                best is None or replica.in_flight < best.in_flight
+            if replica.busy < replica.spec.concurrency and (
+                best is None or replica.busy < best.busy
             ):
                 best = replica
         return best

@@ -76,7 +76,7 @@ class ReplicaLife:
         replica.generation = target.generation
         replica.exits = replica.restarts = 0
         replica.reason = ""
-        made = self._groups.add_replicas([(replica.replica_id, spec, replica.in_flight)], now)
+        made = self._groups.add_replicas([(replica.replica_id, spec, replica.busy)], now)
         replica.group = made[replica.replica_id]
         self._groups.retune(replica.group, spec, target.cpu_per_request_millis, now)
         factor = implied_stretch(spec.cpu_per_request_millis)
@@ -166,7 +166,7 @@ class ReplicaLife:
         self.health.end(replica)
         self._books.set_state(replica, ReplicaState.STOPPING, reason)
         if replica.phase is Phase.ALIVE:
-            if replica.in_flight:
+            if replica.busy:
                 drain_until = now + max(replica.spec.timeout_s, replica.spec.stop_grace_s)
                 self._timers.set("drain", replica.replica_id, drain_until)
             else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
+from tango.controllers.worker.phase import Phase
 from tango.controllers.worker.replica import Replica, ReplicaBooks
 from tango.controllers.worker.replica_life import ReplicaLife
 from tango.model.commands import AbortForward, Forward
@@ -58,7 +60,7 @@ class Requests:
                 continue
             replica.in_flight += 1
             self._serving[request.request_id] = replica
-            counts[replica.group] = replica.in_flight
+            counts[replica.group] = replica.busy
             forwards.append(Forward(request, replica.replica_id, replica.port))
         if counts:
             self._groups.set_in_flight(counts, now)
@@ -85,8 +87,28 @@ class Requests:
             if not done.replica:
                 done = replace(done, replica=replica.replica_id)
             self._out.send(RequestsDone((done,)))
-        self._groups.set_in_flight({replica.group: replica.in_flight}, now)
-        if not replica.in_flight and replica.state is ReplicaState.STOPPING:
+        self._groups.set_in_flight({replica.group: replica.busy}, now)
+        if replica.state is not ReplicaState.STOPPING or replica.in_flight:
+            return
+        # Clients that call it directly have not all let go of it yet, unless it has died.
+        if not replica.published or replica.phase is Phase.NONE:
+            self._life.drained(replica, now)
+
+    def publish(self, shares: Mapping[str, int], now: float) -> None:
+        """Clients may have so many requests under way at these replicas, and none at others."""
+        counts: dict[str, int] = {}
+        drained = []
+        for name, replica in self._books.by_id.items():
+            slots = shares.get(name, 0)
+            if slots == replica.published:
+                continue
+            replica.published = slots
+            counts[replica.group] = replica.busy
+            if not replica.busy and replica.state is ReplicaState.STOPPING:
+                drained.append(replica)
+        if counts:
+            self._groups.set_in_flight(counts, now)
+        for replica in drained:
             self._life.drained(replica, now)
 
     def _refusal(self, request: Dispatch) -> RequestDone:

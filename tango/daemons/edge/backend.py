@@ -15,10 +15,12 @@ from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.explain import WorkerDecisions
+from tango.daemons.edge.followers import Follower, Followers
 from tango.daemons.edge.metrics import EdgeMetrics
+from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
-from tango.daemons.operations import Operations, persist
+from tango.daemons.operations import Operations, first_of, persist
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -26,13 +28,15 @@ from tango.model import messages as msg
 from tango.model.cluster import NodeView
 from tango.model.errors import NotFound, Refused, TangoError
 from tango.model.explanation import Explanation, Subject
+from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, ServiceView, TrafficPolicyView
 from tango.ports import Store
-from tango.wire.backends import WorkerSession
+from tango.wire.backends import GuestSession, WorkerSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
@@ -42,7 +46,10 @@ STUCK_PATIENCE_S = 2.0
 
 
 class EdgeDaemon:
-    """EdgeBackend over an EdgeController; all of it on one event loop."""
+    """EdgeBackend and PeerBackend over an EdgeController; all of it on one event loop.
+
+    sites: the streams to and from other sites. parts: request id -> who takes parts of its reply.
+    """
 
     def __init__(
         self,
@@ -66,13 +73,15 @@ class EdgeDaemon:
         self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
             controller, self._perform, LoopClock()
         )
+        self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
         self._waiters: dict[str, Callable[[CallReply], None]] = {}
-        self._parts: dict[str, Callable[[msg.ReplyPart], None]] = {}
+        self.parts: dict[str, Callable[[msg.ReplyPart], None]] = {}
         self._workers: dict[int, WorkerSession] = {}
         self._nodes: dict[int, str] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self.sites = PeerStreams(self, self.shell.post, self._ids)
         self._central: tuple[int, Callable[[msg.FromEdge], bool]] | None = None
         self._logs = LogRelay(f"{settings.name}-{incarnation}")
         # Logs that the central master reads, and the session that each comes from.
@@ -109,6 +118,10 @@ class EdgeDaemon:
             case cmd.ServiceChanged(service):
                 self._changed[service].set()
                 del self._changed[service]
+            case SendPeer() | ClosePeer() | SendGuest() | CloseGuest():
+                self.sites.perform(command)
+            case cmd.SendRoutes(follower, table):
+                self._followers.send(follower, table)
             case cmd.Note(level, event, fields):
                 log_event(level, event, **dict(fields))
 
@@ -190,19 +203,11 @@ class EdgeDaemon:
         while not self._stopping.is_set():
             changed = self._changed[name]
             yield view
-            await self._first_of(changed)
+            await first_of(changed, self._stopping)
             latest = self._controller.service_view(name)
             if latest is None:
                 return
             view = latest
-
-    async def _first_of(self, event: asyncio.Event) -> None:
-        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._stopping)]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
 
     def traffic_policy(self) -> TrafficPolicyView:
         """By which policy requests are routed now."""
@@ -249,7 +254,7 @@ class EdgeDaemon:
             if items.qsize() < STREAM_PARTS:
                 items.put_nowait(part)
                 return
-            self._parts.pop(request_id, None)
+            self.parts.pop(request_id, None)
             self.cancel(request_id)
             error = f"the caller is {STREAM_PARTS} parts behind"
             items.put_nowait(
@@ -262,7 +267,7 @@ class EdgeDaemon:
                 )
             )
 
-        self._parts[request_id] = on_part
+        self.parts[request_id] = on_part
         try:
             self.submit(request, items.put_nowait)
             while True:
@@ -271,8 +276,18 @@ class EdgeDaemon:
                 if isinstance(item, CallReply):
                     return
         finally:
-            self._parts.pop(request_id, None)
+            self.parts.pop(request_id, None)
             self.cancel(request_id)
+
+    def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
+        """Where a service can be called directly, now and after each change. Raises NotFound."""
+        self.service(service)
+        return self._followers.watch(service)
+
+    def follow_routes(self, service: str) -> Follower:
+        """Follow a service's routes, with slots. Raises NotFound, Unavailable."""
+        self.service(service)
+        return self._followers.add(service, passive=False)
 
     async def read_log(
         self, target: str, tail_bytes: int, *, follow: bool
@@ -305,6 +320,20 @@ class EdgeDaemon:
             raise NotFound(f"no log of {target!r} at {site}: no connected node has it")
         return link
 
+    # ---- other sites
+
+    def is_pending(self, request_id: str) -> bool:
+        """Whether a call of that id awaits its answer."""
+        return request_id in self._waiters
+
+    def peers(self) -> tuple[PeerView, ...]:
+        """The sites that this edge dials."""
+        return self._controller.peer_views(self.shell.now())
+
+    async def guest_session(self, session: GuestSession) -> None:
+        """Another site has dialled."""
+        await self.sites.serve_guest(session)
+
     # ---- workers
 
     async def worker_session(self, session: WorkerSession) -> None:
@@ -319,7 +348,7 @@ class EdgeDaemon:
         number = next(self._ids)
         self._workers[number] = session
         self._nodes[number] = hello.node
-        self.shell.post(ev.WorkerUp(number, hello, state))
+        self.shell.post(ev.WorkerUp(number, hello, state, session.peer))
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_worker(number, message))
@@ -333,7 +362,7 @@ class EdgeDaemon:
     def _on_worker(self, number: int, message: msg.FromWorker) -> None:
         match message:
             case msg.ReplyPart(request_id):
-                deliver = self._parts.get(request_id)
+                deliver = self.parts.get(request_id)
                 if deliver is not None:
                     deliver(message)
             case msg.LogPart(log_id):
@@ -391,5 +420,7 @@ class EdgeDaemon:
     def stop(self) -> None:
         """Watches and sessions end; callers in flight are answered by the server's grace."""
         self._stopping.set()
+        self.sites.stop()
+        self._followers.stop()
         for link in self._workers.values():
             link.close("the edge is stopping")

@@ -19,17 +19,20 @@ from tango.daemons import lifecycle
 from tango.daemons.decision_writer import decisions_written
 from tango.daemons.edge.backend import EdgeDaemon
 from tango.daemons.edge.metrics import EdgeMetrics
+from tango.daemons.edge.peer_streams import PeerSession
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model import messages as msg
 from tango.model.access import Role
 from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
-from tango.model.settings import EdgeSettings
+from tango.model.peers import PeerHello
+from tango.model.settings import EdgeSettings, PeerSettings
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import Credentials, daemon_credentials
 from tango.wire.options import message_bytes_for
-from tango.wire.services import edge_service
+from tango.wire.peer_client import PeerClient
+from tango.wire.services import edge_service, peer_service
 from tango.wire.stream_session import StreamSession
 
 WELCOME_TIMEOUT_S = 5.0
@@ -65,6 +68,7 @@ async def main(settings: EdgeSettings) -> None:
                 settings, controller, policy, solver, store, group, incarnation, metrics
             )
             metrics.watch(daemon.services, daemon.nodes)
+            metrics.watch_peers(daemon.peers)
             written = decisions_written(
                 settings.decisions, controller.decisions, group, daemon.shell.now,
                 daemon=f"edge {settings.name}", incarnation=incarnation,
@@ -78,20 +82,24 @@ async def main(settings: EdgeSettings) -> None:
                     registry,
                     daemon="edge",
                     max_message_bytes=message_bytes_for(settings.max_body_bytes),
+                    beside=(peer_service(daemon),),
                 ) as server,
             ):
                 stopping = asyncio.Event()
-                link = None
+                links = []
                 if settings.central:
                     dial = _dial_central(
                         settings, daemon, credentials, str(server.address), stopping
                     )
-                    link = group.create_task(dial, name="central")
+                    links.append(group.create_task(dial, name="central"))
+                for peer in settings.peers:
+                    dial = _dial_peer(peer, settings, daemon, credentials, stopping)
+                    links.append(group.create_task(dial, name=f"site {peer.name}"))
 
                 def stop() -> None:
                     stopping.set()
                     daemon.stop()
-                    if link is not None:
+                    for link in links:
                         link.cancel()
 
                 await run_to_end(group, daemon.shell.failed, server, stop)
@@ -131,3 +139,26 @@ async def _dial_central(
 
     peer = f"central at {settings.central}"
     await redial(peer, connect, stopping, random.Random(daemon.incarnation))
+
+
+async def _dial_peer(
+    peer: PeerSettings,
+    settings: EdgeSettings,
+    daemon: EdgeDaemon,
+    credentials: Credentials,
+    stopping: asyncio.Event,
+) -> None:
+    """Keep a session with another site; this one works on without it."""
+    hello = PeerHello(settings.name, daemon.incarnation, version(DISTRIBUTION))
+    dials = itertools.count(1)
+
+    async def serve(session: PeerSession) -> str:
+        return await daemon.sites.serve_peer(session, peer.name, replace(hello, dial=next(dials)))
+
+    async def connect() -> str:
+        async with credentials.channel(peer.address, Role.EDGE, peer.name) as channel:
+            client = PeerClient(channel, credentials.metadata)
+            return await client.connect_peer(daemon.incarnation, serve)
+
+    rng = random.Random(f"{daemon.incarnation} {peer.name}")
+    await redial(f"site {peer.name} at {peer.address}", connect, stopping, rng)

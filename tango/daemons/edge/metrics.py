@@ -8,6 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from tango.daemons.tallies import Buckets, Scrape
 from tango.model.cluster import NodeView
+from tango.model.peers import PeerView
 from tango.model.request import CallReply, Outcome
 from tango.model.views import ServiceView
 
@@ -47,6 +48,10 @@ class EdgeMetrics:
         """Gauges of what is there, read when somebody scrapes."""
         self._scrape.add(lambda: _service_gauges(services()), lambda: _node_gauges(nodes()))
 
+    def watch_peers(self, peers: Callable[[], tuple[PeerView, ...]]) -> None:
+        """Gauges of other sites, read when somebody scrapes."""
+        self._scrape.add(lambda: _peer_gauges(peers()))
+
     def _requests(self) -> Iterator[Metric]:
         yield CounterMetricFamily("tango_requests_arrived", "LC requests", value=self._arrived)
         ended = CounterMetricFamily("tango_requests", "LC requests that ended", labels=["outcome"])
@@ -63,11 +68,41 @@ def _service_gauges(views: tuple[ServiceView, ...]) -> Iterator[Metric]:
     flying = GaugeMetricFamily(
         "tango_service_in_flight", "Requests at replicas", labels=["service"]
     )
+    published = GaugeMetricFamily(
+        "tango_service_published_slots", "Set aside for direct calls", labels=["service"]
+    )
     for view in views:
+        published.add_metric([view.spec.name], view.published)
         queued.add_metric([view.spec.name], view.queued)
         ready.add_metric([view.spec.name], view.ready)
         flying.add_metric([view.spec.name], view.in_flight)
-    yield from (queued, ready, flying)
+    yield from (queued, ready, flying, published)
+
+
+def _peer_gauges(views: tuple[PeerView, ...]) -> Iterator[Metric]:
+    fresh = GaugeMetricFamily(
+        "tango_peer_fresh", "1 while routing may use what the site offers", labels=["peer"]
+    )
+    rtt = GaugeMetricFamily("tango_peer_rtt_seconds", "Delay there and back", labels=["peer"])
+    age = GaugeMetricFamily(
+        "tango_peer_offer_age_seconds", "Age of what the site offered last", labels=["peer"]
+    )
+    ended = CounterMetricFamily(
+        "tango_peer_requests", "Requests forwarded there, by what came of it", labels=["peer", "as"]
+    )
+    for view in views:
+        fresh.add_metric([view.peer], float(view.fresh))
+        if view.rtt_ms is not None:
+            rtt.add_metric([view.peer], view.rtt_ms / 1000)
+        if view.age_ms is not None:
+            age.add_metric([view.peer], view.age_ms / 1000)
+        for name, count in (
+            ("forwarded", view.forwarded),
+            ("refused", view.refused),
+            ("lost", view.lost),
+        ):
+            ended.add_metric([view.peer, name], count)
+    yield from (fresh, rtt, age, ended)
 
 
 def _node_gauges(views: tuple[NodeView, ...]) -> Iterator[Metric]:

@@ -1,0 +1,41 @@
+"""Heads of HTTP answers that were parsed before: services send the same few again and again.
+
+But for a Date, which stands for a second, most heads of a service are the same to the byte, and a
+head says where its answer ends. So each is parsed once, by llhttp, and found by its bytes after
+that. Not for answers to HEAD, whose end the head does not tell.
+"""
+
+from __future__ import annotations
+
+from tango.model.request import Headers
+
+_END = b"\r\n\r\n"
+# Only small ones, and not many: some are never seen again.
+_MAX_HEADS = 256
+_MAX_BYTES = 1024
+# Status, fields, bytes of the body.
+_heads: dict[bytes, tuple[int, Headers, int]] = {}
+
+
+def recognise(data: bytes) -> tuple[int, Headers, bytes] | None:
+    """(status, fields, body) of an answer that is whole and whose head is known, else None."""
+    end = data.find(_END) + len(_END)
+    known = _heads.get(data[:end])
+    if known is None or len(data) != end + known[2]:
+        return None
+    return known[0], known[1], data[end:]
+
+
+def learn(data: bytes, status: int, headers: Headers, body_bytes: int) -> None:
+    """Keep the head of an answer that was parsed, is whole, and leaves the connection open.
+
+    It is kept only where the answer is that head and the body, and nothing else: not if it is
+    chunked, or if an interim answer came before it.
+    """
+    found = data.find(_END)
+    end = found + len(_END)
+    if found < 0 or len(data) != end + body_bytes or end > _MAX_BYTES:
+        return
+    if len(_heads) >= _MAX_HEADS:
+        _heads.clear()
+    _heads[data[:end]] = (status, headers, body_bytes)

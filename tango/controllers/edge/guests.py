@@ -1,0 +1,201 @@
+"""Guests: sites that have dialled this edge. It offers them its nodes, and alone admits."""
+
+from __future__ import annotations
+
+import math
+
+from tango.controllers.edge.books import Books
+from tango.controllers.edge.calls import CallState
+from tango.controllers.edge.service_book import ServiceBook
+from tango.model.errors import InvalidField
+from tango.model.names import check_name
+from tango.model.peers import (
+    CloseGuest,
+    GuestDown,
+    GuestSaid,
+    GuestUp,
+    PeerHello,
+    PeerNode,
+    PeerPing,
+    PeerPong,
+    PeerServiceOffer,
+    PeerWelcome,
+    SendGuest,
+    SiteOffer,
+)
+
+MAX_GUESTS = 256
+
+
+class Guest:
+    """One site that dials. session is None while it is away."""
+
+    __slots__ = ("heard_at", "hello", "session")
+
+    def __init__(self, hello: PeerHello) -> None:
+        self.hello = hello
+        self.session: int | None = None
+        self.heard_at = 0.0
+
+
+class Guests:
+    """One session per guest. check_at: when silence must be looked at next."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._dead_after_s = books.settings.node_dead_after_s
+        self._guests: dict[str, Guest] = {}
+        self._sessions: dict[int, Guest] = {}
+        self.check_at = math.inf
+
+    def up(self, event: GuestUp, now: float) -> None:
+        """Welcome a guest, or refuse its stream."""
+        books, hello = self._books, event.hello
+        guest = self._guests.get(hello.edge)
+        why = self._refusal(guest, hello)
+        if why:
+            books.out.append(CloseGuest(event.session, why))
+            books.note("warning", "guest_refused", site=hello.edge, reason=why)
+            return
+        if guest is None:
+            guest = self._guests[hello.edge] = Guest(hello)
+        elif guest.session is not None:
+            books.out.append(CloseGuest(guest.session, "superseded by a newer stream of this site"))
+            del self._sessions[guest.session]
+        guest.hello = hello
+        guest.session = event.session
+        guest.heard_at = now
+        self._sessions[event.session] = guest
+        self.check_at = min(self.check_at, now + self._dead_after_s)
+        welcome = PeerWelcome(books.edge, books.incarnation)
+        books.out.append(SendGuest(event.session, welcome))
+        books.note("info", "guest_up", site=hello.edge, incarnation=hello.incarnation)
+
+    def said(self, event: GuestSaid, now: float) -> None:
+        """Answer a ping, with an offer if it is wanted."""
+        guest = self._sessions.get(event.session)
+        if guest is None:
+            return
+        guest.heard_at = now
+        message = event.message
+        if isinstance(message, PeerPing):
+            offer = self.offer(guest.hello.edge) if message.wants_offer else None
+            self._books.out.append(SendGuest(event.session, PeerPong(message.number, offer)))
+
+    def down(self, event: GuestDown, now: float) -> None:
+        """Its stream ended; one that was refused or superseded matters to nobody."""
+        del now
+        guest = self._sessions.pop(event.session, None)
+        if guest is not None:
+            guest.session = None
+            self._books.note("warning", "guest_down", site=guest.hello.edge, reason=event.reason)
+
+    def settle(self, now: float) -> None:
+        """Close the streams of guests that have said nothing for too long."""
+        for session, guest in list(self._sessions.items()):
+            if now >= guest.heard_at + self._dead_after_s:
+                reason = f"site {guest.hello.edge} was silent for {now - guest.heard_at:.1f} s"
+                self._books.out.append(CloseGuest(session, reason))
+                self.down(GuestDown(session, reason), now)
+        heard = [guest.heard_at for guest in self._sessions.values()]
+        self.check_at = min(heard) + self._dead_after_s if heard else math.inf
+
+    def offer(self, origin: str) -> SiteOffer:
+        """What the nodes can take of that site: what is free, and what its requests hold already.
+
+        This site's own users come first: slots for what they have queued are not offered. What is
+        left is shared: each guest is offered its even part at least, also while others hold it, or
+        the one that came first would keep all.
+        """
+        books = self._books
+        held, queued = self._held(origin)
+        slots: dict[str, list[tuple[str, int]]] = {}
+        cpu: dict[str, int] = {}
+        memory: dict[str, int] = {}
+        services = []
+        for service in books.services.values():
+            if not service.open:
+                continue
+            mine, others = queued.get(service, (0, 0))
+            own_queued = len(service.queue) - mine - others
+            for place in service.open:
+                name = place.node.name
+                mine, others = held.get((name, service), (0, 0))
+                own = place.in_flight - mine - others
+                for_guests = max(0, place.slots - own)
+                taken = min(for_guests, own_queued)
+                own_queued -= taken
+                for_guests -= taken
+                offered = max(for_guests - others, for_guests // max(1, len(self._sessions)))
+                slots.setdefault(name, []).append((service.name, offered))
+                part = max(mine, offered - max(0, place.room() - taken))
+                cpu[name] = cpu.get(name, 0) + part * place.cpu_millis
+                memory[name] = memory.get(name, 0) + part * service.request_memory_bytes
+            services.append(_service_offer(service))
+        nodes = []
+        for name, entries in slots.items():
+            node = books.nodes[name]
+            load = node.lc_cpu_millis / node.cpu_millis if node.cpu_millis > 0 else 1.0
+            cpu_millis = max(0, node.cpu_millis - node.lc_cpu_millis) + cpu[name]
+            memory_bytes = max(0, node.lc_memory_left()) + memory[name]
+            nodes.append(
+                PeerNode(
+                    name,
+                    min(node.cpu_millis, cpu_millis),
+                    min(node.memory_bytes, memory_bytes),
+                    load,
+                    node.rtt_s,
+                    tuple(entries),
+                )
+            )
+        return SiteOffer(tuple(nodes), tuple(services))
+
+    def _held(
+        self, origin: str
+    ) -> tuple[dict[tuple[str, ServiceBook], tuple[int, int]], dict[ServiceBook, tuple[int, int]]]:
+        """In flight by node and service, and queued by service: (of that site, of other guests)."""
+        held: dict[tuple[str, ServiceBook], tuple[int, int]] = {}
+        queued: dict[ServiceBook, tuple[int, int]] = {}
+        for guest, calls in self._books.guests.items():
+            mine, other = (1, 0) if guest == origin else (0, 1)
+            for call in calls.values():
+                service = call.service
+                if call.state is CallState.QUEUED:
+                    a, b = queued.get(service, (0, 0))
+                    queued[service] = (a + mine, b + other)
+                elif call.node is not None:
+                    # One that nobody waits for any more still holds its slot, for a moment.
+                    own = mine if call.state is CallState.IN_FLIGHT else 0
+                    a, b = held.get((call.node.name, service), (0, 0))
+                    held[call.node.name, service] = (a + own, b + 1 - own)
+        return held, queued
+
+    def _refusal(self, guest: Guest | None, hello: PeerHello) -> str:
+        """Why a stream is not taken on, "" if it is."""
+        try:
+            check_name(hello.edge, "edge")
+        except InvalidField as error:
+            return str(error)
+        if hello.edge == self._books.edge:
+            return f"{hello.edge} is this site itself"
+        if guest is None:
+            full = len(self._guests) >= MAX_GUESTS
+            return f"{MAX_GUESTS} sites have dialled already" if full else ""
+        known = guest.hello
+        if hello.incarnation < known.incarnation:
+            older = known.incarnation
+            return f"stale: incarnation {hello.incarnation} of {hello.edge} is before {older}"
+        if hello.incarnation == known.incarnation and hello.dial and hello.dial <= known.dial:
+            return f"stale: stream {hello.dial} of {hello.edge} is not after {known.dial}"
+        return ""
+
+
+def _service_offer(service: ServiceBook) -> PeerServiceOffer:
+    room = busy = 0
+    for place in service.open:
+        room += place.room()
+        busy += place.in_flight
+    forecast = service.forecast
+    ahead = len(service.queue) - room + 1
+    wait_s = forecast.wait_s(ahead, room + busy) * forecast.correction if ahead > 0 else 0.0
+    return PeerServiceOffer(service.name, wait_s, forecast.occupancy_s)
