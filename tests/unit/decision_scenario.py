@@ -64,7 +64,7 @@ def edge_lines() -> list[str]:
 def neighbours() -> tuple[Net, Site, Site]:
     """Two sites with a node and two slots each, 20 ms apart and warm, the first one overloaded.
 
-    It forwards "r0", "r1" ..., and "twin", which the second one serves already.
+    It forwards some of "x0", "x1" ..., and "twin", which the second one serves already.
     """
     net = Net()
     a, b = net.site("site-a", "site-b"), net.site("site-b")
@@ -81,13 +81,13 @@ def neighbours() -> tuple[Net, Site, Site]:
     net.advance(1.0)
     next(iter(b.workers.values())).service_s = 0.1
     b.call(request_id="twin")
-    a.call(request_id="r0")
-    a.call(request_id="r1")
+    a.call(request_id="x0")
+    a.call(request_id="x1")
     a.call(request_id="twin")
     net.advance(0.5)
     next(iter(b.workers.values())).service_s = 0.01
     for number in range(2, 8):
-        a.call(request_id=f"r{number}")
+        a.call(request_id=f"x{number}")
     net.advance(0.5)
     return net, a, b
 
