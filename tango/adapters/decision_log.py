@@ -2,7 +2,7 @@
 
 A slow or full disk costs records, which are counted, and never the event loop's time: what waits
 for the thread is bounded. Formatting takes the interpreter's lock, so the thread lets go of it
-after every few records rather than hold an event loop up for its switch interval (5 ms).
+after half a millisecond or so rather than hold an event loop up for its switch interval (5 ms).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tango.model.errors import InvalidField
 # Records that wait at most; ten seconds of a busy edge.
 MAX_WAITING = 100_000
 WRITE_BYTES = 64 * 1024
-YIELD_EVERY = 4
+YIELD_EVERY = 32
 CLOSE_S = 5.0
 
 log = logging.getLogger("tango")

@@ -19,6 +19,7 @@ from tango.model.settings import (
     CentralSettings,
     DecisionSettings,
     EdgeSettings,
+    LoggedRequests,
     PeerSettings,
     ServerSettings,
     TlsSettings,
@@ -298,6 +299,7 @@ def _decisions(document: Section, path: Path) -> DecisionSettings:
         log=log,
         log_max_bytes=_bounded_memory(section, "log_max", _DECISIONS.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _DECISIONS.log_files, low=1, high=100),
+        log_requests=section.choice("log_requests", LoggedRequests, _DECISIONS.log_requests),
     )
 
 

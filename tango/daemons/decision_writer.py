@@ -8,9 +8,21 @@ from contextlib import asynccontextmanager
 
 from tango.adapters.decision_log import DecisionLog
 from tango.controllers.decisions import Decisions
-from tango.model.settings import DecisionSettings
+from tango.model.decision import END, FORWARD, ROUTE, Decision
+from tango.model.request import Outcome
+from tango.model.settings import DecisionSettings, LoggedRequests
 
 EVERY_S = 0.05
+
+
+def logged(record: Decision, which: LoggedRequests) -> bool:
+    """Whether the record goes to a log of this kind."""
+    form = record[2]
+    if "request" not in form.index or which is LoggedRequests.ALL:
+        return True
+    if which is LoggedRequests.NONE or form is ROUTE or form is FORWARD:
+        return False
+    return form is not END or record[END.index["outcome"]] is not Outcome.COMPLETED
 
 
 @asynccontextmanager
@@ -45,7 +57,10 @@ async def decisions_written(
         last = decisions.last
         if last > written:
             records = decisions.since(written)
-            log.add(records, last - written - len(records))
+            lost = last - written - len(records)
+            if settings.log_requests is not LoggedRequests.ALL:
+                records = [record for record in records if logged(record, settings.log_requests)]
+            log.add(records, lost)
             written = last
 
     async def each_while() -> None:

@@ -67,8 +67,8 @@ RETURN = Form("return", "request", "service", "node", "why")
 END = Form("end", "request", "service", "node", "outcome", "error", "total_s", "deadline_s")
 # To a neighbouring site, and a neighbour's refusal. route, offer: as in ROUTE.
 FORWARD = Form(
-    "forward", "request", "service", "site", "policy", "route", "demand", "offer", "candidates",
-    "queued_s", "expected_s", "deadline_s",
+    "forward", "request", "service", "site", "peer_node", "policy", "route", "demand", "offer",
+    "candidates", "queued_s", "expected_s", "deadline_s",
 )  # fmt: skip
 FORWARD_REFUSED = Form("forward-refused", "request", "service", "site", "why")
 

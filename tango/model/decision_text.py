@@ -252,7 +252,7 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
         f"again{_because(d)}"
     ),
     form.END.kind: _end,
-    form.FORWARD.kind: lambda d: _routed(d, f"forwarded to site {d['site']}"),
+    form.FORWARD.kind: lambda d: _routed(d, f"forwarded to {d['peer_node']} of site {d['site']}"),
     form.FORWARD_REFUSED.kind: lambda d: (
         f"site {d['site']} refused request {d['request']} of {d['service']}{_because(d)}"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from tango.model.reassurance import ReassuranceRule
@@ -39,18 +40,30 @@ class ServerSettings:
     tls: TlsSettings | None = None
 
 
+class LoggedRequests(enum.Enum):
+    """Which records of requests a decision log gets; what is no record of a request, always.
+
+    REJECTED: of those rejected, sent back, late or failed, and not their routes.
+    """
+
+    ALL = "all"
+    REJECTED = "rejected"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class DecisionSettings:
     """[decisions]: how many records of decisions are kept in memory, and where they are written.
 
     ring: of requests, and again of all else; 0 keeps none. log: a JSON lines file, "" for none;
-    log_max_bytes: of one file, of which log_files are kept.
+    log_max_bytes: of one file, of which log_files are kept. log_requests: which go there.
     """
 
     ring: int = 4096
     log: str = ""
     log_max_bytes: int = 16 * 2**20
     log_files: int = 4
+    log_requests: LoggedRequests = LoggedRequests.ALL
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import central_bench
 import worker_world
 from edge_world import MIB, EdgeWorld, service, start
+from site_world import Net, Site
 
 from tango.model import events as ev
 from tango.model.decision import line
@@ -60,6 +61,42 @@ def edge_lines() -> list[str]:
     return [line(record) for record in world.controller.decisions.since(0)]
 
 
+def neighbours() -> tuple[Net, Site, Site]:
+    """Two sites with a node and two slots each, 20 ms apart and warm, the first one overloaded.
+
+    It forwards some of "x0", "x1" ..., and "twin", which the second one serves already.
+    """
+    net = Net()
+    a, b = net.site("site-a", "site-b"), net.site("site-b")
+    spec = service(cpu_per_request_millis=100, concurrency=2, deadline_s=0.15, timeout_s=1.0)
+    for site in (a, b):
+        site.serving(f"{site.name[-1]}1", 0.01)
+        site.apply(spec)
+    net.link("site-a", "site-b", 0.02)
+    net.advance(0.5)
+    for site in (a, b):
+        for _ in range(5):
+            site.call()
+            net.advance(0.05)
+    net.advance(1.0)
+    next(iter(b.workers.values())).service_s = 0.1
+    b.call(request_id="twin")
+    a.call(request_id="x0")
+    a.call(request_id="x1")
+    a.call(request_id="twin")
+    net.advance(0.5)
+    next(iter(b.workers.values())).service_s = 0.01
+    for number in range(2, 8):
+        a.call(request_id=f"x{number}")
+    net.advance(0.5)
+    return net, a, b
+
+
+def site_lines() -> list[str]:
+    _, a, b = neighbours()
+    return [line(record) for site in (a, b) for record in site.controller.decisions.since(0)]
+
+
 def central_lines() -> list[str]:
     bench = central_bench.Bench()
     for number in range(6):
@@ -103,7 +140,7 @@ def worker_lines() -> list[str]:
 
 
 def story() -> list[str]:
-    return [*edge_lines(), *central_lines(), *worker_lines()]
+    return [*edge_lines(), *site_lines(), *central_lines(), *worker_lines()]
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from tango.adapters import decision_log
 from tango.adapters.decision_log import DecisionLog
 from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.controllers.decisions import Decisions
-from tango.daemons.decision_writer import decisions_written
-from tango.model.decision import JOB_WAIT, Decision, line
+from tango.daemons.decision_writer import decisions_written, logged
+from tango.model.decision import END, JOB_WAIT, REJECT, RETURN, ROUTE, Decision, line
 from tango.model.errors import InvalidField
-from tango.model.settings import DecisionSettings
+from tango.model.request import Outcome
+from tango.model.settings import DecisionSettings, LoggedRequests
 
 SERVER = '[server]\nlisten = "127.0.0.1:1"\ntoken_file = "t"\nstate_dir = "s"\n'
 
@@ -146,10 +147,29 @@ async def test_a_daemon_hands_over_what_is_new_and_counts_what_was_overwritten(
     assert sum(one["records"] for one in found if one["kind"] == "lost") == 12
 
 
+def test_which_requests_are_logged() -> None:
+    of_requests = [
+        (1, 0.0, ROUTE, "r1", *[None] * (len(ROUTE.fields) - 1)),
+        (2, 0.0, END, "r1", "web", "a", Outcome.COMPLETED, "", 0.1, 0.2),
+        (3, 0.0, END, "r2", "web", "a", Outcome.LATE, "", 0.3, 0.2),
+        (4, 0.0, REJECT, "r3", "web", None, "full", None, 0.0),
+        (5, 0.0, RETURN, "r4", "web", "a", "busy"),
+        *records(1, first=6),
+    ]
+    for which, numbers in (
+        (LoggedRequests.ALL, [1, 2, 3, 4, 5, 6]),
+        (LoggedRequests.REJECTED, [3, 4, 5, 6]),
+        (LoggedRequests.NONE, [6]),
+    ):
+        assert [record[0] for record in of_requests if logged(record, which)] == numbers
+
+
 def test_settings(tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     table = '[decisions]\nring = 100\nlog = "d.jsonl"\nlog_max = "1Mi"\nlog_files = 2\n'
-    found = DecisionSettings(100, str(tmp_path / "d.jsonl"), 2**20, 2)
+    table += 'log_requests = "rejected"\n'
+    log = str(tmp_path / "d.jsonl")
+    found = DecisionSettings(100, log, 2**20, 2, LoggedRequests.REJECTED)
     path.write_text(SERVER + table)
     assert load_central(path).decisions == found
     path.write_text(SERVER + '[edge]\nname = "e"\n' + table)

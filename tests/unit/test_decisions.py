@@ -53,10 +53,10 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         "request r1 of web ended on a1 as late after 120.0 ms, deadline 100.0 ms",
     ),
     d.FORWARD: (
-        ("r1", "web", "site-b", *ROUTED),
-        ("request r1 of web was forwarded to site site-b after 2.0 ms in the queue: dss-lc scored "
-        "it 0.25 (lower is better); before a2 with 0.5; a3, a4: no free slot; it had 3 free slots "
-        "and 1500m CPU for LC, load 25%, 0.4 ms away"),
+        ("r1", "web", "site-b", "b1", *ROUTED),
+        ("request r1 of web was forwarded to b1 of site site-b after 2.0 ms in the queue: dss-lc "
+        "scored it 0.25 (lower is better); before a2 with 0.5; a3, a4: no free slot; it had 3 free "
+        "slots and 1500m CPU for LC, load 25%, 0.4 ms away"),
     ),
     d.FORWARD_REFUSED: (
         ("r1", "web", "site-b", "no room"),

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from decision_scenario import neighbours
 from edge_world import MIB, EdgeWorld, service, start
 
 from tango.model import events as ev
-from tango.model.decision import ASSURE, END, EVICT, REJECT, REPLICA_PLACE, ROUTE, facts
+from tango.model.decision import (
+    ASSURE,
+    END,
+    EVICT,
+    FORWARD,
+    FORWARD_REFUSED,
+    REJECT,
+    REPLICA_PLACE,
+    ROUTE,
+    facts,
+)
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
 from tango.model.plan import Route, TrafficPlan
@@ -324,3 +335,23 @@ def test_reassurance_is_explained_to_the_service_and_the_node() -> None:
         assert found, "late requests: more CPU per request"
         assert found[0]["cpu_millis"] > found[0]["assessment"]["need_millis"]
         assert found[0]["assessment"]["slack"] < 0
+
+
+def test_a_forwarded_request_is_explained_by_both_sites() -> None:
+    net, a, b = neighbours()
+    (name,) = {r[3] for r in a.controller.decisions.since(0) if r[2] is FORWARD_REFUSED}
+    assert name == "twin"
+    (found,) = a.controller.explain("twin", [Subject.REQUEST], 20, net.now)
+    assert [r[2].kind for r in found.records] == ["forward", "forward-refused", "route", "end"]
+    assert facts(found.records[0])["site"] == "site-b"
+    forwarded = [
+        r[3] for r in a.controller.decisions.since(0) if r[2] is FORWARD and r[3] != "twin"
+    ]
+    (here,) = a.controller.explain(forwarded[0], [Subject.REQUEST], 20, net.now)
+    (there,) = b.controller.explain(forwarded[0], [Subject.REQUEST], 20, net.now)
+    assert f"Request {forwarded[0]} of hello ended on site-b/b1 as completed" in here.summary
+    assert "It was forwarded to b1 of site site-b after" in here.summary
+    assert "routed to b1" in there.summary
+    assert here.nodes == (), "what b1 decided, its own edge tells"
+    (service_found,) = a.controller.explain("hello", [Subject.SERVICE], 20, net.now)
+    assert "routed to site site-b" in service_found.summary

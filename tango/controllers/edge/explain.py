@@ -13,7 +13,7 @@ from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace
 from tango.controllers.edge.views import node_view, service_view
 from tango.controllers.forgotten import no_record, overwritten
-from tango.model.decision import END, REJECT, ROUTE, Decision
+from tango.model.decision import END, FORWARD, REJECT, ROUTE, Decision
 from tango.model.decision_text import ms, sentence
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
@@ -58,7 +58,7 @@ def _request(books: Books, name: str, limit: int, now: float) -> Finding | None:
         return Finding(Subject.REQUEST, name, _pending(call, now), shown)
     if not records:
         return None
-    routes = [record for record in records if record[2] is ROUTE]
+    routes = [record for record in records if record[2] in (ROUTE, FORWARD)]
     ends = [record for record in records if record[2] in (END, REJECT)]
     if not ends:
         text = sentence(records[-1])
@@ -69,7 +69,8 @@ def _request(books: Books, name: str, limit: int, now: float) -> Finding | None:
     missing: tuple[str, ...] = ()
     if ends and not routes and ends[-1][2] is END and ends[-1][END.index["node"]]:
         missing = (no_record(books.decisions, Subject.REQUEST, f"{name}'s route", now),)
-    nodes = tuple(dict.fromkeys(record[ROUTE.index["node"]] for record in routes))
+    here = [record for record in routes if record[2] is ROUTE]
+    nodes = tuple(dict.fromkeys(record[ROUTE.index["node"]] for record in here))
     return Finding(Subject.REQUEST, name, f"{_capital(text)}.", shown, missing, nodes)
 
 
@@ -79,6 +80,11 @@ def _pending(call: Call, now: float) -> str:
     if call.state is CallState.IN_FLIGHT and call.node is not None:
         return (
             f"Request {name} of {service.name} is being served on {call.node.name} since "
+            f"{ms(now - call.dispatched_at)}, {so_far}."
+        )
+    if call.state is CallState.FORWARDED and call.peer is not None:
+        return (
+            f"Request {name} of {service.name} is with site {call.peer.name} since "
             f"{ms(now - call.dispatched_at)}, {so_far}."
         )
     ahead = list(service.queue).index(name)
@@ -153,6 +159,8 @@ def _requests(records: Iterable[Decision], now: float) -> str:
         oldest = record[1]
         if record[2] is ROUTE:
             to[record[ROUTE.index["node"]]] += 1
+        elif record[2] is FORWARD:
+            to[f"site {record[FORWARD.index['site']]}"] += 1
         elif record[2] is END:
             ends[record[END.index["outcome"]].value] += 1
         elif record[2] is REJECT:

@@ -12,7 +12,7 @@ from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.peer_book import PIPELINE_CUT, PIPELINE_GROWTH, PeerBook
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.service_book import ServiceBook
-from tango.model.decision import ROUTE
+from tango.model.decision import FORWARD, FORWARD_REFUSED
 from tango.model.peers import Forwards, RecallForwards, SendPeer
 from tango.model.plan import Demand, NodeOffer, Route
 from tango.model.request import CallReply, CallRequest, Code, Outcome
@@ -72,7 +72,7 @@ class Forwarding:
         batch = batches.setdefault(peer.session, [])
         for call in reversed(chosen):
             self._send(call, peer, node.node, now)
-            self._record(call, route, shown, now)
+            self._record(call, peer, node.node, route, shown, now)
             batch.append(self._request(call, way_s, now))
         return len(chosen) == route.count
 
@@ -82,13 +82,19 @@ class Forwarding:
             if batch:
                 self._books.out.append(SendPeer(session, Forwards(tuple(batch))))
 
-    def _record(self, call: Call, route: Route, shown: Shown, now: float) -> None:
+    def _record(
+        self, call: Call, peer: PeerBook, node: str, route: Route, shown: Shown, now: float
+    ) -> None:
         at = call.arrived_at
         policy, *inputs = shown
         self._books.decisions.request(
-            ROUTE, now, call.request_id, call.service.name, route.node, policy, route,
+            FORWARD, now, call.request_id, call.service.name, peer.name, node, policy, route,
             *inputs, now - at, call.expected_s, call.deadline_at - at,
         )  # fmt: skip
+
+    def _record_refusal(self, call: Call, peer: PeerBook, why: str, now: float) -> None:
+        record = self._books.decisions.request
+        record(FORWARD_REFUSED, now, call.request_id, call.service.name, peer.name, why)
 
     def _send(self, call: Call, peer: PeerBook, node: str, now: float) -> None:
         service = call.service
@@ -144,6 +150,7 @@ class Forwarding:
                 self._endings.pass_on(call, reply, now)
                 continue
             peer.refused += 1
+            self._record_refusal(call, peer, reply.error, now)
             if reply.outcome is Outcome.REJECTED:
                 peer.eagerness *= PIPELINE_CUT
             call.refused_by = (*call.refused_by, peer.name)
@@ -168,6 +175,7 @@ class Forwarding:
                 and now < call.deadline_at
             ):
                 call.refused_by = (*call.refused_by, peer.name)
+                self._record_refusal(call, peer, f"it was lost: {reason}", now)
                 again.append(call)
             else:
                 error = f"site {peer.name} was lost: {reason}"
