@@ -170,6 +170,7 @@ def test_a_share_follows_demand_and_leaves_a_part_for_carried_requests() -> None
     # Ten slots, eight of them published: two run, and the rest waits.
     assert sum(len(worker.serving) for worker in workers) == 2
     assert world.view().queued == 6
+    assert world.view().published == 8
 
 
 def test_less_is_wanted_only_after_a_while() -> None:

@@ -102,8 +102,9 @@ def _left(seconds: float) -> str:
 
 def _lack(place: ServicePlace) -> str:
     node, service = place.node, place.service
-    if place.in_flight >= place.slots:
-        return f"{NO_SLOT} ({place.in_flight} of {place.slots} in use)"
+    if place.in_flight + place.published >= place.slots:
+        published = f", {place.published} published to clients" if place.published else ""
+        return f"{NO_SLOT} ({place.in_flight} of {place.slots} in use{published})"
     if node.cpu_millis - node.lc_cpu_millis < place.cpu_millis:
         free = format_cpu(max(0, node.cpu_millis - node.lc_cpu_millis))
         return f"{NO_CPU} ({free} free, {format_cpu(place.cpu_millis)} needed)"

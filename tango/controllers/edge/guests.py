@@ -122,6 +122,7 @@ class Guests:
             for place in service.open:
                 name = place.node.name
                 mine, others = held.get((name, service), (0, 0))
+                # What is published to clients is this site's own use too.
                 own = place.in_flight + place.published - mine - others
                 for_guests = max(0, place.slots - own)
                 taken = min(for_guests, own_queued)
