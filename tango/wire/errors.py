@@ -34,6 +34,8 @@ _STATUS: tuple[tuple[type[TangoError], grpc.StatusCode], ...] = (
 _TOO_LARGE = re.compile(
     r"(?P<side>\w+): (\w+) message larger than max \((?P<size>\d+) vs\. (?P<max>\d+)\)"
 )
+# The C core's words where a call found no connection to go out on.
+_NEVER_SENT = re.compile("failed to connect to all addresses|DNS resolution failed")
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
     r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
@@ -102,6 +104,15 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
             )
         case _:
             return TangoError(details)
+
+
+def never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the other side has surely seen nothing of the call: there was no connection.
+
+    Only sound without gRPC's own retries, which `channel_options` turns off.
+    """
+    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+    return unavailable and _NEVER_SENT.search(error.details() or "") is not None
 
 
 def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
