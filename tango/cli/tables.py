@@ -80,9 +80,13 @@ def _enforced(places: Iterable[tuple[str, str]], nodes: Sequence[NodeView]) -> s
 def node_status(node: NodeView) -> str:
     """One word on whether it is there, and whether it takes anything new."""
     status = "ready" if node.ready else "dead" if node.dead else "not ready"
-    if node.cordoned:
-        status += ", draining" if node.draining else ", cordoned"
-    return status
+    if not node.cordoned:
+        return status
+    if not node.draining:
+        return f"{status}, cordoned"
+    # Of a node that is away nobody knows what it still runs.
+    empty = node.ready and not node.replicas and not node.be_tasks
+    return f"{status}, drained" if empty else f"{status}, draining"
 
 
 def services_table(services: Sequence[ServiceView], nodes: Sequence[NodeView]) -> Table:

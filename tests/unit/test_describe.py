@@ -101,7 +101,12 @@ def test_the_status_of_a_node_is_one_word_or_two() -> None:
     assert node_status(replace(NODE, ready=False)) == "not ready"
     assert node_status(replace(NODE, ready=False, dead=True)) == "dead"
     assert node_status(replace(NODE, cordoned=True)) == "ready, cordoned"
-    assert node_status(replace(NODE, cordoned=True, draining=True)) == "ready, draining"
+    draining = replace(NODE, cordoned=True, draining=True, replicas=1)
+    assert node_status(draining) == "ready, draining"
+    assert node_status(replace(draining, replicas=0, be_tasks=1)) == "ready, draining"
+    drained = replace(draining, replicas=0)
+    assert node_status(drained) == "ready, drained"
+    assert node_status(replace(drained, ready=False)) == "not ready, draining", "it may run some"
 
 
 def test_a_watched_service_is_one_line() -> None:
