@@ -287,7 +287,13 @@ def test_up_completes_a_detached_cluster_that_lost_a_daemon(tmp_path: Path) -> N
         assert "tango: site-a is not in this list: " in away.stderr
         again = cluster.cli("up", "--detach")
         assert (again.returncode, again.stdout) == (0, "started again: site-a\n"), again.stderr
-        wait_for(lambda: cluster.cli("get", "nodes").returncode == 0, "the edge to answer")
+        here = cluster.cli("get", "nodes")
+        assert here.returncode == 0, f"up returned before the edge served: {here.stderr}"
+        assert " ready " in here.stdout, here.stdout
+        cluster.kill("central")
+        again = cluster.cli("up", "--detach")
+        assert (again.returncode, again.stdout) == (0, "started again: central\n"), again.stderr
+        assert cluster.cli("get", "jobs").returncode == 0, "up returned before central served"
         # One that somebody started by hand belongs to the cluster as well.
         cluster.kill("central")
         config = cluster.state_dir / "configs" / "central.toml"

@@ -196,7 +196,7 @@ def test_the_job_of_the_readme_is_one() -> None:
 
 
 def test_whole_numbers_are_told_in_full() -> None:
-    with pytest.raises(InvalidField, match="^replicas: 100000000 is out of range; use 0 to "):
+    with pytest.raises(InvalidField, match=r"^replicas: 100000000 is out of range; use 0 to "):
         ServiceSpec("a", ("x",), replicas=10**8).validate()
     told = [format_number(value) for value in (1e8, 0.25, -3, float("inf"), float("nan"), 1e300)]
     assert told == ["100000000", "0.25", "-3", "inf", "nan", "1e+300"]
