@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tango.cli import describe
 from tango.cli.config import config
-from tango.cli.tables import node_status
+from tango.cli.tables import node_status, ran_s
 from tango.cli.watch import service_line
 from tango.model.cgroup import Mismatch
 from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
@@ -82,6 +82,21 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     assert "1 times lost with a node, 1 times evicted; the last time: node a1 lost" in said
     assert "Being moved:  node a2 is drained" in said
     assert "Failures" not in said, "what is empty is left out"
+
+
+def test_what_ended_unheard_ran_until_its_end() -> None:
+    spec = JobSpec("crunch", (TaskSpec("a", ("gzip",)), TaskSpec("b", ("gzip",))))
+    tasks = (
+        TaskRecord(JobState.SUCCEEDED, started_at=2.0, ended_at=6.0),
+        TaskRecord(JobState.SUCCEEDED, started_at=3.0, ended_at=5.0),
+    )
+    job = JobRecord(
+        "crunch-1", "s", spec, JobState.SUCCEEDED, tasks, 1.0, started_at=2.0, ended_at=90.0
+    )
+    assert ran_s(job, 100.0) == 4.0
+    again = (replace(tasks[0], state=JobState.PENDING), tasks[1])
+    assert ran_s(replace(job, state=JobState.RUNNING, tasks=again, ended_at=0.0), 100.0) == 98.0
+    assert ran_s(replace(job, tasks=(), ended_at=7.0), 100.0) == 5.0
 
 
 def test_a_node_and_an_edge(capsys: pytest.CaptureFixture[str]) -> None:
