@@ -36,6 +36,9 @@ NO_TIMEOUT_S = 3600.0
 MAX_STREAMED_BYTES = MAX_MESSAGE_BYTES - 2**20
 # gRPC's words for a request that was too large to leave, or to be let in.
 _NEVER_ARRIVED = re.compile(r"CLIENT: Sent message larger|SERVER: Received message larger")
+# What grpc.aio says where a write failed, in place of the other side's status.
+CORE_ERROR = "Internal error from Core"
+ASK_TIMEOUT_S = 2.0
 REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 CODES = {
     grpc.StatusCode.NOT_FOUND: Code.NOT_FOUND,
@@ -109,11 +112,12 @@ def _reply_of(request_id: str, error: grpc.aio.AioRpcError) -> CallReply:
     code = CODES.get(error.code(), Code.INTERNAL)
     if "tango-outcome" not in trailers:
         # The connection broke, and the request may be anywhere; or there never was one.
+        meant = model_error(error)
         return CallReply(
             request_id,
             Outcome.FAILED,
-            code,
-            error=str(model_error(error)),
+            Code.UNAVAILABLE if code is Code.INTERNAL and isinstance(meant, Unavailable) else code,
+            error=str(meant),
             may_have_run=not never_sent(error),
         )
     return CallReply(
@@ -228,7 +232,7 @@ class CallStream:
             # The call has ended; its reader knows why.
             return
         except grpc.aio.AioRpcError as error:
-            self._end(error)
+            self._end(await self._true(error))
 
     async def _read(self, stream: Stream) -> None:
         try:
@@ -245,10 +249,24 @@ class CallStream:
                     if future is not None and not future.done():
                         future.set_result(call_reply_from_pb(reply))
         except grpc.aio.AioRpcError as error:
-            self._end(error)
+            self._end(await self._true(error))
+
+    async def _true(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """The error, or the refusal that grpc.aio hid where it came while a write was under way."""
+        if error.details() == CORE_ERROR:
+            try:
+                # Open to the same callers; without a name it asks for nothing.
+                asked = pb.GetServiceRequest()
+                await self._stub.GetService(asked, metadata=self._metadata, timeout=ASK_TIMEOUT_S)
+            except grpc.aio.AioRpcError as answer:
+                if answer.code() in REFUSALS:
+                    return answer
+        return error
 
     def _end(self, error: grpc.aio.AioRpcError) -> None:
         meant = model_error(error)
+        if error.details() == CORE_ERROR:
+            meant = Unavailable("the connection broke")
         if error.code() in REFUSALS:
             self._refused = Refused(str(meant))
         self._break(str(meant), may_have_run=not never_sent(error))

@@ -36,6 +36,8 @@ _TOO_LARGE = re.compile(
 )
 # The C core's words where a call found no connection to go out on.
 _NEVER_SENT = re.compile("failed to connect to all addresses|DNS resolution failed")
+# And where the connection broke under a call, some of them with the status UNKNOWN.
+_BROKEN = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:")
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
     r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
@@ -85,6 +87,8 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
         case grpc.StatusCode.ALREADY_EXISTS:
             return AlreadyExists(details)
         case grpc.StatusCode.UNAVAILABLE:
+            return Unavailable(_connection(details))
+        case grpc.StatusCode.UNKNOWN if details.startswith(_BROKEN):
             return Unavailable(_connection(details))
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable("no answer in time")
@@ -142,7 +146,7 @@ def _exhausted(details: str) -> TangoError:
 def _connection(details: str) -> str:
     found = _NO_CONNECTION.search(details)
     if found is None:
-        return details
+        return f"the connection broke: {details}" if details.startswith(_BROKEN) else details
     for mark, text in _TLS_FAILURES.items():
         if mark in details:
             return text.format(where=found["where"])

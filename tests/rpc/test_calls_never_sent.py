@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -115,3 +116,18 @@ def test_what_broke_under_way_may_have_run(
 ) -> None:
     none = grpc.aio.Metadata()
     assert never_sent(grpc.aio.AioRpcError(code, none, none, details=details)) is sure
+
+
+async def test_a_refusal_while_much_is_being_written_is_one() -> None:
+    wrong = bearer("another-token-of-this-length")
+    async with (
+        probed() as (_, server),
+        edge_at(str(server.address), metadata=wrong) as edge,
+        edge.calls() as stream,
+    ):
+        replies = [
+            stream.start(CallRequest(f"r{number}", "hello", body=bytes(300_000)))
+            for number in range(8)
+        ]
+        for error in await asyncio.gather(*replies, return_exceptions=True):
+            assert isinstance(error, Refused), error
