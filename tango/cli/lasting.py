@@ -11,7 +11,7 @@ from typing import TypeVar
 from tango.model.errors import Unavailable
 
 FIRST_S = 0.2
-LONGEST_S = 5.0
+LONGEST_S = 1.0
 GIVE_UP_S = 60.0
 T = TypeVar("T")
 

@@ -45,7 +45,7 @@ async def watch(client: Client, kind: str, name: str, site: str, output: str) ->
 
 async def _service(client: Client, name: str, site: str, output: str) -> int:
     told = ""
-    watched = lasting(lambda: client.watch_service(name, site=site), f"site {site}", _note)
+    watched = lasting(lambda: client.watch_service(name, site=site), f"the edge of {site}", _note)
     async with contextlib.aclosing(watched) as views:
         async for view in views:
             text = service_line(view)
