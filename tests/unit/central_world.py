@@ -370,7 +370,9 @@ class World:
         for answer in bench.answers.values():
             if isinstance(answer.result, JobRecord):
                 self.acknowledged.add(answer.result.job_id)
-        self.ended.update(job.job_id for job in bench.changes if job.state.ended)
+        # On disk, too: a crash may come between the write of an end and its being told.
+        known = (*bench.changes, *bench.disk.values())
+        self.ended.update(job.job_id for job in known if job.state.ended)
         bench.changes.clear()
         missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"
