@@ -176,7 +176,7 @@ class _Rollout:
         """Nodes for new replicas; `without`: as if this one were gone."""
         candidates = []
         for node in self._books.sessions.values():
-            if node.name in self._books.cordons:
+            if node.name in self._books.cordons or node.problem:
                 continue
             there = [name for name, where in self._at.items() if where == node.name]
             room = node.memory_bytes - node.replica_memory_bytes + self._changed(node.name, there)
