@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tango.model.errors import InvalidField
-from tango.model.units import parse_cpu, parse_memory
+from tango.model.units import format_number, parse_cpu, parse_memory
 
 MAX_DOCUMENT_BYTES = 2**20
 
@@ -112,8 +112,8 @@ class Section:
         if not isinstance(item.value, int | float) or isinstance(item.value, bool):
             raise self._wrong(key, item, "a number", "write it without quotes and unit")
         if not math.isfinite(item.value) or not low <= item.value <= high:
-            fix = f"use {low:g} to {high:g}" if low > -1e300 else ""
-            raise self.error(key, f"{item.value:g} is out of range", fix)
+            fix = f"use {format_number(low)} to {format_number(high)}" if low > -1e300 else ""
+            raise self.error(key, f"{format_number(item.value)} is out of range", fix)
         return float(item.value)
 
     def boolean(self, key: str, default: bool | None = None) -> bool:

@@ -37,6 +37,7 @@ def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool)
     """
     cluster = EmbeddedCluster(state or default_state_dir())
     if missing := cluster.revive():
+        cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
         return 0
     plan = cluster.start(

@@ -89,9 +89,13 @@ def _enforced(places: Iterable[tuple[str, str]], nodes: Sequence[NodeView]) -> s
 def node_status(node: NodeView) -> str:
     """One word on whether it is there, and whether it takes anything new."""
     status = "ready" if node.ready else "dead" if node.dead else "not ready"
-    if node.cordoned:
-        status += ", draining" if node.draining else ", cordoned"
-    return status
+    if not node.cordoned:
+        return status
+    if not node.draining:
+        return f"{status}, cordoned"
+    # Of a node that is away nobody knows what it still runs.
+    empty = node.ready and not node.replicas and not node.be_tasks
+    return f"{status}, drained" if empty else f"{status}, draining"
 
 
 def services_table(services: Sequence[ServiceView], nodes: Sequence[NodeView]) -> Table:
@@ -143,7 +147,7 @@ def jobs_table(jobs: Sequence[JobRecord], nodes: Sequence[NodeView]) -> Table:
                 names or "-",
                 codes or "-",
                 _age(now - job.submitted_at),
-                _age((job.ended_at or now) - job.started_at) if job.started_at else "-",
+                _age(ran_s(job, now)) if job.started_at else "-",
                 f"{sum(task.cpu_s for task in job.tasks):.1f} s",
                 _enforced(((task.edge, task.node) for task in job.tasks), nodes),
                 job.reason or next((t.reason for t in job.tasks if t.reason), ""),
@@ -162,6 +166,15 @@ def jobs_table(jobs: Sequence[JobRecord], nodes: Sequence[NodeView]) -> Table:
         "REASON",
     )
     return table(headings, rows)
+
+
+def ran_s(job: JobRecord, now: float) -> float:
+    """From the first start to the last end, by the clocks of the nodes where it ran.
+
+    The job's own ended_at is when central heard of it, long after if the worker was down.
+    """
+    until = max((task.ended_at for task in job.tasks), default=0.0) or job.ended_at
+    return (until if job.state.ended else now) - job.started_at
 
 
 def edges_table(edges: Sequence[EdgeView], peers: Sequence[PeerView] = ()) -> Table:

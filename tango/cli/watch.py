@@ -8,9 +8,10 @@ import json
 import click
 
 from tango.cli.jobs import describe
+from tango.cli.lasting import lasting
 from tango.cli.options import as_plain, output_option, with_client
 from tango.model.errors import NotFound
-from tango.model.job import JobState
+from tango.model.job import JobRecord, JobState
 from tango.model.views import ServiceView
 from tango.sdk.client import Client
 
@@ -24,22 +25,28 @@ from tango.sdk.client import Client
 async def watch(client: Client, kind: str, name: str, site: str, output: str) -> int:
     """Follow a service until it is deleted, or a job until it has ended.
 
+    Where its daemon restarts meanwhile it is followed again, which a line on stderr tells.
     One line for each change; with -o json each is one JSON document on one line. For a job the
     exit status is 0 only if it succeeded.
     """
     if kind == "service":
         return await _service(client, name, site or await _site_of(client, name), output)
     state = JobState.PENDING
-    async with contextlib.aclosing(client.watch(name)) as jobs:
+    told: JobRecord | None = None
+    watched = lasting(lambda: client.watch(name), "the central master", _note)
+    async with contextlib.aclosing(watched) as jobs:
         async for job in jobs:
             state = job.state
-            _line(job, f"{job.job_id}: {describe(job)}", output)
+            if job != told:
+                _line(job, f"{job.job_id}: {describe(job)}", output)
+                told = job
     return int(state is not JobState.SUCCEEDED)
 
 
 async def _service(client: Client, name: str, site: str, output: str) -> int:
     told = ""
-    async with contextlib.aclosing(client.watch_service(name, site=site)) as views:
+    watched = lasting(lambda: client.watch_service(name, site=site), f"site {site}", _note)
+    async with contextlib.aclosing(watched) as views:
         async for view in views:
             text = service_line(view)
             # Its counts change with every request; a line is for what its owner would act on.
@@ -67,6 +74,10 @@ def service_line(view: ServiceView) -> str:
     text = f"{view.spec.name} at {view.edge}: generation {view.generation}, "
     text += f"{view.ready}/{view.spec.replicas} ready [{replicas}]"
     return text + (f": {view.reason}" if view.reason else "")
+
+
+def _note(text: str) -> None:
+    click.echo(f"tango: {text}", err=True)
 
 
 def _line(value: object, text: str, output: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tango.model.errors import InvalidField
+from tango.model.units import format_number
 
 MAX_ARGV = 256
 MAX_ARGV_BYTES = 64 * 1024
@@ -17,7 +18,8 @@ _PLACEHOLDER = re.compile(r"\{[a-z_]+\}")
 def check_range(field: str, value: float, low: float, high: float) -> None:
     """Refuse a value outside [low, high], and NaN."""
     if not low <= value <= high:
-        raise InvalidField(field, f"{value:g} is out of range", f"use {low:g} to {high:g}")
+        fix = f"use {format_number(low)} to {format_number(high)}"
+        raise InvalidField(field, f"{format_number(value)} is out of range", fix)
 
 
 def check_argv(argv: tuple[str, ...], field: str = "argv") -> None:

@@ -84,6 +84,7 @@ class NodeView:
 
     lc_held_millis: CPU held by in-flight LC requests. be_held: by BE attempts.
     lc_memory_bytes: declared memory of the replicas placed there.
+    replicas: placed there, or about to leave. be_tasks: attempts that have not ended.
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).

@@ -11,7 +11,8 @@ from tango.model.errors import InvalidField
 
 @dataclass(frozen=True, slots=True)
 class ReassuranceRule:
-    """[edge.reassurance]; slack = (target - latency) / target. Shares are of the declared CPU.
+    """[edge.reassurance]; slack = (target - latency) / target. Shares are of the declared CPU; the
+    file, and so each error, has them in percent (grow_percent is 100 * grow_share).
 
     percentile: of a window's requests, 50 to 100. window_s: its length, in seconds.
     min_samples: a window with fewer requests is made longer.
@@ -40,13 +41,13 @@ class ReassuranceRule:
         check_range("beta", self.beta, 0, 0.99)
         check_range("window_ms", self.window_s * 1000, 50, 600_000)
         check_range("min_samples", self.min_samples, 1, 10_000)
-        check_range("grow_share", self.grow_share, 0, 10)
-        check_range("shrink_share", self.shrink_share, 0, 0.9)
-        check_range("step_share", self.step_share, 0.001, 1)
+        check_range("grow_percent", 100 * self.grow_share, 0, 1000)
+        check_range("shrink_percent", 100 * self.shrink_share, 0, 90)
+        check_range("step_percent", 100 * self.step_share, 0.1, 100)
         longest = 1 + self.step_share / (1 - self.shrink_share)
         if (1 - self.alpha) <= longest * (1 - self.beta):
             problem = f"{self.beta:g} is too close to alpha = {self.alpha:g}: steps would swing"
-            raise InvalidField("beta", problem, "raise it, or lower alpha or step_share")
+            raise InvalidField("beta", problem, "raise it, or lower alpha or step_percent")
 
     @property
     def windows_to_bound(self) -> int:

@@ -59,6 +59,12 @@ def format_cpu(millis: int) -> str:
     return f"{millis // 1000}" if millis % 1000 == 0 else f"{millis}m"
 
 
+def format_number(value: float) -> str:
+    """A whole number in full (100000000, never 1e+08), any other shortly."""
+    whole = abs(value) < 1e15 and value == int(value)
+    return f"{value:.0f}" if whole else f"{value:g}"
+
+
 def format_memory(size: int) -> str:
     """For people: the largest binary unit that keeps at least one digit before the point."""
     value = float(size)

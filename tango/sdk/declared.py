@@ -33,8 +33,11 @@ def job_of(what: str | Path | JobSpec) -> JobSpec:
     if isinstance(what, JobSpec):
         return what
     manifests = load_manifests(Path(what))
-    if len(manifests) != 1 or not isinstance(manifests[0].spec, JobSpec):
-        raise InvalidField(
-            "kind", "must be one Job", "`tango apply` takes services", manifests[0].where
-        )
-    return manifests[0].spec
+    specs = [one.spec for one in manifests if isinstance(one.spec, JobSpec)]
+    if len(specs) < len(manifests):
+        other = next(one for one in manifests if not isinstance(one.spec, JobSpec))
+        raise InvalidField("kind", "is a Service", "`tango apply` takes services", other.where)
+    if len(specs) != 1:
+        fix = "give one, or use `tango submit -f`, which takes many"
+        raise InvalidField("document", f"holds {len(specs)} jobs", fix, str(what))
+    return specs[0]

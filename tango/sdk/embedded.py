@@ -19,7 +19,7 @@ from pathlib import Path
 from tango.adapters.cgroup_detect import detect
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import AlreadyExists, InvalidField, TangoError, Unavailable
-from tango.sdk.cluster_file import FILE, ClusterFile, write_cluster_file
+from tango.sdk.cluster_file import FILE, ClusterFile, read_cluster_file, write_cluster_file
 from tango.sdk.embedded_plan import (
     EmbeddedPlan,
     central_toml,
@@ -253,6 +253,17 @@ class EmbeddedCluster:
             if started:
                 self._save(members)
         return tuple(started)
+
+    def wait_ready(self) -> None:
+        """Return when every daemon serves, as `start` does. Raises TangoError where one does not.
+
+        For those that `revive` started, which returns at once.
+        """
+        members = self._members()
+        known = read_cluster_file(self.state_dir)
+        self._wait_ready(members, [known.central, *(address for _, address in known.edges)])
+        nodes = {member.name for member in members if member.kind == "worker"}
+        self._wait_nodes(members, {name.removeprefix("node-") for name in nodes})
 
     def daemons_cpu_s(self) -> float:
         """CPU seconds that the daemons which live have used; their payload's are not in it."""

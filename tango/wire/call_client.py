@@ -19,7 +19,7 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1 import types_pb2 as types
 from tango.wire.batches import batches
 from tango.wire.convert_calls import call_reply_from_pb, call_request_to_pb
-from tango.wire.errors import model_error
+from tango.wire.errors import model_error, never_sent
 from tango.wire.options import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ NO_TIMEOUT_S = 3600.0
 MAX_STREAMED_BYTES = MAX_MESSAGE_BYTES - 2**20
 # gRPC's words for a request that was too large to leave, or to be let in.
 _NEVER_ARRIVED = re.compile(r"CLIENT: Sent message larger|SERVER: Received message larger")
+# What grpc.aio says where a write failed, in place of the other side's status.
+CORE_ERROR = "Internal error from Core"
+ASK_TIMEOUT_S = 2.0
 REFUSALS = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 CODES = {
     grpc.StatusCode.NOT_FOUND: Code.NOT_FOUND,
@@ -65,7 +68,7 @@ def client_timeout(request: CallRequest) -> float:
 
 
 async def call(stub: EdgeServiceAsyncStub, metadata: Metadata, request: CallRequest) -> CallReply:
-    """One unary call; every end is a CallReply. Raises AioRpcError only for UNAUTHENTICATED."""
+    """One unary call; every end is a CallReply. Raises AioRpcError only for REFUSALS."""
     try:
         response = await stub.Call(
             pb.CallRequest(request=call_request_to_pb(request)),
@@ -100,17 +103,26 @@ async def call_streamed(
 
 
 def _reply_of(request_id: str, error: grpc.aio.AioRpcError) -> CallReply:
-    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+    if error.code() in REFUSALS:
         raise error
     if _NEVER_ARRIVED.search(error.details() or ""):
         text = str(model_error(error))
         return CallReply(request_id, Outcome.REJECTED, Code.INVALID, error=text)
     trailers = {str(key): str(value) for key, value in error.trailing_metadata() or ()}
     code = CODES.get(error.code(), Code.INTERNAL)
-    # Without our own trailers the connection broke: the request may be anywhere.
+    if "tango-outcome" not in trailers:
+        # The connection broke, and the request may be anywhere; or there never was one.
+        meant = model_error(error)
+        return CallReply(
+            request_id,
+            Outcome.FAILED,
+            Code.UNAVAILABLE if code is Code.INTERNAL and isinstance(meant, Unavailable) else code,
+            error=str(meant),
+            may_have_run=not never_sent(error),
+        )
     return CallReply(
         trailers.get("tango-request-id", request_id),
-        Outcome(trailers.get("tango-outcome", "failed")),
+        Outcome(trailers["tango-outcome"]),
         code,
         error=error.details() or error.code().name.lower(),
         may_have_run=trailers.get("tango-may-have-run", "true") == "true",
@@ -123,7 +135,8 @@ class CallStream:
     """Many calls on one CallMany stream; calls that wait together travel together.
 
     Use it as an async context manager. When the stream breaks, every call that is under way ends
-    with UNAVAILABLE, and later ones raise Unavailable: open a new one.
+    with UNAVAILABLE (may_have_run is False where there never was a connection), and later ones
+    raise Unavailable: open a new one. Where the edge refuses the caller all raise Refused.
     """
 
     def __init__(self, stub: EdgeServiceAsyncStub, metadata: Metadata) -> None:
@@ -219,7 +232,7 @@ class CallStream:
             # The call has ended; its reader knows why.
             return
         except grpc.aio.AioRpcError as error:
-            self._end(error)
+            self._end(await self._true(error))
 
     async def _read(self, stream: Stream) -> None:
         try:
@@ -236,14 +249,29 @@ class CallStream:
                     if future is not None and not future.done():
                         future.set_result(call_reply_from_pb(reply))
         except grpc.aio.AioRpcError as error:
-            self._end(error)
+            self._end(await self._true(error))
+
+    async def _true(self, error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+        """The error, or the refusal that grpc.aio hid where it came while a write was under way."""
+        if error.details() == CORE_ERROR:
+            try:
+                # Open to the same callers; without a name it asks for nothing.
+                asked = pb.GetServiceRequest()
+                await self._stub.GetService(asked, metadata=self._metadata, timeout=ASK_TIMEOUT_S)
+            except grpc.aio.AioRpcError as answer:
+                if answer.code() in REFUSALS:
+                    return answer
+        return error
 
     def _end(self, error: grpc.aio.AioRpcError) -> None:
+        meant = model_error(error)
+        if error.details() == CORE_ERROR:
+            meant = Unavailable("the connection broke")
         if error.code() in REFUSALS:
-            self._refused = Refused(_details(error))
-        self._break(_details(error))
+            self._refused = Refused(str(meant))
+        self._break(str(meant), may_have_run=not never_sent(error))
 
-    def _break(self, reason: str) -> None:
+    def _break(self, reason: str, *, may_have_run: bool = True) -> None:
         self._broken = self._broken or reason
         waiting, self._waiting = self._waiting, {}
         for request_id, future in waiting.items():
@@ -258,12 +286,6 @@ class CallStream:
                         Outcome.FAILED,
                         Code.UNAVAILABLE,
                         error=self._broken,
-                        may_have_run=True,
+                        may_have_run=may_have_run,
                     )
                 )
-
-
-def _details(error: BaseException) -> str:
-    if isinstance(error, grpc.aio.AioRpcError):
-        return error.details() or error.code().name.lower()
-    return str(error) or "the stream ended"

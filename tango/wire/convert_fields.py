@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from tango.model.errors import InvalidField
+from tango.model.units import format_number
 
 E = TypeVar("E")
 V = TypeVar("V", bound=int)
@@ -33,7 +34,8 @@ def finite(value: float, field: str, most: float) -> float:
     """A number from 0 to `most`. Raises InvalidField for any other, NaN included."""
     if 0 <= value <= most:
         return value
-    raise InvalidField(field, f"{value:g} is out of range", f"use 0 to {most:g}")
+    fix = f"use 0 to {format_number(most)}"
+    raise InvalidField(field, f"{format_number(value)} is out of range", fix)
 
 
 def seconds_from_ms(value_ms: float) -> float:

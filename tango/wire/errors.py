@@ -34,6 +34,10 @@ _STATUS: tuple[tuple[type[TangoError], grpc.StatusCode], ...] = (
 _TOO_LARGE = re.compile(
     r"(?P<side>\w+): (\w+) message larger than max \((?P<size>\d+) vs\. (?P<max>\d+)\)"
 )
+# The C core's words where a call found no connection to go out on.
+_NEVER_SENT = re.compile("failed to connect to all addresses|DNS resolution failed")
+# And where the connection broke under a call, some of them with the status UNKNOWN.
+_BROKEN = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:")
 _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
     r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
@@ -84,6 +88,8 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
             return AlreadyExists(details)
         case grpc.StatusCode.UNAVAILABLE:
             return Unavailable(_connection(details))
+        case grpc.StatusCode.UNKNOWN if details.startswith(_BROKEN):
+            return Unavailable(_connection(details))
         case grpc.StatusCode.DEADLINE_EXCEEDED:
             return Unavailable("no answer in time")
         case grpc.StatusCode.CANCELLED:
@@ -102,6 +108,15 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
             )
         case _:
             return TangoError(details)
+
+
+def never_sent(error: grpc.aio.AioRpcError) -> bool:
+    """Whether the other side has surely seen nothing of the call: there was no connection.
+
+    Only sound without gRPC's own retries, which `channel_options` turns off.
+    """
+    unavailable = error.code() is grpc.StatusCode.UNAVAILABLE
+    return unavailable and _NEVER_SENT.search(error.details() or "") is not None
 
 
 def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
@@ -131,7 +146,7 @@ def _exhausted(details: str) -> TangoError:
 def _connection(details: str) -> str:
     found = _NO_CONNECTION.search(details)
     if found is None:
-        return details
+        return f"the connection broke: {details}" if details.startswith(_BROKEN) else details
     for mark, text in _TLS_FAILURES.items():
         if mark in details:
             return text.format(where=found["where"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from tango.model.errors import InvalidField
+from tango.model.units import format_number
 
 
 def require_number(
@@ -14,11 +15,12 @@ def require_number(
 
     Raises InvalidField named `field`; True and False are not numbers here.
     """
-    wanted = f"a number {'above' if above else 'from'} {low:g} {'up ' if above else ''}to {high:g}"
+    bounds = f"{format_number(low)} {'up ' if above else ''}to {format_number(high)}"
+    wanted = f"a number {'above' if above else 'from'} {bounds}"
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidField(field, f"{value!r} is not a number", f"write {wanted}")
     if value > high or value < low or (above and value == low):
-        raise InvalidField(field, f"{value:g} is out of range", f"write {wanted}")
+        raise InvalidField(field, f"{format_number(value)} is out of range", f"write {wanted}")
 
 
 def require_whole(field: str, value: int, low: int, high: int) -> None:

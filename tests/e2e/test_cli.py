@@ -287,7 +287,39 @@ def test_up_completes_a_detached_cluster_that_lost_a_daemon(tmp_path: Path) -> N
         assert "tango: site-a is not in this list: " in away.stderr
         again = cluster.cli("up", "--detach")
         assert (again.returncode, again.stdout) == (0, "started again: site-a\n"), again.stderr
-        wait_for(lambda: cluster.cli("get", "nodes").returncode == 0, "the edge to answer")
+        here = cluster.cli("get", "nodes")
+        assert here.returncode == 0, f"up returned before the edge served: {here.stderr}"
+        assert " ready " in here.stdout, here.stdout
+        job = cluster.cli("submit", "--", "sleep", "300").stdout.split()[1].rstrip(":")
+        said = tmp_path / "watched"
+        with (
+            said.open("w") as file,
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "tango.cli.main",
+                    "watch",
+                    "job",
+                    job,
+                    "--state",
+                    str(cluster.state_dir),
+                ],
+                stdout=file,
+                stderr=file,
+            ) as watch,
+        ):
+            wait_for(lambda: job in said.read_text(), "the watch to begin")
+            cluster.kill("central")
+            wait_for(lambda: "does not answer" in said.read_text(), "the watch to notice")
+            again = cluster.cli("up", "--detach")
+            assert (again.returncode, again.stdout) == (0, "started again: central\n"), again.stderr
+            listed = cluster.cli("get", "jobs")
+            assert listed.returncode == 0, f"up returned before central served: {listed.stderr}"
+            wait_for(lambda: "answers again" in said.read_text(), "the watch to go on")
+            assert cluster.cli("cancel", job).returncode == 0
+            assert watch.wait(30) == 1
+        assert "cancelled" in said.read_text().splitlines()[-1]
         # One that somebody started by hand belongs to the cluster as well.
         cluster.kill("central")
         config = cluster.state_dir / "configs" / "central.toml"

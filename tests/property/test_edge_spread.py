@@ -62,6 +62,11 @@ def test_order_is_replicas_then_idle_memory_then_name() -> None:
 def test_reasons() -> None:
     mib = 2**20
     assert spread(1, 1, []).reason == "no room for 1 replica: no node is connected"
+    cordoned = [f"n{index}" for index in range(7)]
+    assert spread(1, 1, [], cordoned=cordoned).reason == (
+        "no room for 1 replica: every connected node is cordoned or drained "
+        "(n0, n1, n2, n3, n4 and 2 more)"
+    )
     many = [SpreadNode(f"n{index}", 0, index * mib, 0) for index in range(7)]
     assert spread(2, 64 * mib, many).reason == (
         "no room for 2 replicas: each needs 64.0 MiB, free for LC is n6 6.0 MiB, n5 5.0 MiB, "

@@ -212,7 +212,7 @@ def test_where_no_level_is_right_it_tries_ever_more_seldom(
         ("alpha", {"alpha": -0.1}),
         ("beta", {"alpha": 0.3, "beta": 0.3}),
         ("beta", {"alpha": 0.29, "beta": 0.3}),
-        ("step_share", {"step_share": 0}),
+        ("step_percent", {"step_share": 0}),
         ("window_ms", {"window_s": 0.001}),
         ("min_samples", {"min_samples": 0}),
     ],

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tango.cli import describe
 from tango.cli.config import config
-from tango.cli.tables import node_status
+from tango.cli.tables import node_status, ran_s
 from tango.cli.watch import service_line
 from tango.model.cgroup import Mismatch
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView, SideUsage
@@ -84,6 +84,21 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     assert "Failures" not in said, "what is empty is left out"
 
 
+def test_what_ended_unheard_ran_until_its_end() -> None:
+    spec = JobSpec("crunch", (TaskSpec("a", ("gzip",)), TaskSpec("b", ("gzip",))))
+    tasks = (
+        TaskRecord(JobState.SUCCEEDED, started_at=2.0, ended_at=6.0),
+        TaskRecord(JobState.SUCCEEDED, started_at=3.0, ended_at=5.0),
+    )
+    job = JobRecord(
+        "crunch-1", "s", spec, JobState.SUCCEEDED, tasks, 1.0, started_at=2.0, ended_at=90.0
+    )
+    assert ran_s(job, 100.0) == 4.0
+    again = (replace(tasks[0], state=JobState.PENDING), tasks[1])
+    assert ran_s(replace(job, state=JobState.RUNNING, tasks=again, ended_at=0.0), 100.0) == 98.0
+    assert ran_s(replace(job, tasks=(), ended_at=7.0), 100.0) == 5.0
+
+
 def test_a_node_and_an_edge(capsys: pytest.CaptureFixture[str]) -> None:
     describe.show_node(NODE)
     said = capsys.readouterr().out
@@ -109,7 +124,12 @@ def test_the_status_of_a_node_is_one_word_or_two() -> None:
     assert node_status(replace(NODE, ready=False)) == "not ready"
     assert node_status(replace(NODE, ready=False, dead=True)) == "dead"
     assert node_status(replace(NODE, cordoned=True)) == "ready, cordoned"
-    assert node_status(replace(NODE, cordoned=True, draining=True)) == "ready, draining"
+    draining = replace(NODE, cordoned=True, draining=True, replicas=1)
+    assert node_status(draining) == "ready, draining"
+    assert node_status(replace(draining, replicas=0, be_tasks=1)) == "ready, draining"
+    drained = replace(draining, replicas=0)
+    assert node_status(drained) == "ready, drained"
+    assert node_status(replace(drained, ready=False)) == "not ready, draining", "it may run some"
 
 
 def test_a_watched_service_is_one_line() -> None:

@@ -193,7 +193,7 @@ def test_a_cordon_outlives_the_edge() -> None:
     view = nodes(world)["n1"]
     assert (view.cordoned, view.draining, view.drain_grace_s) == (True, True, 2.0)
     world.apply(service())
-    assert "no node is connected" in world.view().reason
+    assert "every connected node is cordoned or drained (n1)" in world.view().reason
     assert drain(world).done
     world.cordon("n1", off=True)
     assert world.controller.drain_view("n1") is None
@@ -216,6 +216,7 @@ def test_a_drain_makes_before_it_breaks() -> None:
     assert where(world) == [("hello-g1-1", "n2"), ("hello-g1-2", "n2")]
     assert world.view().ready == 2
     assert drain(world).items[0].detail == "finishes its last requests"
+    assert nodes(world)["n1"].replicas == 1, "listings count it until it is gone"
     world.auto_gone = True
     world.advance(2)
     assert drain(world).done

@@ -10,6 +10,8 @@ from tango.adapters.manifests import Manifest, load_manifests, read_manifests
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
 from tango.model.service import Expose, QuotaMode, ServiceSpec
+from tango.model.units import format_number
+from tango.sdk.declared import job_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SERVICE = "kind: Service\nname: a\nargv: [x]\n"
@@ -173,3 +175,28 @@ def test_the_shipped_examples() -> None:
     assert isinstance(pair.spec, JobSpec)
     assert digest.spec.name == "digest"
     assert [task.argv for task in pair.spec.tasks] == [("sleep", "1"), ("sleep", "2")]
+
+
+def test_one_job_of_a_file_is_submitted(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(JOB)
+    assert job_of(file).name == "a"
+    with pytest.raises(InvalidField, match="holds 2 jobs; give one") as caught:
+        job_of(CONFIGS / "job.yaml")
+    assert caught.value.where.endswith("job.yaml")
+    file.write_text(f"{JOB}---\n{SERVICE}")
+    with pytest.raises(InvalidField, match=r"job.yaml:\d+: kind: is a Service"):
+        job_of(file)
+
+
+def test_the_job_of_the_readme_is_one() -> None:
+    readme = (CONFIGS.parent / "README.md").read_text()
+    text = readme.partition("```yaml\n# job.yaml\n")[2].partition("```")[0]
+    job(text).validate()
+
+
+def test_whole_numbers_are_told_in_full() -> None:
+    with pytest.raises(InvalidField, match=r"^replicas: 100000000 is out of range; use 0 to "):
+        ServiceSpec("a", ("x",), replicas=10**8).validate()
+    told = [format_number(value) for value in (1e8, 0.25, -3, float("inf"), float("nan"), 1e300)]
+    assert told == ["100000000", "0.25", "-3", "inf", "nan", "1e+300"]

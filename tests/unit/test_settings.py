@@ -286,7 +286,7 @@ def test_reassurance_is_a_table_of_the_edge(tmp_path: Path) -> None:
         ("alpha = 0.3", "edge.reassurance.beta"),
         ("beta = 0.11", "edge.reassurance.beta"),
         ("percentile = 20", "edge.reassurance.percentile"),
-        ("step_percent = 0", "edge.reassurance.step_share"),
+        ("step_percent = 0", "edge.reassurance.step_percent"),
         ("swing = 1", "edge.reassurance.swing"),
     ],
 )

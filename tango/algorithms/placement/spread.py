@@ -37,12 +37,18 @@ class SpreadPlan:
 
 
 def spread(
-    count: int, memory_bytes: int, nodes: Sequence[SpreadNode], *, one_per_node: bool = False
+    count: int,
+    memory_bytes: int,
+    nodes: Sequence[SpreadNode],
+    *,
+    one_per_node: bool = False,
+    cordoned: Sequence[str] = (),
 ) -> SpreadPlan:
     """Nodes for `count` replicas of one service, each declaring memory_bytes.
 
     Each in turn goes to the node with the fewest replicas of the service, then the most idle
     memory, then the first name. one_per_node: for a service with a fixed port.
+    cordoned: nodes that are connected and no candidates, for the reason's sake.
     """
     left = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
     looked = tuple(left.values())
@@ -56,7 +62,9 @@ def spread(
         if not fitting:
             return SpreadPlan(
                 tuple(chosen),
-                _shortage(count - len(chosen), memory_bytes, list(left.values()), one_per_node),
+                _shortage(
+                    count - len(chosen), memory_bytes, list(left.values()), one_per_node, cordoned
+                ),
                 looked,
             )
         best = min(fitting, key=lambda node: (node.replicas, -node.idle_bytes, node.node))
@@ -70,8 +78,19 @@ def spread(
     return SpreadPlan(tuple(chosen), "", looked)
 
 
-def _shortage(missing: int, memory_bytes: int, nodes: list[SpreadNode], one_per_node: bool) -> str:
+def _shortage(
+    missing: int,
+    memory_bytes: int,
+    nodes: list[SpreadNode],
+    one_per_node: bool,
+    cordoned: Sequence[str],
+) -> str:
     what = f"no room for {missing} {'replica' if missing == 1 else 'replicas'}"
+    if not nodes and cordoned:
+        named = ", ".join(sorted(cordoned)[:MAX_NODES_NAMED])
+        rest = len(cordoned) - MAX_NODES_NAMED
+        more = f" and {rest} more" if rest > 0 else ""
+        return f"{what}: every connected node is cordoned or drained ({named}{more})"
     if not nodes:
         return f"{what}: no node is connected"
     if one_per_node and any(node.memory_bytes >= memory_bytes for node in nodes):

@@ -174,9 +174,12 @@ class _Rollout:
 
     def _spread(self, count: int, without: str = "") -> SpreadPlan:
         """Nodes for new replicas; `without`: as if this one were gone."""
-        candidates = []
+        candidates, cordoned = [], []
         for node in self._books.sessions.values():
-            if node.name in self._books.cordons or node.problem:
+            if node.name in self._books.cordons:
+                cordoned.append(node.name)
+                continue
+            if node.problem:
                 continue
             there = [name for name, where in self._at.items() if where == node.name]
             room = node.memory_bytes - node.replica_memory_bytes + self._changed(node.name, there)
@@ -186,7 +189,13 @@ class _Rollout:
             idle = room - node.be_memory_bytes
             candidates.append(SpreadNode(node.name, len(there), room, idle))
         one_per_node = self._spec.port != 0
-        plan = spread(count, self._spec.memory_bytes, candidates, one_per_node=one_per_node)
+        plan = spread(
+            count,
+            self._spec.memory_bytes,
+            candidates,
+            one_per_node=one_per_node,
+            cordoned=cordoned,
+        )
         self._looked = plan.looked
         return plan
 

@@ -126,7 +126,7 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_held_millis=node.be_cpu_millis,
         lc_memory_bytes=node.replica_memory_bytes,
         be_memory_bytes=node.be_memory_bytes,
-        replicas=books.replicas_on.get(node.name, 0),
+        replicas=books.replicas_on.get(node.name, 0) + len(node.leaving),
         be_tasks=node.be_tasks,
         report=node.report,
         labels=node.hello.labels,

@@ -26,7 +26,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
-from tango.model.errors import NotFound, Refused, TangoError
+from tango.model.errors import NotFound, Refused, TangoError, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
@@ -208,6 +208,8 @@ class EdgeDaemon:
             if latest is None:
                 return
             view = latest
+        # Its end would say that the service was deleted.
+        raise Unavailable("the edge is stopping; its services go on")
 
     def traffic_policy(self) -> TrafficPolicyView:
         """By which policy requests are routed now."""
