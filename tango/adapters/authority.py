@@ -25,7 +25,8 @@ try:
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 except ImportError:
     raise TangoError(
-        "certificates need the package cryptography: pip install 'tango-edge[certs]'"
+        "certificates need the package cryptography: install the extra `certs` "
+        "(in a clone: pip install '.[certs]')"
     ) from None
 
 CA_CERT, CA_KEY = "ca.pem", "ca.key"

@@ -23,6 +23,7 @@ _TARGETS = frozenset(
         "cpuset.cpus",
         "memory.limit_in_bytes",
         "memory.max",
+        "memory.oom.group",
     }
 )
 

@@ -8,6 +8,8 @@ from typing import cast
 from tango.model.errors import InvalidField
 from tango.model.plan import BatchPolicy, TrafficPolicy
 
+_EXTRA = "install the extra `solver` (in a clone: pip install '.[solver]')"
+
 
 def traffic_policy(name: str) -> TrafficPolicy:
     """The LC policy registered under `tango.traffic`. Raises InvalidField with those there are."""
@@ -33,5 +35,5 @@ def _load(group: str, name: str, field: str) -> object:
         policy = found[0].load()
     except ModuleNotFoundError as error:
         needs = f"{name!r} needs {error.name}, which is not installed"
-        raise InvalidField(field, needs, "pip install 'tango-edge[solver]'") from None
+        raise InvalidField(field, needs, _EXTRA) from None
     return policy()

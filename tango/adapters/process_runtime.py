@@ -56,6 +56,7 @@ class ProcessRuntime:
         self._on_up = on_up
         self._incarnation = 0
         self._told_down = False
+        self._life: asyncio.Task[None] | None = None
         self._client = SupervisorClient(
             socket_path,
             on_event=self._on_event,
@@ -77,7 +78,8 @@ class ProcessRuntime:
     ) -> Self:
         """A runtime that knows what already runs. cgroups: None where groups are not used.
 
-        on_down: told why the supervisor does not answer any more. on_up: told, once one does
+        on_down: told why the supervisor does not answer any more: its connection ended, or it
+        gives no sign of life (then nothing is done about it). on_up: told, once one does
         again, whether it is another one, how many processes it has adopted, and how many that
         ran before it did not find. revive: starts a supervisor where none answers.
 
@@ -85,6 +87,9 @@ class ProcessRuntime:
         """
         runtime = cls(socket_path, cgroups, settings, on_down=on_down, on_up=on_up, revive=revive)
         await runtime._client.connect()
+        if on_down is not None:
+            life = runtime._client.watch_life(runtime._on_silent, runtime._on_heard)
+            runtime._life = asyncio.create_task(life, name="supervisor's life")
         return runtime
 
     async def start(self, spec: ProcessSpec) -> tuple[ProcessRecord, int]:
@@ -140,6 +145,9 @@ class ProcessRuntime:
         """See Runtime. Watchers end."""
         for watcher in tuple(self._watchers):
             watcher.close()
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait((self._life,))
         await self._client.close()
 
     # ----
@@ -218,6 +226,16 @@ class ProcessRuntime:
             self._told_down = False
             kept = before & set(self._running)
             self._on_up(renewed, len(kept), len(before - kept))
+
+    def _on_silent(self, reason: str) -> None:
+        if self._on_down is not None:
+            self._told_down = True
+            self._on_down(reason)
+
+    def _on_heard(self) -> None:
+        if self._on_up is not None and self._told_down:
+            self._told_down = False
+            self._on_up(False, len(self._running), 0)
 
     def _on_lost(self, reason: str) -> None:
         if self._on_down is not None:

@@ -262,9 +262,13 @@ def _server(document: Section, path: Path) -> ServerSettings:
     tls = _tls(document, base)
     # Metrics speak no TLS: they stay on loopback, with the token.
     metrics = _listen(section, "metrics", None) if section.string("metrics", "") else ""
+    listen = _listen(section, "listen", tls)
+    if metrics == listen and split_host_port(listen)[1] != 0:
+        fix = "give them a port of their own, or leave them out"
+        raise section.error("metrics", f"is the address of listen, {listen}", fix)
     needs_token = tls is None or bool(metrics) or "token_file" in section
     return ServerSettings(
-        listen=_listen(section, "listen", tls),
+        listen=listen,
         token_file=_path(section, "token_file", base) if needs_token else "",
         state_dir=_path(section, "state_dir", base),
         metrics=metrics,

@@ -28,6 +28,10 @@ _PAUSES_S = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 2.0)
 # of what ends meanwhile are lost.
 _REVIVE_AFTER = 1
 _SENDS = 3
+# A request that only asks for a sign of life. In two halves: of a time that this process itself
+# did not run, at most one counts against the supervisor.
+ALIVE_EVERY_S = 2.0
+ALIVE_WITHIN_S = 5.0
 
 
 class SupervisorRefused(Exception):
@@ -123,6 +127,33 @@ class SupervisorClient:
                 return await self._lines.request(op, timeout_s, fields)
         raise RuntimeLost(f"the supervisor closed the connection {_SENDS} times at {op!r}")
 
+    async def watch_life(
+        self, on_silent: Callable[[str], None], on_heard: Callable[[], None]
+    ) -> None:
+        """Ask for a sign of life every ALIVE_EVERY_S, for ever; cancel it.
+
+        on_silent: called with the reason when none came in ALIVE_WITHIN_S. Nothing is closed and
+        nothing killed: it may be slow or stopped (SIGSTOP), and what waits for its answers goes on
+        to wait. on_heard: called when the answer comes after all, not when the connection ends.
+        """
+        while True:
+            await asyncio.sleep(ALIVE_EVERY_S)
+            lines = self._lines
+            if lines is None or not lines.open:
+                continue  # somebody connects again, and has said so
+            asked = asyncio.ensure_future(lines.alive())
+            try:
+                for _ in range(2):
+                    await asyncio.wait((asked,), timeout=ALIVE_WITHIN_S / 2)
+                if not asked.done():
+                    lines.silent = True
+                    on_silent(f"it has not answered for {ALIVE_WITHIN_S:g} s, but may yet")
+                if await asked and lines.silent:
+                    lines.silent = False
+                    on_heard()
+            finally:
+                asked.cancel()
+
     async def records(self) -> list[Json]:
         """Every record that the supervisor holds."""
         return await _all_records(self.call)
@@ -179,6 +210,7 @@ class _Lines(asyncio.Protocol):
 
     def __init__(self, on_event: Callable[[Json], None], on_lost: Callable[[_Lines], None]) -> None:
         self.open = False
+        self.silent = False  # it gives no sign of life: no request runs out of time meanwhile
         self._on_event = on_event
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -189,6 +221,20 @@ class _Lines(asyncio.Protocol):
 
     async def request(self, op: str, timeout_s: float, fields: Json) -> Json:
         """Send and wait. _ConnectionLost, SupervisorRefused, or RuntimeLost where it hangs."""
+        reply = await self._ask(op, timeout_s, fields)
+        if reply.get("ok") is not True:
+            raise SupervisorRefused(reply)
+        return reply
+
+    async def alive(self) -> bool:
+        """True once any answer comes, False where the connection ends first."""
+        try:
+            await self._ask("hello", None, {})
+        except _ConnectionLost:
+            return False
+        return True
+
+    async def _ask(self, op: str, timeout_s: float | None, fields: Json) -> Json:
         if self._transport is None or not self.open:
             raise _ConnectionLost(self.reason)
         self._last_id += 1
@@ -201,16 +247,16 @@ class _Lines(asyncio.Protocol):
         self._waiting[number] = future
         self._transport.write(line + b"\n")
         try:
-            async with asyncio.timeout(timeout_s):
-                reply = await future
-        except TimeoutError:
-            self.close("it did not answer")
-            raise RuntimeLost(f"the supervisor did not answer {op!r} in {timeout_s:g} s") from None
+            done, _ = await asyncio.wait((future,), timeout=timeout_s)
+            while not done and self.silent:
+                done, _ = await asyncio.wait((future,), timeout=timeout_s)
+            if done:
+                return future.result()
         finally:
             self._waiting.pop(number, None)
-        if reply.get("ok") is not True:
-            raise SupervisorRefused(reply)
-        return reply
+            future.cancel()
+        self.close("it did not answer")
+        raise RuntimeLost(f"the supervisor did not answer {op!r} in {timeout_s:g} s")
 
     def close(self, reason: str) -> None:
         """End the connection; what waits for a reply gets _ConnectionLost."""

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from tango.adapters.cgroup_values import parse_cpus
 from tango.adapters.manifests import load_manifests
+from tango.adapters.policies import batch_policy, traffic_policy
 from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
+from tango.model.service import ServiceSpec
+from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
+from tango.wire.channels import read_token
 
-LOADERS = {"central": load_central, "edge": load_edge, "worker": load_worker}
+Settings = CentralSettings | EdgeSettings | WorkerSettings
+LOADERS: dict[str, Callable[[Path], Settings]] = {
+    "central": load_central,
+    "edge": load_edge,
+    "worker": load_worker,
+}
 
 
 @click.group()
@@ -25,11 +37,13 @@ def check(files: tuple[Path, ...]) -> int:
     """Check daemon configurations (TOML) and manifests (YAML); nothing is started or sent.
 
     Each problem is one line, FILE:LINE: FIELD: PROBLEM; FIX. Exit status 1 if there is any.
+    What depends on the machine or the site (is the token's file there, are there so many cores)
+    is a warning: the file may be for another one.
     """
     n_bad = 0
     for file in files:
         try:
-            what = check_file(file)
+            what, warnings = check_file(file)
         except InvalidField as error:
             n_bad += 1
             # An error of the file itself has no line.
@@ -37,21 +51,70 @@ def check(files: tuple[Path, ...]) -> int:
             click.echo(f"{place}{error}", err=True)
         else:
             click.echo(f"{file}: {what}")
+            for warning in warnings:
+                click.echo(f"warning: {warning}", err=True)
     return 1 if n_bad else 0
 
 
-def check_file(file: Path) -> str:
-    """What a file holds, for people. Raises InvalidField."""
+def check_file(file: Path) -> tuple[str, list[InvalidField]]:
+    """What a file holds, for people, and what may be wrong with it. Raises InvalidField."""
     if file.suffix == ".toml":
         kind = daemon_kind(file)
-        LOADERS[kind](file)
-        return f"a configuration for `tango {kind}`"
+        settings = LOADERS[kind](file)
+        _check_policy(file, settings)
+        return f"a configuration for `tango {kind}`", _of_this_machine(file, settings)
     if file.suffix in (".yaml", ".yml"):
         manifests = load_manifests(file)
         names = ", ".join(f"{type(one.spec).__name__[:-4]} {one.spec.name}" for one in manifests)
-        return names or "no manifests"
+        short = [
+            InvalidField(
+                "replicas",
+                f"{one.spec.replicas} on the fixed port {one.spec.port} take as many nodes at each "
+                "site, for a node has one such port",
+                "leave `port` out, and each replica gets one of its own",
+                one.where,
+            )
+            for one in manifests
+            if isinstance(one.spec, ServiceSpec) and one.spec.port and one.spec.replicas > 1
+        ]
+        return names or "no manifests", short
     problem = f"is named {file.name!r}: neither a configuration nor a manifest"
     raise InvalidField("document", problem, "name it .toml or .yaml", str(file))
+
+
+def _check_policy(file: Path, settings: Settings) -> None:
+    """Raises InvalidField for a policy that is not installed here."""
+    try:
+        if isinstance(settings, EdgeSettings):
+            traffic_policy(settings.traffic_policy)
+        elif isinstance(settings, CentralSettings):
+            batch_policy(settings.batch_policy)
+    except InvalidField as error:
+        raise error.at(_place(file, error.field)) from None
+
+
+def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
+    found: list[InvalidField] = []
+    if settings.server.token_file:
+        try:
+            read_token(settings.server.token_file, "server.token_file")
+        except InvalidField as error:
+            found.append(error)
+    if isinstance(settings, WorkerSettings):
+        cores = os.cpu_count() or 1
+        fix = "fine if the file is for another machine"
+        if settings.cpu_millis > cores * 1000:
+            problem = f"is above the {cores} cores of this machine"
+            found.append(InvalidField("worker.cpu", problem, fix))
+        named = parse_cpus(settings.cpuset) or frozenset()
+        if max(named, default=0) >= cores:
+            problem = f"core {max(named)} is not among the {cores} of this machine"
+            found.append(InvalidField("worker.cpuset", problem, fix))
+    return [one.at(_place(file, one.field)) for one in found]
+
+
+def _place(file: Path, field: str) -> str:
+    return load_toml(file).where(field)
 
 
 def daemon_kind(file: Path) -> str:

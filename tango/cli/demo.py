@@ -91,7 +91,7 @@ def demo(
 
 def _plot_path(given: Path | None) -> Path | None:
     if given is None and importlib.util.find_spec("matplotlib") is None:
-        click.echo("no plot: matplotlib is missing (pip install 'tango-edge[plot]')", err=True)
+        click.echo("no plot: matplotlib is missing; install the extra `plot`", err=True)
         return None
     path = given or PLOT
     check_plot(path)

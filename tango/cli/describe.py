@@ -205,9 +205,15 @@ def show_node(node: NodeView) -> None:
     report = node.report
     usage = []
     if report is not None:
+        counted = tables.measured(node)
         usage = [
-            ("LC uses", f"{report.lc.cpu_millis}m CPU, {format_memory(report.lc.memory_bytes)}"),
-            ("BE uses", f"{report.be.cpu_millis}m CPU, {format_memory(report.be.memory_bytes)}"),
+            (
+                f"{side} uses",
+                f"{used.cpu_millis}m CPU, {format_memory(used.memory_bytes)}"
+                if counted
+                else "unknown: without control groups nobody counts it",
+            )
+            for side, used in (("LC", report.lc), ("BE", report.be))
         ]
         usage += [
             ("Mismatch", f"{one.group} {one.field}: wanted {one.wanted}, found {one.found}")
@@ -218,6 +224,7 @@ def show_node(node: NodeView) -> None:
         ("Node", node.node),
         ("Site", node.edge),
         ("Status", tables.node_status(node)),
+        ("Problem", report.problem if report is not None else ""),
         ("Enforcement", tables.enforcement(node)),
         (
             "Capacity",

@@ -1,6 +1,6 @@
 """Draws a run's timeline as a PNG: requests by outcome, latency per service, CPU per node.
 
-matplotlib comes with the extra tango-edge[plot] and is imported only when a plot is drawn. Figures
+matplotlib comes with the extra `plot` and is imported only when a plot is drawn. Figures
 are made without pyplot, so that no window system is asked for and nothing stays open.
 """
 
@@ -44,7 +44,7 @@ def check_plot(path: Path) -> None:
     Raises InvalidField.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        fix = "install it with: pip install 'tango-edge[plot]'"
+        fix = "install the extra `plot` (in a clone: pip install '.[plot]')"
         raise InvalidField("plot", "drawing it needs matplotlib, which is not installed", fix)
     if not path.parent.is_dir():
         raise InvalidField("plot", f"there is no folder {path.parent}", "make it first", str(path))

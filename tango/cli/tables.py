@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tango.model.cluster import NodeView
+from tango.model.cluster import Enforcement, NodeView, SideUsage
 from tango.model.job import JobRecord
 from tango.model.peers import PeerView
 from tango.model.units import format_cpu, format_memory
@@ -38,18 +38,18 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
     """`tango get nodes`"""
     rows = []
     for node in nodes:
-        report = node.report
+        report, used = node.report, node.report if measured(node) else None
         rows.append(
             (
                 node.node,
                 node.edge,
                 node_status(node) + (f" ({report.problem})" if report and report.problem else ""),
                 format_cpu(node.capacity.cpu_millis),
-                f"{report.lc.cpu_millis}m" if report else "-",
-                f"{report.be.cpu_millis}m" if report else "-",
+                f"{used.lc.cpu_millis}m" if used else "-",
+                f"{used.be.cpu_millis}m" if used else "-",
                 format_memory(node.capacity.memory_bytes),
-                format_memory(report.lc.memory_bytes) if report else "-",
-                format_memory(report.be.memory_bytes) if report else "-",
+                format_memory(used.lc.memory_bytes) if used else "-",
+                format_memory(used.be.memory_bytes) if used else "-",
                 str(node.replicas),
                 str(node.be_tasks),
                 enforcement(node),
@@ -60,6 +60,15 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
         "REPLICAS", "TASKS", "ENFORCEMENT",
     )  # fmt: skip
     return table(headings, rows)
+
+
+def measured(node: NodeView) -> bool:
+    """Whether its report counts what is used: without groups nobody counts, and all is 0."""
+    report = node.report
+    if report is None or node.enforcement is Enforcement.CGROUP:
+        return report is not None
+    # A worker that only observes has groups where it may make them.
+    return report.lc != SideUsage() or report.be != SideUsage()
 
 
 def enforcement(node: NodeView) -> str:

@@ -9,6 +9,7 @@ back; it closes by itself when exec succeeds.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import gc
 import os
@@ -22,6 +23,9 @@ _AUTOGROUP_PATIENCE_S = 20.0
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _GO = b"G"
 _DEFAULT = signal.SIG_DFL
+_PR_SET_NO_NEW_PRIVS = 38
+# Looked up before any fork: the child shall load nothing.
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -247,10 +251,13 @@ def _set_autogroup(nice: int) -> None:
 
 def _lower(spec: StartSpec) -> None:
     if spec.uid is not None and spec.gid is not None:
+        other = spec.uid != os.geteuid()
         try:
             os.setgroups([])
             os.setresgid(spec.gid, spec.gid, spec.gid)
             os.setresuid(spec.uid, spec.uid, spec.uid)
+            if other:
+                _keep_low()
         except OSError as problem:
             text = f"cannot become uid {spec.uid}, gid {spec.gid}"
             raise _Step("user", "uid", problem, text) from None
@@ -263,6 +270,17 @@ def _lower(spec: StartSpec) -> None:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         except OSError as problem:
             raise _Step("sched_idle", "sched_idle", problem, "cannot set SCHED_IDLE") from None
+
+
+def _keep_low() -> None:
+    """No exec gives back what was let go: no setuid program, no file capability (prctl(2)).
+
+    The bounding set stays as it is, for dropping from it takes CAP_SETPCAP; nothing can be gained
+    from it any more.
+    """
+    none = ctypes.c_ulong(0)
+    if _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, ctypes.c_ulong(1), none, none, none) != 0:
+        raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
 
 
 def _execute(spec: StartSpec) -> NoReturn:

@@ -164,6 +164,16 @@ def test_own_group_is_a_path() -> None:
     assert v2_group().startswith("/")
 
 
+def test_an_observer_leaves_the_oom_killer_its_way(tmp_path: Path) -> None:
+    (tmp_path / "memory.oom.group").write_text("0")
+    (tmp_path / "cgroup.procs").write_text("")
+    files = ObservingFiles()
+    files.write(str(tmp_path / "memory.oom.group"), "1")
+    files.write(str(tmp_path / "cgroup.procs"), "7")
+    assert (tmp_path / "memory.oom.group").read_text() == "0"
+    assert (tmp_path / "cgroup.procs").read_text() == "7"
+
+
 def test_an_observer_writes_no_target_and_tells_each() -> None:
     if reason := why_no_v1():
         pytest.skip(f"no cgroup v1 to write here: {reason}")

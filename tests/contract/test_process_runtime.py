@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pwd
+import signal
 import socket
 import subprocess
 import sys
@@ -324,6 +325,43 @@ async def test_a_killed_supervisor_is_said_and_started_again(node: RealNode) -> 
     assert again.key == "gone"
     await runtime.close()
     assert len(said) == 2, "to let go of it is not to lose it"
+
+
+async def test_a_stopped_supervisor_is_said_and_waited_for(
+    node: RealNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGSTOP: nothing is closed, and a request outlives its time until SIGCONT."""
+    monkeypatch.setattr("tango.adapters.supervisor_client.ALIVE_EVERY_S", 0.02)
+    monkeypatch.setattr("tango.adapters.supervisor_client.ALIVE_WITHIN_S", 0.4)
+    said: asyncio.Queue[tuple[Any, ...]] = asyncio.Queue()
+    runtime = await ProcessRuntime.connect(
+        node.socket,
+        None,
+        worker_settings(),
+        on_down=lambda reason: said.put_nowait((reason,)),
+        on_up=lambda *what: said.put_nowait(what),
+    )
+    kept, _ = await runtime.start(spec("kept"))
+    pid = node.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(20):
+            (reason,) = await said.get()
+        assert "not answered" in reason
+        monkeypatch.setattr("tango.adapters.process_runtime._START_S", 0.05)
+        starting = asyncio.ensure_future(runtime.start(spec("late")))
+        await asyncio.sleep(0.3)
+        assert not starting.done()
+        assert said.empty(), "said once"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    async with asyncio.timeout(20):
+        assert await said.get() == (False, 1, 0)
+        await starting
+        assert {one.key for one in await runtime.list() if not one.ended} == {"kept", "late"}
+    assert node.pid == pid
+    assert process_state(kept.pid) != ""
+    await runtime.close()
 
 
 async def test_calls_while_the_supervisor_is_away_wait_for_it(

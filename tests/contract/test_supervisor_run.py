@@ -244,6 +244,19 @@ def test_user_and_groups(client):
     assert output(client.event("exited", "user-1")).split() == ["65534", "65533", "again"]
 
 
+@pytest.mark.skipif(not ROOT, reason="only root can become another user")
+def test_another_user_gains_no_privileges_by_exec(client):
+    """no_new_privs: setuid programs, as sudo is one, stay what their caller is."""
+    look = "grep -E 'NoNewPrivs|CapEff' /proc/self/status"
+    client.start("user-2", "sh", "-c", look, uid=65534, gid=65533)
+    found = dict(line.split() for line in output(client.event("exited", "user-2")).splitlines())
+    assert found == {"NoNewPrivs:": "1", "CapEff:": "0" * 16}
+    client.start("user-3", "sh", "-c", look)
+    found = dict(line.split() for line in output(client.event("exited", "user-3")).splitlines())
+    own = Path("/proc/self/status").read_text()
+    assert found["NoNewPrivs:"] == own.partition("NoNewPrivs:")[2].split()[0]
+
+
 def test_a_child_whose_supervisor_died_before_the_record_never_becomes_the_program(tmp_path):
     mark = tmp_path / "mark"
     argv = ["/usr/bin/touch", str(mark)]

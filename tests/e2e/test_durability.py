@@ -75,11 +75,12 @@ async def central_back(cluster: ClusterAtWork, client: Client) -> None:
 
 
 async def answered(client: Client, site: str, name: str, within_s: float) -> CallReply:
-    """The first answer of a replica: what may not be there yet is asked again."""
+    """The first answer of a replica of this site: what may not be there yet is asked again."""
     end = asyncio.get_running_loop().time() + within_s
     while True:
         reply = await client.edge(site).call(client.request(name))
-        if reply.code is Code.OK:
+        # While this site has none, its neighbour answers.
+        if reply.code is Code.OK and not reply.site:
             return reply
         late = asyncio.get_running_loop().time() > end
         assert not late, f"{reply.error}; {await client.services()}"

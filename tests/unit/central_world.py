@@ -34,6 +34,8 @@ CPU = 1000
 MEMORY = 256 * MIB
 # Ended jobs that central keeps: few, so that some go.
 KEEP = 3
+# Of one flow: more than any history here takes, far less than what never ends.
+MOST_TURNS = 5000
 
 
 @dataclass
@@ -341,14 +343,18 @@ class World:
         for _ in range(3):
             self.bench.advance(0.01)
             self.observe()
+            turns = iter(range(MOST_TURNS))
             while self.bench.writes and "disk" not in self.held:
+                assert next(turns, None) is not None, "writes without end"
                 self.write()
             while self.bench.solves and "policy" not in self.held:
+                assert next(turns, None) is not None, "solves without end"
                 self.solve()
             for edge in self.edges:
                 if edge.name not in self.held:
                     while self.deliver(edge, up=True) or self.deliver(edge, up=False):
-                        pass
+                        talk = f"{edge.name} and central talk without end: {edge.inbox}"
+                        assert next(turns, None) is not None, talk
 
     # ---- what must hold
 
@@ -364,7 +370,9 @@ class World:
         for answer in bench.answers.values():
             if isinstance(answer.result, JobRecord):
                 self.acknowledged.add(answer.result.job_id)
-        self.ended.update(job.job_id for job in bench.changes if job.state.ended)
+        # On disk, too: a crash may come between the write of an end and its being told.
+        known = (*bench.changes, *bench.disk.values())
+        self.ended.update(job.job_id for job in known if job.state.ended)
         bench.changes.clear()
         missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"

@@ -332,8 +332,10 @@ def test_nothing_is_moved_where_no_other_node_has_room_or_be_recovers() -> None:
     assert bench.stops() == []
 
 
-def test_a_node_whose_be_starves_or_whose_machine_is_short_of_memory_offers_nothing() -> None:
-    for view in (starving(), node("n1", report=report("n1", 1.0, short=1))):
+def test_a_node_that_starves_is_short_of_memory_or_has_a_problem_offers_nothing() -> None:
+    down = replace(report("n1", 1.0), problem="supervisor down: it has not answered")
+    short = report("n1", 1.0, short=1)
+    for view in (starving(), node("n1", report=short), node("n1", report=down)):
         bench = Bench()
         bench.edge_up(view)
         bench.submit("j1")

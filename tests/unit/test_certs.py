@@ -125,7 +125,7 @@ def test_no_node_needs_the_package() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
-    assert done.stdout.startswith("TangoError certificates need the package cryptography: pip inst")
+    assert done.stdout.startswith("TangoError certificates need the package cryptography: install")
 
 
 # ---- what daemons and clients make of the files

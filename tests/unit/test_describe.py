@@ -13,7 +13,7 @@ from tango.cli.config import config
 from tango.cli.tables import node_status, ran_s
 from tango.cli.watch import service_line
 from tango.model.cgroup import Mismatch
-from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
+from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
 from tango.model.views import EdgeView, QosView, ReplicaView, RequestCounts, ServiceView
@@ -105,6 +105,14 @@ def test_a_node_and_an_edge(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Capacity:     2 CPU, 1.0 GiB" in said
     assert "Mismatch:     g w: wanted 1, found 2" in said
     assert "Labels:       disk=ssd" in said
+    assert "LC uses:      120m CPU, 0 B" in said
+    idle = replace(NODE, report=NodeReport("a1", 1.0, SideUsage(), SideUsage(), problem="odd"))
+    describe.show_node(replace(idle, enforcement=Enforcement.PRIORITY))
+    said = capsys.readouterr().out
+    assert "LC uses:      unknown" in said
+    assert "Problem:      odd" in said
+    describe.show_node(replace(idle, enforcement=Enforcement.CGROUP))
+    assert "LC uses:      0m CPU, 0 B" in capsys.readouterr().out
     describe.show_edge(EdgeView("site-a", "h:1", True, "0.1", (NODE,)), [SERVICE])
     said = capsys.readouterr().out
     assert "Edge:         site-a" in said
@@ -132,6 +140,11 @@ def test_a_watched_service_is_one_line() -> None:
 
 
 GOOD = '[server]\nlisten = "127.0.0.1:0"\ntoken_file = "t"\nstate_dir = "s"\n[central]\n'
+EDGE = GOOD.replace("central", "edge") + 'name = "e"\n'
+WORKER = GOOD.replace("central", "worker") + (
+    'node = "n"\nedge = "127.0.0.1:1"\nallow_root = true\n'
+)
+FIXED = "kind: Service\nname: x\nargv: [a]\nport: 5000\n"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,18 @@ GOOD = '[server]\nlisten = "127.0.0.1:0"\ntoken_file = "t"\nstate_dir = "s"\n[ce
         ("c.toml", GOOD + "[edge]\n", 1, "has sections of central and edge"),
         ("c.toml", "[server]\n", 1, "c.toml: document: has no daemon's section; a file is for one"),
         ("s.yaml", "kind: Service\nname: x\nargv: [a]\nreplicas: x\n", 1, "s.yaml:4: replicas: is"),
+        (
+            "c.toml",
+            GOOD + 'batch_policy = "x"\n',
+            1,
+            "c.toml:6: central.batch_policy: no policy is",
+        ),
+        ("e.toml", EDGE + 'traffic_policy = "x"\n', 1, "e.toml:7: edge.traffic_policy: no policy"),
+        ("c.toml", GOOD, 0, "c.toml:3: server.token_file: "),
+        ("w.toml", WORKER + 'cpuset = "0,9999"\n', 0, "w.toml:9: worker.cpuset: core 9999 is not"),
+        ("w.toml", WORKER + 'cpu = "1000"\n', 0, "w.toml:9: worker.cpu: is above the "),
+        ("s.yaml", FIXED + "replicas: 2\n", 0, "s.yaml:1: replicas: 2 on the fixed port 5000 take"),
+        ("s.yaml", FIXED, 0, "s.yaml: Service x\n"),
         ("c.txt", "", 1, "neither a configuration nor a manifest; name it .toml or .yaml"),
     ],
 )

@@ -7,11 +7,17 @@ from dataclasses import replace
 from edge_world import CENTRAL, MIB, EdgeWorld, FakeWorker, service, start
 
 from tango.model import events as ev
-from tango.model.cluster import NodeView
+from tango.model.cluster import NodeReport, NodeView, SideUsage
 from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.errors import InvalidField, NotFound, Unavailable
 from tango.model.job import AttemptState
-from tango.model.messages import AttemptChanged, AttemptRefused, NodesChanged, ReplicaChanged
+from tango.model.messages import (
+    AttemptChanged,
+    AttemptRefused,
+    NodesChanged,
+    ReplicaChanged,
+    ReportUsage,
+)
 from tango.model.service import ReplicaState
 from tango.model.views import DrainView
 
@@ -35,6 +41,27 @@ def drain(world: EdgeWorld, node: str = "n1") -> DrainView:
     view = world.controller.drain_view(node)
     assert view is not None
     return view
+
+
+# ---- nodes with a problem
+
+
+def test_a_node_whose_supervisor_does_not_answer_takes_nothing_new() -> None:
+    world = EdgeWorld()
+    first = world.worker("n1")
+    world.central_up()
+    problem = "supervisor down: it has not answered"
+    plain = NodeReport("n1", world.now, SideUsage(), SideUsage())
+    first.say(ReportUsage(replace(plain, problem=problem)))
+    world.apply(service(replicas=1))
+    world.advance(0.5)
+    assert [node for _, node in where(world) if node] == []
+    world.central_says(start("j.0.1", "n1"))
+    refused = world.told_central(AttemptRefused)[-1]
+    assert problem in refused.reason
+    first.say(ReportUsage(plain))
+    world.advance(0.5)
+    assert [node for _, node in where(world)] == ["n1"], "placed as soon as the problem is gone"
 
 
 # ---- dead nodes

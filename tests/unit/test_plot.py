@@ -95,7 +95,7 @@ def test_without_matplotlib_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InvalidField, match=r"tango-edge\[plot\]"):
+    with pytest.raises(InvalidField, match=r"the extra `plot`"):
         write_plot(Timeline(()), tmp_path / "run.png")
 
 

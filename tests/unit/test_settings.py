@@ -140,6 +140,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (load_central, SERVER.replace(":1", ":99999"), "99999 is not a port"),
         (load_central, SERVER.replace("127.0.0.1:1", "[::x]:1"), "is not HOST:PORT"),
         (load_central, SERVER + 'metrics = "0.0.0.0:9"', "c.toml:5: server.metrics: 0.0.0.0"),
+        (
+            load_central,
+            SERVER + 'metrics = "127.0.0.1:1"',
+            "c.toml:5: server.metrics: is the address",
+        ),
         (load_central, SERVER + 'log_level = "loud"', "is not one of debug, info, warning, error"),
         (load_central, SERVER.replace('"t"', '""'), "c.toml:3: server.token_file: is not a path"),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_units_are_watched_restarted_and_sandboxed(name: str) -> None:
     assert settings["StateDirectoryMode"] == ["0700"]
     for key, value in SANDBOX:
         assert settings[key] == [value], key
+
+
+@pytest.mark.parametrize("words", [(), ("tango-edge",), ("a.whl", "b.whl")])
+def test_install_takes_no_name_from_a_package_index(words: tuple[str, ...]) -> None:
+    argv = ["/bin/sh", str(SYSTEMD / "install"), *words]
+    found = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
+    assert found.returncode == 2
+    assert found.stderr.startswith("usage: systemd/install WHEEL|DIRECTORY")
 
 
 def test_only_the_payload_is_delegated_and_it_may_lose_a_task_to_the_oom_killer() -> None:

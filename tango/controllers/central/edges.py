@@ -10,8 +10,9 @@ LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, a
 one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
-Offers are withdrawn while a node is not ready or cordoned, its machine is short of memory, its BE
-gets less CPU than the floor, or its edge is away.
+Offers are withdrawn while a node is not ready or cordoned, reports a problem of its own (its
+supervisor does not answer), its machine is short of memory, its BE gets less CPU than the floor, or
+its edge is away.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class Site:
         view = self.nodes.get(node)
         if view is None or not view.ready or view.cordoned or self.session is None:
             return None
-        if view.report is not None and view.report.memory_short_bytes > 0:
+        if view.report is not None and (view.report.memory_short_bytes > 0 or view.report.problem):
             return None
         if self.starves(view):
             return None

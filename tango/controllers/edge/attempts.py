@@ -200,6 +200,8 @@ class Attempts:
             return f"node {message.node!r} is not connected"
         if node.name in self._books.cordons:
             return f"node {node.name} is cordoned"
+        if node.problem:
+            return f"node {node.name}: {node.problem}"
         if node.report is not None and node.report.memory_short_bytes > 0:
             return f"the machine of node {node.name} is short of memory"
         spec = message.spec

@@ -193,6 +193,7 @@ def _of_node(books: Books, node: NodeBook) -> str:
     view = node_view(books, node)
     state = "ready" if view.ready else "dead" if view.dead else "away"
     state += ", draining" if view.draining else ", cordoned" if view.cordoned else ""
+    state += f", takes nothing new ({node.problem})" if node.problem else ""
     return (
         f"Node {node.name} is {state}: of {format_cpu(node.cpu_millis)} CPU and "
         f"{format_memory(node.memory_bytes)}, LC requests in flight hold "

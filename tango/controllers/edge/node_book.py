@@ -101,6 +101,11 @@ class NodeBook:
         self.address = ""
         self.services = 0
 
+    @property
+    def problem(self) -> str:
+        """What its worker last said is wrong with it, "" for nothing: it takes nothing new then."""
+        return self.report.problem if self.report is not None else ""
+
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""
         return lc_memory_room(

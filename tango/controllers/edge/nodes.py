@@ -132,7 +132,10 @@ class Nodes:
         if isinstance(message, RequestsDone):
             self._inflight.done(node, message, now)
         elif isinstance(message, ReportUsage):
+            before = node.problem
             node.report = report = message.report
+            if before != report.problem:
+                self._problem_changed(node, now)
             if report.groups or not (report.be_tasks or node.statuses):
                 node.groups = report.groups
             self._books.nodes_dirty = True
@@ -148,6 +151,12 @@ class Nodes:
             self._attempts.changed(node, message.attempt)
         elif isinstance(message, ReplicaGone):
             self._replica_gone(node, message.replica_id, now)
+
+    def _problem_changed(self, node: NodeBook, now: float) -> None:
+        """While a node has a problem it keeps what it has, and gets nothing new."""
+        level = "warning" if node.problem else "info"
+        self._books.note(level, "node_problem", node=node.name, problem=node.problem)
+        self._services.place_soon(now)
 
     def _ping(self, node: NodeBook, session: int, now: float) -> None:
         """Measure the way to the worker; it has just shown that it lives."""

@@ -179,6 +179,8 @@ class _Rollout:
             if node.name in self._books.cordons:
                 cordoned.append(node.name)
                 continue
+            if node.problem:
+                continue
             there = [name for name, where in self._at.items() if where == node.name]
             room = node.memory_bytes - node.replica_memory_bytes + self._changed(node.name, there)
             if without in there:
