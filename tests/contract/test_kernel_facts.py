@@ -16,6 +16,8 @@ from cgroup_places import NotingFiles, real_root, real_v1
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.model.cgroup import UNLIMITED, GroupPressure, GroupTarget, Mismatch
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def cgroups() -> Iterator[CgroupDriver]:

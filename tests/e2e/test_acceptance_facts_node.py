@@ -22,7 +22,7 @@ from tango.model.service import QuotaMode
 from tango.model.views import QosView
 from tango.sdk.client import Client
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("grouped")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.usefixtures("grouped")]
 
 MIB = 2**20
 HELD_MIB = 48

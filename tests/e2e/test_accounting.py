@@ -31,7 +31,7 @@ from tango.model.job import JobState
 from tango.model.service import QuotaMode
 from tango.sdk.client import Client
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("grouped")]
+pytestmark = [pytest.mark.e2e, pytest.mark.alone, pytest.mark.usefixtures("grouped")]
 
 # Burns on two threads, one of them in a child, and says what all of it took.
 BURN = """

@@ -21,7 +21,7 @@ from tango.model.cluster import GroupReport, NodeReport
 from tango.model.request import Code
 from tango.sdk.client import Client
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 REPLICA = "lc/hello/r-1"
 CHANGES_PER_S = 200

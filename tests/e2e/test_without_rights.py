@@ -18,7 +18,7 @@ from tango.model.request import Outcome
 from tango.model.service import QuotaMode
 from tango.sdk.client import Client
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 SPIN = "while :; do :; done"
