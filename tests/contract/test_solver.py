@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -194,13 +195,20 @@ def large(services: int, nodes: int) -> TrafficSnapshot:
 def helpers() -> list[int]:
     found = []
     for child in psutil.Process().children():
-        if "tango.adapters.solver_helper" in child.cmdline():
-            found.append(child.pid)
+        with contextlib.suppress(psutil.Error):
+            if "tango.adapters.solver_helper" in child.cmdline():
+                found.append(child.pid)
     return found
 
 
 async def gone(pid: int) -> None:
-    await until(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    def ended() -> bool:
+        try:
+            return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+        except psutil.NoSuchProcess:
+            return True
+
+    await until(ended)
 
 
 async def until(holds: Callable[[], bool]) -> None:
