@@ -78,6 +78,7 @@ class StreamSession(Generic[In, Out]):
         self._mailbox = mailbox
         self._gate = SessionGate()
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._reading = self._writing = self._over = False
 
     def send(self, message: Out) -> bool:
         """Queue a message; False (and the session ends) when the other side is too slow."""
@@ -104,7 +105,11 @@ class StreamSession(Generic[In, Out]):
             async with asyncio.timeout(timeout_s):
                 return await self.receive()
         while True:
-            envelope = await self._transport.read()
+            self._reading = True
+            try:
+                envelope = await self._transport.read()
+            finally:
+                self._reading = False
             if envelope is None:
                 raise SessionBroken("the other side closed the stream")
             message: In | None = None
@@ -132,9 +137,15 @@ class StreamSession(Generic[In, Out]):
             ends: set[asyncio.Future[Any]] = {reader, writer, self._closed}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reader, writer):
+            self._over = True
+            tasks = [
+                task
+                for task, in_transport in ((reader, self._reading), (writer, self._writing))
+                if not _let_go(task, in_transport)
+            ]
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(reader, writer, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
             self._mailbox.close()
         reason = self._closed.result() if self._closed.done() else ""
         for result in results:
@@ -148,7 +159,10 @@ class StreamSession(Generic[In, Out]):
 
     async def _read(self, on_message: Callable[[In], Awaitable[None] | None]) -> None:
         while True:
-            waiting = on_message(await self.receive())
+            message = await self.receive()
+            if self._over:
+                return
+            waiting = on_message(message)
             if waiting is not None:
                 await waiting
 
@@ -158,9 +172,35 @@ class StreamSession(Generic[In, Out]):
         while (message := await self._mailbox.get(after=last + WRITE_GAP_S)) is not None:
             last = clock()
             incarnation, sequence = self._numbers.draw()
-            await self._transport.write(
-                self._encode(message, incarnation, sequence)  # type: ignore[arg-type]
-            )
+            envelope = self._encode(message, incarnation, sequence)  # type: ignore[arg-type]
+            self._writing = True
+            try:
+                await self._transport.write(envelope)
+            finally:
+                self._writing = False
+
+
+# Reads and writes that end with their stream, by themselves.
+_let_go_of: set[asyncio.Future[Any]] = set()
+
+
+def _let_go(task: asyncio.Future[Any], in_transport: bool) -> bool:
+    """Leave a task to itself that waits in the transport; whether it does.
+
+    grpc.aio frees what belongs to a read or a write only where that is waited for: each one that is
+    cancelled costs some KiB for ever. It ends with its stream, which ends with the session.
+    """
+    if task.done() or not in_transport:
+        return False
+    _let_go_of.add(task)
+    task.add_done_callback(_gone)
+    return True
+
+
+def _gone(task: asyncio.Future[Any]) -> None:
+    _let_go_of.discard(task)
+    if not task.cancelled():
+        task.exception()
 
 
 def _is_transport_end(error: BaseException) -> bool:
