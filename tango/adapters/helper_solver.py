@@ -66,7 +66,9 @@ class HelperSolver:
         predicted_s = units * self._unit_s.get(policy.name, FIRST_GUESS_S)
 
         def measured(plan: TrafficPlan | Exception, cost_s: float) -> None:
-            self._learn(policy.name, cost_s / units)
+            # A helper that was lost has measured nothing.
+            if not isinstance(plan, HelperLost):
+                self._learn(policy.name, cost_s / units)
             done(plan, cost_s)
 
         if predicted_s <= self._limit_s:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import click
 import uvloop
 
 from tango.cli.benches.figures import BenchFailed, Figures, bench_options, check_report, conclude
-from tango.cli.benches.programs import cluster_of_one, program
+from tango.cli.benches.programs import cluster_of_one, program, stop_and_wait
 from tango.model.job import JobSpec, TaskSpec
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
@@ -53,7 +51,7 @@ def agent(report: Path | None, seed: int, groups: int, duration: float) -> None:
         supervisor = _supervisor(cluster.state_dir)
         begun = time.perf_counter()
         busy = _Measured((worker, supervisor), duration)
-        _stop(worker)
+        stop_and_wait(worker)
         log = stack.enter_context((cluster.state_dir / "worker.log").open("wb"))
         config.write_text(_calm(config.read_text()))
         with program("tango.daemons", ("worker", "-c", str(config)), stderr=log) as one:
@@ -144,10 +142,3 @@ def _supervisor(state: Path) -> int:
             if b"tango.supervisor" in argv and any(str(state).encode() in part for part in argv):
                 return int(process.name)
     raise BenchFailed("the supervisor was not found")
-
-
-def _stop(pid: int) -> None:
-    os.kill(pid, signal.SIGTERM)
-    limit = time.monotonic() + START_S
-    while (PROC / str(pid) / "exe").exists() and time.monotonic() < limit:
-        time.sleep(0.05)

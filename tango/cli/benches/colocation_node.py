@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
@@ -20,7 +19,7 @@ from tango.adapters.cgroup_driver import CgroupDriver
 from tango.cli.benches import colocation_modes as modes
 from tango.cli.benches.be_work import COUNT, count_in
 from tango.cli.benches.figures import BenchFailed
-from tango.cli.benches.programs import program
+from tango.cli.benches.programs import program, stop_and_wait
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import TangoError
 from tango.model.job import JobSpec, TaskSpec
@@ -207,13 +206,7 @@ class Node:
         self._worker.close()
         members = json.loads((self._cluster.state_dir / "processes.json").read_text())
         (pid,) = (member["pid"] for member in members if member["name"] == self._config.stem)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-        limit = time.monotonic() + START_S
-        while (Path("/proc") / str(pid) / "exe").exists():
-            if time.monotonic() > limit:
-                raise BenchFailed("the worker does not stop")
-            time.sleep(0.02)
+        stop_and_wait(pid)
         config = self._config.with_name(f"{self._config.stem}-bench.toml")
         config.touch(mode=0o600)
         text = self._config.read_text()

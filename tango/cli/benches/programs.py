@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -84,6 +86,17 @@ def cluster_of_one() -> Iterator[EmbeddedCluster]:
             yield cluster
         finally:
             cluster.stop()
+
+
+def stop_and_wait(pid: int, within_s: float = 60.0) -> None:
+    """SIGTERM to a process that is not ours to reap, until it is gone; BenchFailed if it stays."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+    limit = time.monotonic() + within_s
+    while Path(f"/proc/{pid}/exe").exists():
+        if time.monotonic() > limit:
+            raise BenchFailed(f"process {pid} does not stop")
+        time.sleep(0.02)
 
 
 def free_port() -> int:
