@@ -18,11 +18,10 @@ from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
 from tango.wire.convert_specs import job_spec_to_pb
+from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
-from tango.wire.mailbox import Mailbox
 from tango.wire.sessions import decode_to_edge, encode_from_edge
 from tango.wire.stream_session import StreamSession
-from tango.wire.transports import ClientTransport
 
 if TYPE_CHECKING:
     # Only the type stubs have it: at run time one class serves both kinds of channel.
@@ -133,15 +132,4 @@ class CentralClient:
     ) -> str:
         """Dial as an edge and serve the session until it ends; returns why it did."""
         call = cast("Call", self._stub.ConnectEdge(metadata=self._metadata))
-        session: StreamSession[ToEdge, FromEdge] = StreamSession(
-            ClientTransport(call),
-            incarnation=incarnation,
-            encode=encode_from_edge,
-            decode=decode_to_edge,
-            mailbox=Mailbox(),
-        )
-        try:
-            with model_errors():
-                return await serve(session)
-        finally:
-            call.cancel()
+        return await dialled(call, incarnation, encode_from_edge, decode_to_edge, serve)

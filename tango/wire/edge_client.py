@@ -25,13 +25,12 @@ from tango.wire.convert_policy import traffic_policy_view_from_pb
 from tango.wire.convert_routes import route_table_from_pb
 from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
+from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
-from tango.wire.mailbox import Mailbox
 from tango.wire.peer_client import PeerClient
 from tango.wire.route_client import RouteStream
 from tango.wire.sessions import decode_to_worker, encode_from_worker
 from tango.wire.stream_session import StreamSession
-from tango.wire.transports import ClientTransport
 
 if TYPE_CHECKING:
     # Only the type stubs have it: at run time one class serves both kinds of channel.
@@ -220,15 +219,4 @@ class EdgeClient:
     ) -> str:
         """Dial as a worker and serve the session until it ends; returns why it did."""
         call = cast("Call", self._stub.ConnectWorker(metadata=self._metadata))
-        session: StreamSession[ToWorker, FromWorker] = StreamSession(
-            ClientTransport(call),
-            incarnation=incarnation,
-            encode=encode_from_worker,
-            decode=decode_to_worker,
-            mailbox=Mailbox(),
-        )
-        try:
-            with model_errors():
-                return await serve(session)
-        finally:
-            call.cancel()
+        return await dialled(call, incarnation, encode_from_worker, decode_to_worker, serve)

@@ -12,11 +12,10 @@ from tango.v1 import peer_service_pb2 as pb
 from tango.v1.peer_service_pb2_grpc import PeerServiceStub
 from tango.wire.call_client import Metadata
 from tango.wire.convert_peers import peer_view_from_pb
+from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
-from tango.wire.mailbox import Mailbox
 from tango.wire.peer_sessions import FROM_PEER, TO_PEER
 from tango.wire.stream_session import StreamSession
-from tango.wire.transports import ClientTransport
 
 if TYPE_CHECKING:
     # Only the type stubs have it: at run time one class serves both kinds of channel.
@@ -48,15 +47,4 @@ class PeerClient:
     ) -> str:
         """Dial as another site and serve the session until it ends; returns why it did."""
         call = cast("Call", self._stub.ConnectPeer(metadata=self._metadata))
-        session: StreamSession[ToPeer, FromPeer] = StreamSession(
-            ClientTransport(call),
-            incarnation=incarnation,
-            encode=FROM_PEER.encode,
-            decode=TO_PEER.decode,
-            mailbox=Mailbox(),
-        )
-        try:
-            with model_errors():
-                return await serve(session)
-        finally:
-            call.cancel()
+        return await dialled(call, incarnation, FROM_PEER.encode, TO_PEER.decode, serve)
