@@ -1,0 +1,1 @@
+"""The simulator: the daemons' own controllers and policies on a virtual clock."""
