@@ -12,7 +12,7 @@ from tango.workload.report import Report
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a simulation is. Seconds of the load (negative while daemons start), and of it all."""
+    """How far a simulation is, in seconds of the load; negative while daemons start."""
 
     at_s: float
     until_s: float
