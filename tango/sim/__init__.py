@@ -1,0 +1,1 @@
+"""The simulator: the controllers and policies of the daemons on a virtual clock."""
