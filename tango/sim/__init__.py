@@ -1,1 +1,1 @@
-"""The simulator: the daemons' own controllers and policies on a virtual clock."""
+"""The simulator: the controllers and policies of the daemons on a virtual clock."""

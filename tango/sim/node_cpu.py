@@ -1,83 +1,174 @@
-"""Stand-in for the node's CPU model, until that is merged: LC first, BE takes what is left."""
+"""A node's CPU: work in a tree of groups that share cores by weight, idle class and quota.
+
+The fluid limit of CFS and EEVDF (Parekh and Gallager 1993: generalised processor sharing): at each
+level of the tree siblings that want CPU get max-min fair shares by weight, no thread more than one
+core, and no core idles while somebody wants it. Three measured effects are kept: `cpu.idle` counts
+as the kernel's weight 3 (1024 is the default), so idle groups get 0.3 % beside a busy sibling and
+all that others leave; a quota throttles the whole group until the next period (tango.sim.bandwidth);
+each write of a quota refills it.
+
+Left out: which core a thread is on (cpuset, migration, the spread of a group's weight over cores),
+slices and ticks. A thread that wakes waits for at most `wake_delay()`, for the caller to add.
+"""
 
 from __future__ import annotations
 
 import math
+from heapq import heappop, heappush
+from typing import NamedTuple
 
-from tango.model.cgroup import GroupTarget
+from tango.sim.cpu_group import REBASE_S, CpuGroup, Piece
+from tango.sim.cpu_tree import CpuTree
+
+# Threads come in units that add up without rounding.
+_THREAD_STEPS = 1 << 20
 
 
-class _Work:
-    __slots__ = ("group", "left", "rate", "threads")
+class CpuUsage(NamedTuple):
+    """Counters of one group: its CPU seconds and those below it, and its own quota's throttling."""
 
-    def __init__(self, group: str, left: float, threads: float) -> None:
-        self.group, self.left, self.threads, self.rate = group, left, threads, 0.0
+    cpu_s: float
+    n_throttled: int
+    throttled_s: float
 
 
-class NodeCpu:
-    """See the interface that tango.sim.machine uses."""
+class NodeCpu(CpuTree):
+    """The state machine. `next_at`: when something happens by itself, inf if nothing does.
 
-    def __init__(self, cores_millis: int, now: float) -> None:
-        self._cores = cores_millis / 1000
-        self._now = now
-        self._work: dict[str, _Work] = {}
-        self._used: dict[str, float] = {}
-        self.next_at = math.inf
+    Time only goes forward, and not past `next_at` except by `advance` (ValueError).
+    wakeup_s: see `wake_delay`.
+    """
 
-    def set_group(self, group: str, target: GroupTarget, now: float) -> None:
-        self._used.setdefault(group, 0.0)
+    __slots__ = ("_n_started", "_works", "wakeup_s")
 
-    def remove_group(self, group: str, now: float) -> None:
-        self._used.pop(group, None)
+    def __init__(self, cores_millis: int, now: float, *, wakeup_s: float = 0.0) -> None:
+        super().__init__(cores_millis / 1000, now)
+        self._works: dict[str, tuple[CpuGroup, Piece]] = {}
+        self._n_started = 0
+        self.wakeup_s = wakeup_s
 
     def start(
         self, work_id: str, group: str, cpu_s: float, now: float, *, threads: float = 1.0
     ) -> None:
-        self._run(now)
-        self._work[work_id] = _Work(group, cpu_s, threads)
-        self._share()
+        """A piece of work begins: so much CPU time, on at most `threads` cores at once.
+
+        It weighs as many tasks as it has threads; cpu_s inf is a burner. KeyError for an unknown
+        group; ValueError for an id in use, and a group with subgroups.
+        """
+        if now > self.next_at:
+            self._check(now)
+        leaf = self._groups[group]
+        if leaf.subgroups or work_id in self._works or not cpu_s >= 0:
+            self._refuse(leaf, work_id, cpu_s)
+        if threads != 1.0:
+            if not 0 < threads < math.inf:
+                raise ValueError(f"{work_id!r}: {threads!r} are no threads")
+            threads = max(1, round(threads * _THREAD_STEPS)) / _THREAD_STEPS
+        leaf.settle(now)
+        if not leaf.n_pieces:
+            leaf.virtual_s = 0.0
+        elif leaf.virtual_s > REBASE_S:
+            leaf.rebase(self._works)
+        self._n_started += 1
+        piece = (leaf.virtual_s + cpu_s / threads, self._n_started, work_id, threads)
+        self._works[work_id] = (leaf, piece)
+        leaf.n_pieces += 1
+        if cpu_s != math.inf:
+            heappush(leaf.heap, piece)
+        self._want(leaf, threads, now)
 
     def stop(self, work_id: str, now: float) -> float:
-        self._run(now)
-        work = self._work.pop(work_id, None)
-        self._share()
-        return work.left if work is not None else 0.0
+        """Take a piece of work away; what is left of its CPU time. KeyError if it is unknown."""
+        if now > self.next_at:
+            self._check(now)
+        leaf, piece = self._works.pop(work_id)
+        leaf.settle(now)
+        left_s = max(0.0, piece[0] - leaf.virtual_s) * piece[3]
+        leaf.n_pieces -= 1
+        if piece[0] != math.inf:
+            leaf.n_stale += 1
+            leaf.drop_stale(self._works)
+        self._want(leaf, -piece[3], now)
+        return left_s
 
     def advance(self, now: float) -> list[str]:
-        self._run(now)
-        ended = [name for name, work in self._work.items() if work.left <= 1e-9]
-        for name in ended:
-            del self._work[name]
-        self._share()
+        """Let time pass; ids of work that ended, in the order of its end.
+
+        Pieces of one group that end together come in the order of their start.
+        """
+        ended: list[str] = []
+        while self.next_at <= now:
+            group = self._soonest
+            assert group is not None
+            if group.work_at <= group.event_at:
+                self._end(group, self.next_at, ended)
+            else:
+                self._turn(group, self.next_at)
         return ended
 
-    def usage(self, group: str, now: float) -> tuple[float, int, float]:
-        self._run(now)
-        return self._used.get(group, 0.0), 0, 0.0
+    def usage(self, group: str, now: float) -> CpuUsage:
+        """The group's counters. KeyError if it is unknown."""
+        self._check(now)
+        node = self._groups[group]
+        node.settle(now)
+        bucket = node.bucket
+        if bucket is None:
+            return CpuUsage(node.cpu_s, 0, 0.0)
+        bucket.settle(now)
+        return CpuUsage(node.cpu_s, bucket.n_throttled, bucket.throttled_s)
 
-    def _run(self, now: float) -> None:
-        gone = now - self._now
-        self._now = now
-        if gone > 0:
-            for work in self._work.values():
-                done = min(work.left, work.rate * gone)
-                work.left -= done
-                group = work.group
-                while True:
-                    self._used[group] = self._used.get(group, 0.0) + done
-                    if not group:
-                        break
-                    group = group.rpartition("/")[0]
+    def n_periods(self, group: str, now: float) -> int:
+        """Periods of its quota in which the group was looked after (nr_periods of cpu.stat)."""
+        self._check(now)
+        bucket = self._groups[group].bucket
+        if bucket is None:
+            return 0
+        bucket.settle(now)
+        return bucket.n_periods
 
-    def _share(self) -> None:
-        left = self._cores
-        self.next_at = math.inf
-        for side in ("lc", "be"):
-            some = [work for work in self._work.values() if work.group.startswith(side)]
-            asked = sum(work.threads for work in some)
-            share = min(1.0, left / asked) if asked else 0.0
-            left -= share * asked
-            for work in some:
-                work.rate = work.threads * share
-                if work.rate > 0:
-                    self.next_at = min(self.next_at, self._now + work.left / work.rate)
+    @property
+    def busy_cores(self) -> float:
+        """Cores in use now."""
+        return self._root.alloc
+
+    def wake_delay(self) -> float:
+        """Seconds for which a thread that wakes now waits for somebody's tick: 0 on a free core.
+
+        A figure to calibrate by, `wakeup_s`: the fluid model itself gives every thread its share
+        at once. Add it to the time at which work starts.
+        """
+        return 0.0 if self._root.demand < self._cores else self.wakeup_s
+
+    def _refuse(self, leaf: CpuGroup, work_id: str, cpu_s: float) -> None:
+        if leaf.subgroups:
+            raise ValueError(f"{leaf.name!r} has subgroups: work goes into one of them")
+        if work_id in self._works:
+            raise ValueError(f"work {work_id!r} is there already")
+        raise ValueError(f"{work_id!r}: {cpu_s!r} is no CPU time")
+
+    def _end(self, group: CpuGroup, now: float, ended: list[str]) -> None:
+        """The group's first piece ends, with those of its leaf at the same virtual time."""
+        leaf = group
+        if group.flat:
+            assert group.first is not None
+            leaf = group.first
+        leaf.settle(now)
+        works = self._works
+        heap = leaf.heap
+        # Exactly: sums of times would be off by their rounding.
+        virtual_s = leaf.virtual_s = heap[0][0]
+        threads = 0.0
+        while heap and heap[0][0] <= virtual_s:
+            piece = heappop(heap)
+            work_id = piece[2]
+            known = works.get(work_id)
+            if known is None or known[1] is not piece:
+                leaf.n_stale -= 1
+                continue
+            del works[work_id]
+            threads += piece[3]
+            leaf.n_pieces -= 1
+            ended.append(work_id)
+        if leaf.n_stale:
+            leaf.drop_stale(works)
+        self._want(leaf, -threads, now)
