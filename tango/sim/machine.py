@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from tango.algorithms.quota.sides import BE, LC
 from tango.model.cgroup import GroupTarget
 from tango.model.events import GroupUsed
 from tango.model.messages import NodeTargets
@@ -18,6 +19,7 @@ from tango.sim.payload import EPOCH, TaskProgram, program_of
 
 SIGKILL = 9
 FIRST_PORT = 20_000
+REMOVE_RETRY_S = 0.05
 
 
 class Job:
@@ -100,8 +102,10 @@ class Machine:
         self._arm()
 
     def remove_group(self, group: str) -> None:
-        """It is empty."""
-        if group in self.groups:
+        """Once it is empty; its processes may be about to end."""
+        if any(process.group == group for process in self.alive.values()):
+            self._engine.at(self._engine.now + REMOVE_RETRY_S, self.remove_group, group)
+        elif group in self.groups:
             del self.groups[group]
             self._limits.pop(group, None)
             self._oom_kills.pop(group, None)
@@ -132,7 +136,9 @@ class Machine:
     def cpu_s(self) -> tuple[float, float]:
         """CPU seconds of LC and of BE since the beginning."""
         now, (lc_s, be_s) = self._engine.now, self._earlier
-        return lc_s + self.cpu.usage("lc", now)[0], be_s + self.cpu.usage("be", now)[0]
+        if LC not in self.groups:
+            return lc_s, be_s
+        return lc_s + self.cpu.usage(LC, now)[0], be_s + self.cpu.usage(BE, now)[0]
 
     # ---- processes
 

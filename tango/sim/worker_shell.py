@@ -119,8 +119,9 @@ class Worker:
         self._machine.told = None
         if self._dialler is not None:
             self._dialler.stop(silent=silent)
+        serving, self._serving = self._serving, {}
+        self._sweep_at = math.inf
         if not silent:
-            serving, self._serving = self._serving, {}
             for one in serving.values():
                 self._machine.abort(one.process, one.job)
 
