@@ -186,7 +186,7 @@ class CpuTree:
         """Give the cores out again, after a change along the path of `hot` groups."""
         root = self._root
         wanted = 0.0 if root.throttled else root.demand
-        self._give(root, wanted if wanted < self._cores else self._cores, now)
+        self._give(root, min(self._cores, wanted), now)
         if self._rescan:
             self._find_next()
 

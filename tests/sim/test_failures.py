@@ -44,13 +44,12 @@ def test_a_node_that_is_off_is_done_without_and_taken_in_again() -> None:
     assert max(starts(lines).values()) == 1, "an attempt ran twice"
     assert outcome.report.jobs.succeeded >= 12
     assert outcome.report.jobs.failed == 0
-    # It serves again after it is back.
-    late = [
-        line
-        for line in lines
-        if line["kind"] == "route" and line["node"] == "a1" and line["at"] > 5.0 + 15.0  # type: ignore[operator]
-    ]
-    assert late
+    # Its replicas have moved, and tasks come to it again.
+    mine = [line for line in lines if line["daemon"] == "worker a1"]
+    again = [line["at"] for line in mine if line["kind"] == "attempt-start"]
+    assert [at for at in again if at > 15.0]  # type: ignore[operator]
+    moved = [line for line in lines if line["kind"] == "replica-place" and line["node"] == "a2"]
+    assert [line for line in moved if line["at"] > 10.0]  # type: ignore[operator]
 
 
 def test_a_worker_that_is_killed_adopts_what_runs() -> None:
