@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tango.adapters.trace_files import MAX_LINE_BYTES, check_azure_llm, read_azure_llm
+from tango.adapters.trace_files import check_azure_llm, read_azure_llm
+from tango.adapters.trace_lines import MAX_LINE_BYTES
 from tango.model.errors import InvalidField
 from tango.workload.arrival import Arrival
 from tango.workload.azure_llm import RowError, WorkModel
