@@ -58,8 +58,8 @@ def openb_nodes(nodes: Iterable[OpenbNode], scale: NodeScale) -> Iterator[NodeCh
 
 
 class UsageShare:
-    """How much of the CPU that they ask for tasks really use, for JobRule.cpu_use: core seconds used
-    over core seconds requested, of Borg's usage windows whose task's request is known.
+    """How much of its CPU request a task really uses, for JobRule.cpu_use: core seconds used
+    over core seconds requested, in Borg's usage windows whose task's request is known.
 
     Remembers the latest request of max_tasks tasks; others are counted in `unknown`.
     """
