@@ -167,9 +167,9 @@ def _json_object(text: str, line: int) -> Mapping[str, object]:
     request = found.get("resource_request")
     if request is not None and not isinstance(request, dict):
         raise RowError(line, "resource_request", "is not an object", 'write {"cpus": ..}')
-    for name in ("cpus", "memory"):
-        if request and request.get(name) is not None:
-            found[f"resource_request.{name}"] = request[name]
+    for flat, dotted in _DOTTED.items():
+        nested = (request or {}).get(dotted.rpartition(".")[2])
+        found.setdefault(dotted, found.get(flat) if nested is None else nested)
     return found
 
 

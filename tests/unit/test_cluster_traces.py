@@ -120,6 +120,10 @@ def test_borg_2019_json_and_csv_say_the_same(tmp_path: Path) -> None:
     assert only(read_instance_events, tmp_path, instance()) == wanted
     named = instance(type="SCHEDULE", scheduling_class="SENSITIVE", collection_type="JOB")
     assert only(read_instance_events, tmp_path, named) == wanted
+    flat = instance(
+        resource_request="left out", resource_request_cpus=0.02, resource_request_memory="0.011"
+    )
+    assert only(read_instance_events, tmp_path, flat) == wanted
     row = "600000000,3,375901,2,200,4,85,0.02,0.011\n"
     for header in (INSTANCES, INSTANCES.replace("request.", "request_")):
         found = only(read_instance_events, tmp_path, header + row)
@@ -182,7 +186,13 @@ def pod(place: int, value: str) -> str:
     ("read", "content", "line", "column", "problem"),
     [
         (read_machine_events, MACHINES + "1,6,1,,,\n", 2, "machine ID", "remove: machine 6 is not"),
-        (read_machine_events, "1,6,2,,0.5,0.5\n", 1, "machine ID", "update: machine 6 is not there"),
+        (
+            read_machine_events,
+            "1,6,2,,0.5,0.5\n",
+            1,
+            "machine ID",
+            "update: machine 6 is not there",
+        ),
         (read_machine_events, MACHINES * 2, 2, "machine ID", "add: machine 5 is there already"),
         (read_machine_events, MACHINES + "9,6,0,,,\n8,7,0,,,\n", 3, "time", "time goes back by"),
         (read_machine_events, "0,5,3,,,\n", 1, "event type", "3 is out of range; write 0 to 2"),
@@ -208,7 +218,13 @@ def pod(place: int, value: str) -> str:
         (read_instance_events, INSTANCES + "1,0,5,1,9,,,,\n", 2, "instance_index", "is missing"),
         (read_instance_events, instance() + "{\n", 2, "row", "not a JSON object: Expecting"),
         (read_instance_events, instance() + "[" * 20_000, 2, "row", "not a JSON object"),
-        (read_instance_events, instance() + "[1]\n", 2, "row", "not a JSON object; one object a line"),
+        (
+            read_instance_events,
+            instance() + "[1]\n",
+            2,
+            "row",
+            "not a JSON object; one object a line",
+        ),
         (read_instance_events, instance(type=11), 1, "type", "11 is out of range; write 0 to 10"),
         (read_instance_events, instance(type="LAUNCH"), 1, "type", "'LAUNCH' is unknown; write 0"),
         (read_instance_events, instance(type=True), 1, "type", "'True' is unknown"),

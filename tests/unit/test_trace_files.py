@@ -6,8 +6,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-
 from shared_data import AZURE, needs
+
 from tango.adapters.trace_files import check_azure_llm, read_azure_llm
 from tango.adapters.trace_lines import MAX_LINE_BYTES
 from tango.model.errors import InvalidField

@@ -59,7 +59,7 @@ def test_empty_gzip(tmp_path: Path) -> None:
 
 def test_file_that_is_not_there(tmp_path: Path) -> None:
     for name in ("absent.csv", "absent.csv.gz", "."):
-        with pytest.raises(InvalidField, match="trace: cannot be read: .*; give a file"):
+        with pytest.raises(InvalidField, match=r"trace: cannot be read: .*; give a file"):
             list(read_job_events(tmp_path / name))
 
 
@@ -114,7 +114,7 @@ def test_stopping_early_closes_the_file(tmp_path: Path) -> None:
 
 def test_an_error_closes_the_file(tmp_path: Path) -> None:
     found = read_users(write(tmp_path / "u.csv", "Latitude,Longitude\n91,2\n3,4\n"))
-    with pytest.raises(RowError, match="u.csv:2: latitude: 91 is out of range; write -90 to 90"):
+    with pytest.raises(RowError, match=r"u\.csv:2: latitude: 91 is out of range; write -90 to 90"):
         next(found)
     assert list(found) == []  # pytest turns a file left open into an error
 

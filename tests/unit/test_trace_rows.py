@@ -17,14 +17,18 @@ from tango.workload.trace_rows import (
 )
 
 
-@pytest.mark.parametrize(("text", "value"), [("0", 0), (" 7 ", 7), ("9223372036854775807", 2**63 - 1)])
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), (" 7 ", 7), ("9223372036854775807", 2**63 - 1)]
+)
 def test_whole_numbers(text: str, value: int) -> None:
     assert parse_whole(text, 1, "n") == value
 
 
 @pytest.mark.parametrize("text", ["", " ", "-1", "+1", "1_0", "1.0", "1e3", "٣", "x", "9" * 20])
 def test_what_is_no_whole_number(text: str) -> None:
-    with pytest.raises(RowError, match="line 3: n: .* is not a whole number; write 0 to") as caught:
+    with pytest.raises(
+        RowError, match=r"line 3: n: .* is not a whole number; write 0 to"
+    ) as caught:
         parse_whole(text, 3, "n")
     assert (caught.value.line, caught.value.column) == (3, "n")
 
@@ -44,7 +48,7 @@ def test_decimals(text: str, value: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "1_0", "٣", "0x1", "{}"])
 def test_what_is_no_decimal(text: str) -> None:
-    with pytest.raises(RowError, match="share: .* is not a number; write 0 to 1"):
+    with pytest.raises(RowError, match=r"share: .* is not a number; write 0 to 1"):
         parse_decimal(text, 1, "share", 1)
 
 
