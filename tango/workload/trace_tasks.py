@@ -64,7 +64,7 @@ class BorgRule:
 
     lc_class, lc_priority: LC is what has at least both. horizon_s: the fate of a task is told at
     latest so long after its submission. max_held: and where more tasks are held, that of the oldest
-    is told at once: memory is bounded by it (0.6 KiB each), whatever the trace's length.
+    is told at once: memory is bounded by it (about 0.5 KiB each), whatever the trace's length.
     """
 
     lc_class: int = 2
