@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
 from tango.workload.arrival import Arrival
 from tango.workload.bounds import require_number
 from tango.workload.trace_rows import InOrder, RowError, check_width, find_columns, split_csv
@@ -71,6 +72,7 @@ class Columns:
     width: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TraceRow:
     """One request of the trace. at_ns: nanoseconds since 1970-01-01 UTC (a float would round)."""

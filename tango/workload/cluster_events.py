@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
 from tango.workload.trace_rows import MAX_INT64
 
 AFTER_TRACE_US = MAX_INT64
@@ -53,6 +54,7 @@ class MachineEvent:
     memory: float | None
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TaskEvent:
     """One step in the life of task `index` of `job`.
@@ -92,6 +94,7 @@ class JobEvent:
     reservation: bool = False
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TaskUsage:
     """What a task used in one window (5 minutes, or less). cpu: mean cores, as a share of the

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tango.model.errors import InvalidField
+from tango.model.fast_init import fast_init
 from tango.model.job import MAX_TASKS
 from tango.workload.bounds import require_number, require_whole
 from tango.workload.trace_replay import ReplayRule, replayed
@@ -19,6 +20,7 @@ KEPT_RUNS = 1000
 ENOUGH_RUNS = 30
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class JobArrival:
     """One BE job. at_s: since the start of the replay. cpu_millis, memory_bytes, work_cpu_s (CPU

@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tango.model.errors import InvalidField
+from tango.model.fast_init import fast_init
 from tango.workload.bounds import require_number, require_whole
 from tango.workload.cluster_events import AFTER_TRACE_US, MICROS, Step, TaskEvent
 from tango.workload.openb import QOS, OpenbPod
@@ -37,6 +38,7 @@ class Fate(enum.Enum):
     NEVER_RAN = "never_ran"
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TraceTask:
     """One task or pod, in the trace's own units.
