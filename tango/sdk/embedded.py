@@ -24,6 +24,7 @@ from tango.sdk.embedded_plan import (
     EmbeddedPlan,
     central_toml,
     edge_toml,
+    journal_toml,
     plan_nodes,
     worker_toml,
 )
@@ -69,8 +70,12 @@ class EmbeddedCluster:
         sites: int = 2,
         workers_per_site: int = 1,
         reserve_millis: int = 700,
+        record: Path | None = None,
     ) -> EmbeddedPlan:
-        """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon."""
+        """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
+
+        record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
+        """
         plan = plan_nodes(
             sites=sites,
             workers_per_site=workers_per_site,
@@ -83,6 +88,9 @@ class EmbeddedCluster:
         except OSError as error:
             problem = f"cannot make {self.state_dir}: {error.strerror}"
             raise InvalidField("--state", problem, "name a directory of your own") from None
+        if record is not None:
+            record = record.resolve()
+            record.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock():
             if any(member.alive() for member in self._members()):
                 raise AlreadyExists(
@@ -91,13 +99,13 @@ class EmbeddedCluster:
                 )
             self._clean()
             try:
-                self._start(plan)
+                self._start(plan, record)
             except BaseException:
                 self._stop(grace_s=2.0)
                 raise
         return plan
 
-    def _start(self, plan: EmbeddedPlan) -> None:
+    def _start(self, plan: EmbeddedPlan, record: Path | None) -> None:
         # First of all: it says that what is in this directory is ours to end and to remove.
         self._save([])
         token = self.state_dir / "token"
@@ -132,6 +140,8 @@ class EmbeddedCluster:
         for kind, name, text in files:
             config = configs / f"{name}.toml"
             config.touch(mode=0o600)
+            if record is not None:
+                text += journal_toml(record, kind, name)
             config.write_text(text)
             members.append(_spawn(kind, name, config, logs / f"{name}.log"))
             self._save(members)
