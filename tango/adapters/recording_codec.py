@@ -23,7 +23,7 @@ from typing import Any
 
 from tango.adapters.typed_json import Decoder, Encoder, RecordError, TypedJson, needed_fields
 from tango.model.events import CentralEvent, EdgeEvent, WorkerEvent
-from tango.model.messages import WorkerHello
+from tango.model.messages import ReplyPart, WorkerHello
 from tango.model.request import CallReply, CallRequest, Dispatch, RequestDone
 from tango.model.starts import CentralStart, EdgeStart, WorkerStart
 
@@ -43,6 +43,7 @@ _LEFT_OUT: dict[tuple[type, str], Any] = {
     (Dispatch, "path"): "",
     (Dispatch, "headers"): (),
     (RequestDone, "headers"): (),
+    (ReplyPart, "headers"): (),
 }
 _KEYS = {(WorkerHello, "key"), (WorkerStart, "key")}
 _NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}

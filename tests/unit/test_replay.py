@@ -23,7 +23,7 @@ from tango.sim.replay import Replay, ReplayBroke, Replayed
 
 
 class OtherTies(LeastLoaded):
-    """As least-loaded, but of nodes with the same score the last by name is taken, not the first."""
+    """As least-loaded, but of nodes with the same score the last by name is taken."""
 
     def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
         names = sorted(offer.node for offer in snapshot.offers)
