@@ -210,7 +210,9 @@ class EmbeddedCluster:
         return True
 
     def _stop(self, *, grace_s: float) -> None:
-        members = [*self._members(), *daemons_of(self.state_dir / "configs")]
+        found = [*daemons_of(self.state_dir / "configs"), *self._members()]
+        # Each of them once: a second TERM would cut its drain short.
+        members = list({(member.pid, member.start_time): member for member in found}.values())
         # Workers first: one that lives would start its supervisor again.
         end_members([m for m in members if m.kind == "worker"], grace_s)
         for directory in sorted(self.state_dir.glob("node-*")):
