@@ -42,6 +42,8 @@ def up(
     if missing := cluster.revive():
         cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
+        if record is not None:
+            click.echo("tango: --record counts where a whole cluster is started", err=True)
         return 0
     plan = cluster.start(
         sites=sites,

@@ -8,6 +8,7 @@ other.
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import itertools
 import json
 import re
@@ -32,6 +33,7 @@ from tango.sim.replay import Replay
 
 pytestmark = pytest.mark.e2e
 
+SOLVER = importlib.util.find_spec("ortools") is not None
 KILLED = ("node-a1", "site-b")
 # Decisions of a killed daemon that one of its two files may lack: 50 ms of them and what a thread
 # on a busy machine has not written yet.
@@ -83,6 +85,8 @@ async def lived(state: Path, record: Path) -> None:
             await client.apply(service("hello", replicas=2, concurrency=2), wait_s=30)
             busy = burner("busy", replicas=2, idempotent=True, quota=QuotaMode.FOLLOW)
             await client.apply(busy, wait_s=30)
+            if SOLVER:
+                await client.traffic_policy("site-b", switch_to="dss-lc")
             jobs = [await client.submit(job("sleep", "0.2", name=f"j{n}")) for n in range(6)]
             calls = asyncio.create_task(load(client, 6.0))
             await asyncio.sleep(1.5)
@@ -156,7 +160,7 @@ def test_the_same_decisions_byte_by_byte(lives: list[Life], tmp_path: Path) -> N
         assert longer.count(b"\n") - shorter.count(b"\n") < LACKING
 
 
-def test_much_was_decided(lives: list[Life], tmp_path: Path) -> None:
+def test_much_was_decided(lives: list[Life]) -> None:
     """So that the comparison means something."""
     text = b"".join(life.log for life in lives)
     kinds = {kind.decode() for kind in re.findall(rb'"kind":"([a-z-]+)"', text)}
@@ -165,6 +169,8 @@ def test_much_was_decided(lives: list[Life], tmp_path: Path) -> None:
         "job-place", "job-end", "node-state",
     }  # fmt: skip
     assert text.count(b'"kind":"route"') > 200
+    assert b'"policy":"least-loaded"' in text
+    assert (b'"policy":"dss-lc"' in text) == SOLVER, "switched while it ran"
 
 
 def test_a_mutated_policy_makes_them_differ(lives: list[Life], tmp_path: Path) -> None:

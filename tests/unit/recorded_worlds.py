@@ -11,6 +11,7 @@ import central_bench
 import worker_world
 from edge_world import EdgeWorld, service, settings, start
 
+from tango.adapters.policies import traffic_policy
 from tango.adapters.recording import RecordingWriter
 from tango.controllers.central import CentralController
 from tango.controllers.edge import EdgeController
@@ -44,10 +45,11 @@ def log_of(controller: Any) -> list[str]:
     return [line(record) for record in controller.decisions.since(0)]
 
 
-def edge_story() -> tuple[Start, Events, list[str]]:
+def edge_story(policy: str = "least-loaded") -> tuple[Start, Events, list[str]]:
     """Two services on four nodes, queues, rejections, a task, a drain, a node that goes."""
     with taped(EdgeController) as tape:
-        world = EdgeWorld(seed=3)
+        world = EdgeWorld(seed=3, traffic_policy=policy)
+        world.policy = traffic_policy(policy)
         workers = [world.worker(f"n{number}") for number in range(4)]
         world.central_up()
         for name in ("web", "api"):
@@ -69,7 +71,7 @@ def edge_story() -> tuple[Start, Events, list[str]]:
             for worker in workers:
                 worker.done(service_s=0.008)
             world.advance(0.01)
-    begun = EdgeStart(settings(), incarnation=7, seed=3)
+    begun = EdgeStart(settings(traffic_policy=policy), incarnation=7, seed=3)
     return begun, tape(world.controller), log_of(world.controller)
 
 

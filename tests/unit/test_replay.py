@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from recorded_worlds import STORIES, Events, edge_story, recorded
 from tango.adapters.recording_reader import RecordingReader
 from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.cli.main import tango
+from tango.daemons import __main__ as daemons
 from tango.model.decision import Decision, line
 from tango.model.events import CallArrived, RouteSolved, SolveFailed, Tick
 from tango.model.plan import TrafficPlan, TrafficSnapshot
@@ -138,7 +140,33 @@ def test_a_bug_comes_again_with_its_line(tmp_path: Path) -> None:
     assert raised.value.line == 2
 
 
+def test_a_solver_of_its_own_is_asked_again(tmp_path: Path) -> None:
+    pytest.importorskip("ortools", reason="dss-lc needs the extra `solver`")
+    begun, events, log = edge_story("dss-lc")
+    lines, result = replayed(recorded(tmp_path, begun, events))
+    assert lines == log
+    assert (result.solves > 0, result.differing) == (True, 0)
+
+
 # ---- the command
+
+
+@pytest.mark.parametrize("kind", ["central", "edge", "worker"])
+def test_a_daemon_is_told_where_to_record(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By an option before its name: `tango down` finds daemons by what stands after that."""
+    told: list[list[str]] = []
+
+    def execv(program: str, argv: list[str]) -> None:
+        told.append(argv)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(os, "execv", execv)
+    for option in ([], ["--record", "out"]):
+        CliRunner().invoke(tango, [kind, *option, "-c", "no.toml"])
+        assert told[-1][-3 - len(option) - 1 :] == ["tango.daemons", *option, kind, "-c", "no.toml"]
+        # The daemon's own entry takes it so: it gets as far as reading the file.
+        assert daemons.main(told[-1][told[-1].index("tango.daemons") + 1 :]) == 1
+    assert daemons.main(["--record", kind, "-c", "no.toml"]) == 2
 
 
 def run(*words: str) -> tuple[int, str]:
