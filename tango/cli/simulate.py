@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tango import __version__
 from tango.adapters.decision_log import log_head, log_line, logged
 from tango.adapters.line_file import LineFile
 from tango.adapters.recording_reader import RecordingReader
@@ -42,6 +43,8 @@ def simulate(recording: Path, log: Path | None, policy: str) -> int:
         chosen = policy_for(source.start, policy) if policy else None
         life, which = source.life, source.start.settings.decisions.log_requests
         click.echo(f"{life.daemon}, incarnation {life.incarnation}, recorded by {source.version}")
+        if source.version != __version__:
+            click.echo(f"this is {__version__}, and may decide otherwise", err=True)
         if log is None:
             replay = Replay(source.start, lambda _: None, chosen)
             _run(replay, source)
@@ -86,10 +89,12 @@ def _summary(result: Replayed, source: RecordingReader) -> list[str]:
     if source.end:
         cut = " (its last line is cut short, and left out)" if source.partial else ""
         lines.append(f"end of the recording: {source.end}{cut}")
-    if result.first:
+    where = source.where(result.first)
+    if result.differing:
         plans = f"{result.differing} of {result.solves} plans are others than recorded"
-        where = source.where(result.first)
         lines.append(f"{plans}, the first at {where}; from there on it is another story")
+    elif result.first:
+        lines.append(f"the controller has not asked what {where} answers: it is another one")
     elif result.solves:
         lines.append(f"{result.solves} plans made again, all as recorded")
     for name, why in result.missing.items():

@@ -83,14 +83,10 @@ class EmbeddedCluster:
             memory_bytes=_available_memory(),
             reserve_millis=reserve_millis,
         )
-        try:
-            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            problem = f"cannot make {self.state_dir}: {error.strerror}"
-            raise InvalidField("--state", problem, "name a directory of your own") from None
+        _make_private(self.state_dir, "--state")
         if record is not None:
             record = record.resolve()
-            record.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_private(record, "--record")
         with self._lock():
             if any(member.alive() for member in self._members()):
                 raise AlreadyExists(
@@ -308,6 +304,14 @@ class EmbeddedCluster:
                     f"another `tango up` or `tango down` works on {self.state_dir} right now"
                 ) from None
             yield
+
+
+def _make_private(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make {folder}: {error.strerror}"
+        raise InvalidField(option, problem, "name a directory of your own") from None
 
 
 def _check_alive(members: list[Member]) -> None:

@@ -28,6 +28,7 @@ from tango.sim.policies import Answer, Policies, Policy
 
 # Of the controller's ring: more than one event can add.
 RING = 65_536
+Answers = RouteSolved | BatchSolved | SolveFailed | Persisted | PersistFailed
 
 
 class Controller(Protocol):
@@ -48,7 +49,8 @@ class Replayed:
     """How it went. begun, ended: `now` of the first and the last event.
 
     solves: questions to policies that were asked again; differing: plans that are other ones than
-    recorded; first: the line of the recording where the first of them came, 0 for none.
+    recorded; first: the line of the recording where the first of them came, or an answer to what
+    the controller has not asked, 0 for none.
     missing: policies that cannot be asked here, and why; their recorded plans were taken.
     """
 
@@ -89,7 +91,9 @@ class Replay:
         self.result.missing = self._policies.missing
         self._controller = _controller(start)
         self._written = 0
+        # Questions and writes that have no answer yet.
         self._asked: dict[int, Solve] = {}
+        self._writing: dict[int, None] = {}
         self._latest: Answer | None = None
         self._wall = 0.0
         self._line = 0
@@ -118,31 +122,37 @@ class Replay:
         for command in commands:
             if isinstance(command, Solve):
                 self._asked[command.solve_id] = command
-            elif isinstance(command, Persist) and self.result.first:
-                self._due.append(Persisted(command.persist_id))
+            elif isinstance(command, Persist):
+                self._writing[command.persist_id] = None
         decisions = self._controller.decisions
         last = decisions.last
         if last > self._written:
             self._sink(decisions.since(self._written))
             self._written = self.result.decisions = last
-        if self.result.first and self._asked:
+        if self.result.first:
             self._due.extend(self._answer_now(solve) for solve in self._asked.values())
+            self._due.extend(Persisted(persist_id) for persist_id in self._writing)
             self._asked.clear()
+            self._writing.clear()
 
     # ---- answers
 
     def _take(self, event: Any) -> None:
         """The event is next, or what it is here, or nothing in its place."""
-        if isinstance(event, RouteSolved | BatchSolved):
-            if not self.result.first:
-                self._latest = event
-                self._solved(event)
-        elif isinstance(event, SolveFailed | Persisted | PersistFailed):
-            if not self.result.first:
-                self._due.append(event)
-                if isinstance(event, SolveFailed):
-                    self._asked.pop(event.solve_id, None)
+        if not isinstance(
+            event, RouteSolved | BatchSolved | SolveFailed | Persisted | PersistFailed
+        ):
+            self._due.append(event)
+        elif self.result.first:
+            pass  # an answer to what another story asked
+        elif isinstance(event, RouteSolved | BatchSolved):
+            self._latest = event
+            self._solved(event)
         else:
+            if isinstance(event, SolveFailed):
+                self._asked.pop(event.solve_id, None)
+            else:
+                self._writing.pop(event.persist_id, None)
             self._due.append(event)
 
     def _solved(self, event: Answer) -> None:

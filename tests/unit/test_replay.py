@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,12 +15,13 @@ from click.testing import CliRunner
 from recorded_worlds import STORIES, Events, edge_story, recorded
 
 from tango.adapters.recording_reader import RecordingReader
+from tango.algorithms.batch.most_free import MostFree
 from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.cli.main import tango
 from tango.daemons import __main__ as daemons
 from tango.model.decision import Decision, line
 from tango.model.events import CallArrived, RouteSolved, SolveFailed, Tick
-from tango.model.plan import TrafficPlan, TrafficSnapshot
+from tango.model.plan import BatchPlan, BatchSnapshot, TrafficPlan, TrafficSnapshot
 from tango.sim.policies import Policy
 from tango.sim.replay import Replay, ReplayBroke, Replayed
 
@@ -43,6 +45,16 @@ class OtherTies(LeastLoaded):
                 for route in plan.routes
             )
         )
+
+
+class OtherNode(MostFree):
+    """As most-free, but the names of two nodes are mixed up."""
+
+    def place(self, snapshot: BatchSnapshot) -> BatchPlan:
+        turned = {"n0": "n1", "n1": "n0", "": ""}
+        plan = super().place(snapshot)
+        placements = [replace(one, node=turned[one.node]) for one in plan.placements]
+        return replace(plan, placements=tuple(placements))
 
 
 class Broken(LeastLoaded):
@@ -86,6 +98,21 @@ def test_a_changed_policy_makes_other_decisions(tmp_path: Path) -> None:
     assert '"kind":"route"' in log[apart]
 
 
+def test_another_story_goes_on_where_writes_and_plans_are_answered(tmp_path: Path) -> None:
+    begun, events, log = STORIES["central"]()
+    path = recorded(tmp_path, begun, events)
+    with RecordingReader(path) as source:
+        lines: list[str] = []
+        replay = Replay(source.start, lambda new: lines.extend(map(line, new)), OtherNode())
+        result = replay.run(source)
+    assert 0 < result.first < 20
+    assert lines != log
+    last = json.loads(lines[-1])
+    assert last["at"] >= json.loads(log[0])["at"] + 1.0, "what waits for a backoff, too"
+    assert sum('"kind":"job-place"' in one for one in lines) > 2
+    assert (replay._asked, replay._writing) == ({}, {})
+
+
 def test_a_policy_that_raises_is_another_answer(tmp_path: Path) -> None:
     begun, events, log = edge_story()
     lines, result = replayed(recorded(tmp_path, begun, events), Broken())
@@ -100,7 +127,9 @@ def test_an_answer_that_nobody_asked_for_is_where_the_stories_part(tmp_path: Pat
     now, event = events[index]
     assert isinstance(event, RouteSolved)
     events[index] = now, replace(event, solve_id=event.solve_id + 1000)
-    _, result = replayed(recorded(tmp_path, begun, events))
+    path = recorded(tmp_path, begun, events)
+    _, result = replayed(path)
+    assert (result.first, result.differing) != (0, 0)
     assert result.first == index + 2
 
 
