@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from tango.controllers.central.begin import begin as begin_central
 from tango.controllers.decisions import Decisions
@@ -23,6 +23,7 @@ from tango.model.commands import Persist, Solve
 from tango.model.decision import Decision
 from tango.model.errors import TangoError
 from tango.model.events import BatchSolved, Persisted, PersistFailed, RouteSolved, SolveFailed
+from tango.model.plan import BatchPolicy, is_elastic
 from tango.model.starts import CentralStart, EdgeStart, Start
 from tango.sim.policies import Answer, Policies, Policy
 
@@ -89,7 +90,7 @@ class Replay:
         self._sink = sink
         self._policies = Policies(start, policy)
         self.result.missing = self._policies.missing
-        self._controller = _controller(start)
+        self._controller = _controller(start, policy)
         self._written = 0
         # Questions and writes that have no answer yet.
         self._asked: dict[int, Solve] = {}
@@ -184,11 +185,16 @@ class Replay:
         return found or SolveFailed(solve.solve_id, "its policy cannot be asked here")
 
 
-def _controller(start: Start) -> Controller:
+def _controller(start: Start, policy: Policy | None) -> Controller:
     kept = replace(start.settings.decisions, ring=RING)
     # Each kind by itself, for the types.
     if isinstance(start, EdgeStart):
         return begin_edge(replace(start, settings=replace(start.settings, decisions=kept)))
     if isinstance(start, CentralStart):
+        if policy is not None:
+            # As the daemon of that policy would begin it.
+            named = replace(start.settings, batch_policy=policy.name)
+            elastic = is_elastic(cast("BatchPolicy", policy))
+            start = replace(start, settings=named, elastic=elastic)
         return begin_central(replace(start, settings=replace(start.settings, decisions=kept)))
     return begin_worker(replace(start, settings=replace(start.settings, decisions=kept)))

@@ -11,12 +11,13 @@ import central_bench
 import worker_world
 from edge_world import EdgeWorld, service, settings, start
 
-from tango.adapters.policies import traffic_policy
+from tango.adapters.policies import batch_policy, traffic_policy
 from tango.adapters.recording import RecordingWriter
 from tango.controllers.central import CentralController
 from tango.controllers.edge import EdgeController
 from tango.controllers.worker import WorkerController
 from tango.model.decision import line
+from tango.model.plan import is_elastic
 from tango.model.service import QuotaMode
 from tango.model.settings import CentralSettings, RecordSettings
 from tango.model.starts import CentralStart, EdgeStart, Life, Start, WorkerStart
@@ -75,11 +76,13 @@ def edge_story(policy: str = "least-loaded") -> tuple[Start, Events, list[str]]:
     return begun, tape(world.controller), log_of(world.controller)
 
 
-def central_story() -> tuple[Start, Events, list[str]]:
+def central_story(policy: str = "most-free") -> tuple[Start, Events, list[str]]:
     with taped(CentralController) as tape:
-        bench = central_bench.Bench()
+        bench = central_bench.Bench(policy=batch_policy(policy))
+        bench.central.policy = policy
         for number in range(6):
             bench.submit(f"j{number}", central_bench.spec(cpu=900, retries=1))
+        bench.submit("urgent", central_bench.spec(cpu=1900, priority=9))
         bench.edge_up(*(central_bench.node(f"n{number}") for number in range(2)))
         first, *others = bench.starts()
         bench.refuse(first)
@@ -88,8 +91,8 @@ def central_story() -> tuple[Start, Events, list[str]]:
         bench.status(central_bench.ended(others[0], 3))
         bench.cancel("j2")
         bench.advance(5.0)
-    plain = CentralSettings(central_bench.SERVER, max_jobs_waiting=1000)
-    begun = CentralStart(plain, incarnation=1, seed=7)
+    plain = CentralSettings(central_bench.SERVER, batch_policy=policy, max_jobs_waiting=1000)
+    begun = CentralStart(plain, incarnation=1, seed=7, elastic=is_elastic(bench.policy))
     return begun, tape(bench.central), log_of(bench.central)
 
 

@@ -200,7 +200,7 @@ def test_errors_name_file_and_line(tmp_path: Path, number: int, text: str, probl
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"start": ["CentralStart"]}, "start.CentralStart: not the 4 fields"),
+        ({"start": ["CentralStart"]}, "start.CentralStart: not the . fields"),
         ({"start": ["Other"]}, "start: a 'Other' does not belong here"),
         ({"fields": []}, "fields: no table of types"),
         ({"incarnation": "5"}, "incarnation: '5' is not of type int"),

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from recorded_worlds import STORIES, Events, edge_story, recorded
+from recorded_worlds import STORIES, Events, central_story, edge_story, recorded
 
+from tango.adapters.policies import batch_policy, policy_names
 from tango.adapters.recording_reader import RecordingReader
 from tango.algorithms.batch.most_free import MostFree
 from tango.algorithms.traffic.least_loaded import LeastLoaded
@@ -175,6 +176,16 @@ def test_a_solver_of_its_own_is_asked_again(tmp_path: Path) -> None:
     lines, result = replayed(recorded(tmp_path, begun, events))
     assert lines == log
     assert (result.solves > 0, result.differing) == (True, 0)
+
+
+@pytest.mark.parametrize("policy", policy_names("tango.batch"))
+def test_every_batch_policy_is_asked_again(policy: str, tmp_path: Path) -> None:
+    begun, events, log = central_story(policy)
+    path = recorded(tmp_path, begun, events)
+    for given in (None, batch_policy(policy)):
+        lines, result = replayed(path, given)
+        assert lines == log
+        assert (result.solves > 0, result.differing) == (True, 0)
 
 
 # ---- the command
