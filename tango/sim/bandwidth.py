@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 
-# The kernel counts in ns: what misses the end of a period by less than one is rounding.
+# The kernel counts in ns, so one may be overdrawn: work whose end and whose quota's end are meant
+# to be one moment does not wait for a period because of rounding. It is paid at the refill.
 _NEAR_S = 1e-9
 # A rate this close to the quota's, relatively, is the quota's.
 _SAME = 1e-12
@@ -97,8 +98,8 @@ class Bucket:
         if was:
             self.throttled = self.left_s <= 0
         elif self._empties:
-            # What is left or missing is rounding.
-            self.left_s = 0.0
+            # Exactly: what differs is rounding.
+            self.left_s = -_NEAR_S
             self.throttled = True
         self._plan()
         return self.throttled != was
@@ -182,7 +183,7 @@ class Bucket:
             self.event_at = self._at if self.left_s > 0 else boundary
         elif self._runs_out_before(boundary):
             self._empties = True
-            self.event_at = self._at + max(self.left_s, 0.0) / self.rate
+            self.event_at = self._at + max(self.left_s + _NEAR_S, 0.0) / self.rate
         elif self.rate * self.period_s > self.quota_s * (1 + _SAME):
             self.event_at = boundary
         else:
