@@ -18,6 +18,7 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
 from tango.model.job import JobRecord
+from tango.model.plan import is_elastic
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
@@ -38,7 +39,9 @@ async def main(settings: CentralSettings) -> None:
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "central.db")
     try:
-        controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
+        controller = CentralController(
+            settings, incarnation=incarnation, seed=incarnation, elastic=is_elastic(policy)
+        )
         controller.load(cast("dict[str, JobRecord]", await store.load("job")))
         registry = Scrape()
         metrics = CentralMetrics(registry)
