@@ -21,7 +21,7 @@ _NEVER = -1000
 
 @dataclass(frozen=True, slots=True)
 class Killed:
-    """A process that the OOM killer took. limit: the group whose limit it was, None: the machine's."""
+    """A process that the OOM killer took, for the limit of a group or (None) the machine's end."""
 
     process: str
     group: str
@@ -102,9 +102,7 @@ class NodeMemory:
         """
         known = self._processes.get(process)
         if known is None:
-            known = self._processes[process] = _Process(
-                process, self._groups[group], oom_score_adj
-            )
+            known = self._processes[process] = _Process(process, self._groups[group], oom_score_adj)
         elif known.group.name != group:
             raise ValueError(f"{process!r} is in {known.group.name!r}, not in {group!r}")
         self._charge(known, use_bytes - known.use_bytes)

@@ -220,7 +220,9 @@ def test_never_more_than_quota_and_burst_in_any_window(
     start, end = start_us / 1e6, (start_us + window_us) / 1e6
     seen: list[float] = []
     arrivals = sorted(rng.uniform(0.0, end) for _ in range(200))
-    for at, name in sorted([*((t, str(n)) for n, t in enumerate(arrivals)), (start, ""), (end, "")]):
+    for at, name in sorted(
+        [*((t, str(n)) for n, t in enumerate(arrivals)), (start, ""), (end, "")]
+    ):
         cpu_before = -1.0
         while cpu.next_at <= at:
             assert cpu.advance(cpu.next_at) is not None

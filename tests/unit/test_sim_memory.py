@@ -148,5 +148,7 @@ def test_nothing_is_ever_above_its_limit_and_all_is_given_back(seed: int) -> Non
                     )
         assert node.usage("")[0] == sum(use.values())
         for group, limit in limits.items():
-            within = sum(n for p, n in use.items() if f"{where[p]}/".startswith(f"{group}/" if group else ""))
+            within = sum(
+                n for p, n in use.items() if f"{where[p]}/".startswith(f"{group}/" if group else "")
+            )
             assert node.usage(group)[0] == within <= limit
