@@ -196,7 +196,7 @@ class CpuTree:
                     end = group.virtual_end
                     break
                 group.unflatten(now)
-                self._split(group, alloc, now, everything=True)
+                self._split(group, alloc, now)
             elif group.full and alloc >= demand:
                 hot = group.hot
                 group.hot = None
@@ -221,13 +221,8 @@ class CpuTree:
         elif work_at != group.event_at:
             self._note(group, work_at)
 
-    def _split(
-        self, group: CpuGroup, alloc: float, now: float, *, everything: bool = False
-    ) -> None:
-        """Divide what the group gets among those below: max-min by weight.
-
-        everything: no subgroup has been given what its fields say.
-        """
+    def _split(self, group: CpuGroup, alloc: float, now: float) -> None:
+        """Divide what the group gets among those below: max-min by weight."""
         hot = group.hot
         group.hot = None
         active = group.active
@@ -239,7 +234,7 @@ class CpuTree:
         if alloc >= group.demand:
             group.full = True
             for child in active:
-                if everything or child.alloc != child.demand or child is hot:
+                if child.alloc != child.demand or child is hot:
                     self._give(child, child.demand, now)
         else:
             group.full = False
@@ -253,13 +248,13 @@ class CpuTree:
                 elif second.demand <= other:
                     other = second.demand
                     one = alloc - other
-                if everything or first.alloc != one or first is hot:
+                if first.alloc != one or first is hot:
                     self._give(first, one, now)
-                if everything or second.alloc != other or second is hot:
+                if second.alloc != other or second is hot:
                     self._give(second, other, now)
             else:
                 for child, share in fair_shares(active, alloc):
-                    if everything or child.alloc != share or child is hot:
+                    if child.alloc != share or child is hot:
                         self._give(child, share, now)
         if hot is not None and hot not in active:
             self._give(hot, 0.0, now)

@@ -153,3 +153,20 @@ def test_an_unlimited_bucket_stays_quiet(cpu: NodeCpu) -> None:
     cpu.set_group("be/t-1", GroupTarget(UNLIMITED), 0.001)
     cpu.start("t", "be/t-1", math.inf, 0.002)
     assert cpu.next_at == math.inf
+
+
+def test_all_that_came_while_it_was_throttled_runs_when_it_is_let_go(cpu: NodeCpu) -> None:
+    cpu.set_group("lc/hello/r-2", GroupTarget(), 0.0)
+    cpu.set_group("lc/bye/r-1", GroupTarget(), 0.0)
+    cpu.set_group("lc", GroupTarget(800, 10_000), 0.0)
+    cpu.start("empties", "lc/bye/r-1", 0.008, 0.0, threads=2.0)
+    cpu.start("too", "lc/bye/r-1", math.inf, 0.0, threads=2.0)
+    assert cpu.advance(0.005) == []
+    assert cpu.busy_cores == 0.0
+    cpu.stop("empties", 0.005)
+    cpu.stop("too", 0.005)
+    cpu.start("a", "lc/hello/r-1", 0.001, 0.005)
+    cpu.start("b", "lc/hello/r-2", 0.001, 0.005)
+    assert cpu.advance(0.0105) == []
+    assert cpu.busy_cores == 2.0
+    assert set(cpu.advance(0.0111)) == {"a", "b"}
