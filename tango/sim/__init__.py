@@ -1,1 +1,1 @@
-"""What runs the controllers without daemons: recordings again, on no clock but their own."""
+"""The simulator: the controllers and policies of the daemons on a virtual clock."""
