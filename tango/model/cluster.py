@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from tango.model.cgroup import Mismatch
+from tango.model.fast_init import fast_init
 
 
 class Enforcement(enum.Enum):
@@ -28,6 +29,7 @@ class NodeCapacity:
     memory_bytes: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class SideUsage:
     """One side (LC or BE) of a node.
@@ -42,6 +44,7 @@ class SideUsage:
     throttled_s: float = 0.0
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class GroupReport:
     """Kernel counters of one replica's or task's group."""
@@ -55,6 +58,7 @@ class GroupReport:
     n_oom_kills: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class NodeReport:
     """What a worker says of its node at each report. at_s: the worker's wall clock.
@@ -85,6 +89,7 @@ class NodeView:
     lc_held_millis: CPU held by in-flight LC requests. be_held: by BE attempts.
     lc_memory_bytes: declared memory of the replicas placed there.
     replicas: placed there, or about to leave. be_tasks: attempts that have not ended.
+    be_reclaimable_millis: of be_held_millis, what its attempts measurably do not use.
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
@@ -110,3 +115,4 @@ class NodeView:
     draining: bool = False
     drain_grace_s: float | None = None
     saturated: tuple[str, ...] = ()
+    be_reclaimable_millis: int = 0
