@@ -268,8 +268,8 @@ class Worker:
     def _sample(self, command: cmd.SampleUsage) -> None:
         machine = self._machine
         used = machine.used(command.groups)
-        free = machine.memory_bytes - machine.used_bytes
-        self.shell.then(ev.UsageSampled(used, EPOCH + self._engine.now, free))
+        wall = EPOCH + self._engine.now
+        self.shell.then(ev.UsageSampled(used, wall, machine.available_bytes))
 
 
 _WHY = {
