@@ -130,7 +130,7 @@ class _Run:
             self._jobs = central.controller.counts()
 
     def _close_interval_later(self, at: float) -> None:
-        self._world.engine.at(at, self._close_interval, at)
+        self._world.engine.common.at(at, self._close_interval, at)
 
     def _close_interval(self, planned: float | None) -> None:
         """planned: None for the last one."""
