@@ -39,11 +39,6 @@ class Engine:
         self._cancelled.add(number)
 
     @property
-    def planned(self) -> int:
-        """Calls that are still to be made."""
-        return len(self._heap) - len(self._cancelled)
-
-    @property
     def next_at(self) -> float:
         """When the next call is due; infinity for none."""
         return self._heap[0][0] if self._heap else math.inf

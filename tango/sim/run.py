@@ -72,6 +72,7 @@ class _Run:
         """From the start of the load on."""
         world, scenario = self._world, self._scenario
         starts_at = world.starts_at
+        world.note_unready()
         self._cpu_total = self._total_cpu()
         self._close_interval_later(starts_at + world.tally.interval_s)
         self._advance(starts_at + scenario.warmup_s)

@@ -93,6 +93,14 @@ class World:
         for stream in (*self._streams, *self.submitters):
             stream.begin()
 
+    def note_unready(self) -> None:
+        """Say which services lack replicas as the load begins."""
+        for site, edge in self.edges.items():
+            for view in edge.life.controller.service_views() if edge.life is not None else ():
+                if view.ready < view.spec.replicas:
+                    ready = f"{view.ready} of {view.spec.replicas} replicas ready"
+                    self.problems.append(f"{view.spec.name} at {site}: {ready}: {view.reason}")
+
     def _declare(self, edge: EdgeHost) -> None:
         edge.apply(self._specs_at(edge.name), self.problems.append)
 
