@@ -1,38 +1,19 @@
-"""Reads trace files line by line, whatever their size, and says where a broken one is broken."""
+"""Azure LLM trace files: their arrivals, and a first pass that finds what is broken."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO
 
-from tango.model.errors import InvalidField
+from tango.adapters.trace_reader import TraceFile
 from tango.workload.arrival import Arrival
-from tango.workload.azure_llm import (
-    AzureReplay,
-    Columns,
-    RowError,
-    WorkModel,
-    parse_header,
-    parse_row,
-)
+from tango.workload.azure_llm import AzureRows, WorkModel
 from tango.workload.bounds import require_number
-
-MAX_LINE_BYTES = 64 * 1024
-KEPT_PROBLEMS = 5
+from tango.workload.trace_rows import RowError
 
 
-class AzureLlmFile(Iterator[Arrival]):
-    """The arrivals of one Azure LLM trace file; opened and its header checked when made.
-
-    Iterating reads on, in memory that does not grow. It closes itself at its end and at an error;
-    close it, or use it in a `with` statement, where you stop earlier.
-
-    skipped: broken rows left out so far. problems: the first few of them.
-    """
+class AzureLlmFile(TraceFile[Arrival]):
+    """The arrivals of one Azure LLM trace file, up to `duration_s`; see TraceFile."""
 
     def __init__(
         self,
@@ -45,113 +26,11 @@ class AzureLlmFile(Iterator[Arrival]):
     ) -> None:
         if duration_s is not None:
             require_number("duration_s", duration_s, 0, float(2**53), above=True)
-        self.path = path
-        self.skipped = 0
-        self.problems: list[RowError] = []
-        self._replay = AzureReplay(speed_up, model)
         self._duration_s = duration_s
-        self._skip_bad_rows = skip_bad_rows
-        self._line = 0
-        self._rows = 0
-        self._file: IO[bytes] = _open(path)
-        try:
-            self._columns = self._header()
-        except BaseException:
-            self.close()
-            raise
+        super().__init__(path, AzureRows(speed_up, model), skip_bad_rows=skip_bad_rows)
 
-    def __next__(self) -> Arrival:
-        """The next arrival.
-
-        Raises RowError ("file:line: column: problem") for a broken row, unless bad rows are
-        skipped, and for a file without any good row.
-        """
-        try:
-            arrival = self._next_good()
-        except BaseException:
-            self.close()
-            raise
-        if arrival is None or (self._duration_s is not None and arrival.at_s >= self._duration_s):
-            self.close()
-            raise StopIteration
-        self._rows += 1
-        return arrival
-
-    def __enter__(self) -> AzureLlmFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; no arrival comes after that."""
-        self._file.close()
-
-    def _header(self) -> Columns:
-        try:
-            fields = self._fields()
-            if fields is None:
-                fix = "the first line is the header TIMESTAMP,ContextTokens,GeneratedTokens"
-                raise RowError(1, "", "the file is empty", fix)
-            return parse_header(fields, self._line)
-        except RowError as error:
-            raise error.at_file(str(self.path)) from None
-
-    def _next_good(self) -> Arrival | None:
-        while not self._file.closed:
-            try:
-                fields = self._fields()
-                if fields is None:
-                    break
-                return self._replay.arrival(parse_row(fields, self._columns, self._line))
-            except RowError as error:
-                placed = error.at_file(str(self.path))
-                if not self._skip_bad_rows:
-                    raise placed from None
-                self.skipped += 1
-                if len(self.problems) < KEPT_PROBLEMS:
-                    self.problems.append(placed)
-        if self._rows == 0 and not self._file.closed:
-            problem = f"no usable row ({self.skipped} broken)" if self.skipped else "no rows at all"
-            raise RowError(self._line, "", problem, "give a trace with requests", str(self.path))
-        return None
-
-    def _fields(self) -> list[str] | None:
-        """The next line that is not blank, split; None at the end of the file."""
-        while True:
-            raw = self._readline()
-            if raw is None:
-                return None
-            if self._line == 1:
-                raw = raw.removeprefix(b"\xef\xbb\xbf")  # the byte order mark of Windows' editors
-            try:
-                text = raw.decode().rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                problem = f"not UTF-8 text (byte 0x{raw[error.start]:02x} at {error.start + 1})"
-                raise RowError(self._line, "", problem, "save it as UTF-8") from None
-            if not text.strip():
-                continue
-            try:
-                return next(csv.reader([text], strict=True))
-            except csv.Error as error:
-                raise RowError(self._line, "", f"not a CSV row: {error}") from None
-
-    def _readline(self) -> bytes | None:
-        self._line += 1
-        try:
-            raw = self._file.readline(MAX_LINE_BYTES + 1)
-            if len(raw) > MAX_LINE_BYTES:
-                while raw and not raw.endswith(b"\n"):
-                    raw = self._file.readline(MAX_LINE_BYTES)
-                raise RowError(self._line, "", f"the line is longer than {MAX_LINE_BYTES} bytes")
-        except OSError as error:
-            raise _unreadable(self.path, error) from error
-        return raw or None
+    def _ends_before(self, record: Arrival) -> bool:
+        return self._duration_s is not None and record.at_s >= self._duration_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,15 +93,3 @@ def check_azure_llm(
             trace.skipped,
             tuple(trace.problems),
         )
-
-
-def _open(path: Path) -> IO[bytes]:
-    try:
-        return path.open("rb")
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> InvalidField:
-    problem = f"cannot be read: {error.strerror}"
-    return InvalidField("trace", problem, "give a file that is there and readable", str(path))

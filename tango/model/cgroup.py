@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
+
 UNLIMITED = -1
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class GroupTarget:
     """Absolute targets of one group. None: leave the kernel's value alone.
@@ -62,6 +65,7 @@ class GroupPressure:
     io: Pressure | None = None
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class GroupUsage:
     """Counters of one group; since it was made where the name says `_s` or `n_`."""

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from tango.model.cgroup import Mismatch
+from tango.model.fast_init import fast_init
 
 
 class Enforcement(enum.Enum):
@@ -28,6 +29,7 @@ class NodeCapacity:
     memory_bytes: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class SideUsage:
     """One side (LC or BE) of a node.
@@ -42,6 +44,7 @@ class SideUsage:
     throttled_s: float = 0.0
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class GroupReport:
     """Kernel counters of one replica's or task's group."""
@@ -55,6 +58,7 @@ class GroupReport:
     n_oom_kills: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class NodeReport:
     """What a worker says of its node at each report. at_s: the worker's wall clock.

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tango.model.cgroup import Mismatch
+from tango.model.fast_init import fast_init
 from tango.model.job import JobSpec
 from tango.model.messages import (
     EdgeHello,
@@ -154,6 +155,7 @@ class FollowEnded:
     follower: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class RouteSolved:
     """The plan for Solve(solve_id); cost_s is the time it took.
@@ -358,6 +360,7 @@ class RequestFinished:
     done: RequestDone
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class GroupUsed:
     """Kernel counters of one group at a sample."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest
 
@@ -58,6 +59,7 @@ class PeerWelcome:
     incarnation: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class PeerNode:
     """What one node can take of the site that asks: what is free, and what that holds there now.
@@ -74,6 +76,7 @@ class PeerNode:
     slots: tuple[tuple[str, int], ...]
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class PeerServiceOffer:
     """wait_s: until a request that comes now is begun. occupancy_s: from then to its answer."""
@@ -83,6 +86,7 @@ class PeerServiceOffer:
     occupancy_s: float
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class SiteOffer:
     """A site as it offers itself to one other; services that are not in it are not there."""

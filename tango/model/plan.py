@@ -6,7 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from tango.model.fast_init import fast_init
 
+
+@fast_init
 @dataclass(frozen=True, slots=True)
 class Demand:
     """Queued requests of one service and origin: `count` of them, each needing this much of a node.
@@ -29,6 +32,7 @@ class Demand:
     dispatched: int = 0
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class NodeOffer:
     """What a node can still take. slots: (service, free request slots of its ready replicas).
@@ -64,6 +68,7 @@ class TrafficSnapshot:
     seed: int = 0
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class Route:
     """Send `count` of the oldest queued requests of this service and origin to the node.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
+
 Headers = tuple[tuple[str, str], ...]
 
 
@@ -30,6 +32,7 @@ class Code(enum.Enum):
     INTERNAL = "internal"
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class CallRequest:
     """A call as it arrives at the edge. deadline_s and timeout_s of 0 take the service's own.
@@ -53,6 +56,7 @@ class CallRequest:
     priority: int = 0
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class CallReply:
     """The end of a call. Times in milliseconds: queue at the edge, service at the replica as the
@@ -82,6 +86,7 @@ class CallReply:
     site: str = ""
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class Dispatch:
     """A request handed to a worker; timeout_s is what is left of its hard end."""
@@ -96,6 +101,7 @@ class Dispatch:
     stream: bool
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class RequestDone:
     """A worker's answer to a Dispatch: the replica's reply, or why there is none.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
+
 
 @dataclass(frozen=True, slots=True)
 class ReplicaRoute:
@@ -41,6 +43,7 @@ class RouteTable:
     reason: str = ""
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class ReplicaTally:
     """What a follower had at one replica: under way now, ended since its last report.

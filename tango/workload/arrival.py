@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.fast_init import fast_init
 
+
+@fast_init
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """One request or job of a load.

@@ -14,9 +14,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tango.model.errors import InvalidField
+from tango.model.fast_init import fast_init
 from tango.workload.arrival import Arrival
 from tango.workload.bounds import require_number
+from tango.workload.trace_rows import InOrder, RowError, check_width, find_columns, split_csv
 
 TIMESTAMP, CONTEXT, GENERATED = "TIMESTAMP", "ContextTokens", "GeneratedTokens"
 # Means of the published 2023 conversation trace, 19,366 rows; they normalise the work.
@@ -29,24 +30,6 @@ _TIME = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:\+00:00|Z)?", re.ASCII
 )
 _DAYS_BEFORE_MONTH = (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365)
-
-
-class RowError(InvalidField):
-    """A trace file is wrong at one line and column.
-
-    line: 1-based, the header is line 1. column: the column's name, "" where the whole line is
-    meant. `at_file` gives the same error with the file's name in front.
-    """
-
-    def __init__(self, line: int, column: str, problem: str, fix: str = "", path: str = "") -> None:
-        self.line = line
-        self.column = column
-        place = f"{path}:{line}" if path else f"line {line}"
-        super().__init__(column or "row", problem, fix, place)
-
-    def at_file(self, path: str) -> RowError:
-        """The same error as "path:line: column: problem"."""
-        return RowError(self.line, self.column, self.problem, self.fix, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +72,7 @@ class Columns:
     width: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TraceRow:
     """One request of the trace. at_ns: nanoseconds since 1970-01-01 UTC (a float would round)."""
@@ -101,22 +85,13 @@ class TraceRow:
 
 def parse_header(fields: Sequence[str], line: int = 1) -> Columns:
     """The columns' places. Raises RowError where one is missing or stands there twice."""
-    names = [field.strip() for field in fields]
-    for name in (TIMESTAMP, CONTEXT, GENERATED):
-        if (found := names.count(name)) != 1:
-            problem = "the column is missing" if found == 0 else f"the column is there {found}x"
-            fix = (
-                f"the header reads {','.join(names)[:80]!r}, not {TIMESTAMP},{CONTEXT},{GENERATED}"
-            )
-            raise RowError(line, name, problem, fix)
-    index = names.index
-    return Columns(index(TIMESTAMP), index(CONTEXT), index(GENERATED), len(names))
+    timestamp, context, generated = find_columns(fields, (TIMESTAMP, CONTEXT, GENERATED), line)
+    return Columns(timestamp, context, generated, len(fields))
 
 
 def parse_row(fields: Sequence[str], columns: Columns, line: int) -> TraceRow:
     """One row from its text fields. Raises RowError."""
-    if len(fields) != columns.width:
-        raise RowError(line, "", f"{len(fields)} fields, the header has {columns.width}")
+    check_width(fields, columns.width, line)
     return TraceRow(
         line,
         parse_timestamp(fields[columns.timestamp], line),
@@ -172,7 +147,7 @@ class AzureReplay:
         self._speed_up = speed_up
         self._model = model or WorkModel()
         self._first_ns: int | None = None
-        self._last_ns = 0
+        self._order = InOrder(1_000_000_000)
 
     def arrival(self, row: TraceRow) -> Arrival:
         """The row as an arrival.
@@ -180,12 +155,27 @@ class AzureReplay:
         Raises RowError where its time is before the previous row's; the replay can go on with a
         later row.
         """
+        self._order.check(row.at_ns, row.line, TIMESTAMP)
         if self._first_ns is None:
-            self._first_ns = self._last_ns = row.at_ns
-        if row.at_ns < self._last_ns:
-            back_s = (self._last_ns - row.at_ns) / 1e9
-            fix = "sort the rows by time"
-            raise RowError(row.line, TIMESTAMP, f"time goes back by {back_s:.7f} s", fix)
-        self._last_ns = row.at_ns
+            self._first_ns = row.at_ns
         at_s = (row.at_ns - self._first_ns) / 1e9 / self._speed_up
         return Arrival(at_s, self._model.work(row.context_tokens, row.generated_tokens))
+
+
+class AzureRows:
+    """The file's format: a header, then one request a row, replayed. Parameters as AzureReplay."""
+
+    first_line = f"the header {TIMESTAMP},{CONTEXT},{GENERATED}"
+
+    def __init__(self, speed_up: float = 1.0, model: WorkModel | None = None) -> None:
+        self._replay = AzureReplay(speed_up, model)
+        self._columns = Columns(0, 1, 2, 3)
+
+    def header(self, text: str, line: int) -> bool:
+        """Find the columns."""
+        self._columns = parse_header(split_csv(text, line), line)
+        return True
+
+    def record(self, text: str, line: int) -> Arrival:
+        """The row as an arrival."""
+        return self._replay.arrival(parse_row(split_csv(text, line), self._columns, line))

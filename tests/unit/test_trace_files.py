@@ -6,13 +6,14 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from shared_data import AZURE, needs
 
-from tango.adapters.trace_files import MAX_LINE_BYTES, check_azure_llm, read_azure_llm
+from tango.adapters.trace_files import check_azure_llm, read_azure_llm
+from tango.adapters.trace_lines import MAX_LINE_BYTES
 from tango.model.errors import InvalidField
 from tango.workload.arrival import Arrival
 from tango.workload.azure_llm import RowError, WorkModel
 
-REAL = Path(__file__).parents[3] / "shared/data/azure-llm-2023/AzureLLMInferenceTrace_conv.csv"
 HEADER = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 GOOD = "2023-11-16 18:15:46.0000000,374,44\n"
 LATER = "2023-11-16 18:15:48.5000000,10,20\n"
@@ -24,9 +25,9 @@ def trace(tmp_path: Path, content: str | bytes) -> Path:
     return path
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the Azure LLM trace is not in ../shared/data")
+@needs(AZURE)
 def test_the_real_trace() -> None:
-    found = check_azure_llm(REAL)
+    found = check_azure_llm(AZURE)
     assert found.rows == 19_366
     assert found.skipped == 0
     assert found.span_s / 60 == pytest.approx(58.4, abs=0.1)
@@ -34,9 +35,9 @@ def test_the_real_trace() -> None:
     assert found.mean_work == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the Azure LLM trace is not in ../shared/data")
+@needs(AZURE)
 def test_the_real_trace_ten_times_as_fast_for_a_minute() -> None:
-    found = list(read_azure_llm(REAL, speed_up=10, duration_s=60))
+    found = list(read_azure_llm(AZURE, speed_up=10, duration_s=60))
     # Its first ten minutes are calmer than its mean of 5.5/s.
     assert found[-1].at_s == pytest.approx(60, abs=0.2)
     assert 30 < len(found) / 60 < 60

