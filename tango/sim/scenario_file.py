@@ -74,8 +74,11 @@ class ScenarioFile:
     Raises InvalidField ("file:line: field: problem; fix"); of a change, "--set" for the place.
     """
 
-    def __init__(self, path: Path, changes: Sequence[Change] = ()) -> None:
+    def __init__(
+        self, path: Path, changes: Sequence[Change] = (), *, bad: BadRows | None = None
+    ) -> None:
         self.path = path
+        self._bad = bad or BadRows()
         document = load_toml(path)
         if changes:
             self._document = document
@@ -108,12 +111,10 @@ class ScenarioFile:
     ) -> Scenario:
         """The scenario of one point of the sweep. seed: None for the file's own.
 
-        bad: what becomes of broken rows of traces. Raises InvalidField.
+        bad: what becomes of broken rows of traces, None for what was told when opened.
+        Raises InvalidField.
         """
-        document = self._document.unread()
-        for change in point:
-            document = _with(document, change, f"{self.path}:{change.value.line}")
-        return _scenario(document, self.path, seed, bad or BadRows())
+        return _at_point(self._document, self.path, point, seed, bad or self._bad)
 
     def where(self, field: str) -> str:
         """ "file:line" of a field."""
@@ -135,6 +136,30 @@ class ScenarioFile:
             where = self._document.where("sweep")
             raise InvalidField("sweep", f"has {count} points", f"at most {MAX_POINTS}", where)
         return tuple(itertools.product(*axes))
+
+
+def load_scenario(
+    path: Path,
+    changes: Sequence[Change] = (),
+    point: Point = (),
+    *,
+    seed: int | None = None,
+    bad: BadRows | None = None,
+) -> Scenario:
+    """One point of a file that ScenarioFile has checked, read once. Raises InvalidField."""
+    document = load_toml(path)
+    for change in changes:
+        document = _with(document, change, _COMMAND_LINE)
+    return _at_point(document, path, point, seed, bad or BadRows())
+
+
+def _at_point(
+    document: Section, path: Path, point: Point, seed: int | None, bad: BadRows
+) -> Scenario:
+    document = document.unread()
+    for change in point:
+        document = _with(document, change, f"{path}:{change.value.line}")
+    return _scenario(document, path, seed, bad)
 
 
 def _scenario(document: Section, path: Path, seed: int | None, bad: BadRows) -> Scenario:
