@@ -224,7 +224,9 @@ class Section:
         """
         steps = [index or key for index, key in _CHANGE_STEP.findall(path)]
         if not steps or _CHANGE_STEP.sub("", path).strip("."):
-            raise InvalidField(path, "is not a path of keys", 'write "section.key" or "list[0].key"')
+            raise InvalidField(
+                path, "is not a path of keys", 'write "section.key" or "list[0].key"'
+            )
         changed = _changed(Item(self._items, self.line), steps, value, path)
         assert isinstance(changed.value, dict)
         return Section(self.file, self.path, self.line, changed.value)

@@ -31,6 +31,7 @@ COMMANDS = {
     "logs": ("tango.cli.jobs", "logs"),
     "routes": ("tango.cli.routes", "routes"),
     "policy": ("tango.cli.policy", "policy"),
+    "simulate": ("tango.cli.simulate", "simulate"),
     "submit": ("tango.cli.jobs", "submit"),
     "top": ("tango.cli.top", "top"),
     "uncordon": ("tango.cli.nodes", "uncordon"),

@@ -178,7 +178,7 @@ def _require_on(name: str, policies: Policies, scenario: Scenario) -> None:
     if name == DVPA:
         follows = any(one.spec.quota is QuotaMode.FOLLOW for one in scenario.services)
         if not (follows if policies.follow_quota is None else policies.follow_quota):
-            fix = "set policies.dvpa = true, or quota = \"follow\" for a service"
+            fix = 'set policies.dvpa = true, or quota = "follow" for a service'
             raise InvalidField(field, "no service's quota follows its requests", fix)
     elif name == REASSURANCE:
         rule = scenario.edge.reassurance.enabled

@@ -1,4 +1,4 @@
-"""What all parts of a scenario file share: places for errors, paths of data, rows that are broken."""
+"""What all parts of a scenario file share: places of errors, paths of data, broken rows."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ def known_names(section: Section, key: str, known: tuple[str, ...], what: str) -
     return names
 
 
-def require_known(
-    section: Section, key: str, name: str, known: tuple[str, ...], what: str
-) -> None:
+def require_known(section: Section, key: str, name: str, known: tuple[str, ...], what: str) -> None:
     """Raise InvalidField with those that there are, where there is none of that name."""
     if name not in known:
         shown = ", ".join(known[:8]) + (" ..." if len(known) > 8 else "")

@@ -1,4 +1,4 @@
-"""Scenarios as TOML files: every key checked, each error with its line, and sweeps over any field."""
+"""Scenarios as TOML files: every key checked, errors with their lines, sweeps over any field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tango.adapters.toml_documents import load_toml
 from tango.adapters.tuning import central_tuning, edge_tuning, worker_tuning
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
-from tango.sim.loads import JobLoad, RequestLoad, TraceLoad
+from tango.sim.loads import JobLoad, TraceLoad
 from tango.sim.scenario import Scenario
 from tango.sim.scenario_fields import BadRows, Reading, placed
 from tango.sim.scenario_loads import read_jobs, read_loads, read_services

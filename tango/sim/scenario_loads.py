@@ -137,9 +137,7 @@ def read_loads(
     return tuple(found)
 
 
-def _spread(
-    section: Section, service: SimService, places: Places, rng: random.Random
-) -> _Spread:
+def _spread(section: Section, service: SimService, places: Places, rng: random.Random) -> _Spread:
     per = section.choice("per", Per, Per.TURNS if "trace" in section else Per.SITE)
     having = service.sites or places.sites
     names = known_names(section, "sites", having, f"site with {service.spec.name}") or having
@@ -156,9 +154,7 @@ def _spread(
     total = sum(parts)
     if not total:
         raise section.error("sites", "have no users", "name others")
-    sites = tuple(
-        (name, part / total) for name, part in zip(names, parts, strict=True) if part > 0
-    )
+    sites = tuple((name, part / total) for name, part in zip(names, parts, strict=True) if part > 0)
     return _Spread(per, sites, len(set(parts)) == 1)
 
 

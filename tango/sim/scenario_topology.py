@@ -1,4 +1,4 @@
-"""[topology] and [delays] of a scenario file: a list of sites, a grid, a scatter, or EUA's places."""
+"""[topology] and [delays] of a scenario file: listed sites, a grid, a scatter, EUA's places."""
 
 from __future__ import annotations
 
