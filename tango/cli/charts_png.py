@@ -87,12 +87,12 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
             _draw_line(axes, line)
     for at, rule in enumerate(sorted(chart.rules)):
         axes.axvline(rule.at, color=LIGHT[rule.colour], lw=1.2, ls=_DASHED)
-        place = (rule.at, 0.97 - 0.09 * (len(chart.rules) - 1 - at))
+        place = (rule.at, 0.05 + 0.1 * (len(chart.rules) - 1 - at))
         box = {"facecolor": "white", "alpha": 0.8, "lw": 0, "pad": 1}
         late = across.place(rule.at) > 0.8
         axes.annotate(
             rule.words, place, (-5 if late else 5, 0), xycoords=("data", "axes fraction"),
-            textcoords="offset points", fontsize=8, va="top", ha="right" if late else "left",
+            textcoords="offset points", fontsize=8, va="bottom", ha="right" if late else "left",
             bbox=box,
         )  # fmt: skip
     axes.set_xlim(across.low, across.high)

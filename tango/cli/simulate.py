@@ -27,6 +27,8 @@ from tango.sim.scenario_fields import BadRows
 from tango.sim.scenario_file import Change, ScenarioFile, parse_change, survey
 
 INTERRUPTED = 130
+# Many figures with intervals stand beside one another.
+PIPE_COLUMNS = 200
 
 
 @click.command()
@@ -104,7 +106,7 @@ def simulate(
     for line in problem_lines(results.ended):
         click.echo(f"tango: {line}", err=True)
     if results.ended:
-        print_view(results_view(results))
+        print_view(results_view(results), PIPE_COLUMNS)
         _write(results, files, report, html, plot)
     if stop.asked:
         done = len(runs) - results.missing

@@ -191,13 +191,13 @@ def _side_by_side(results: Results, group: Group) -> list[Picture]:
     return [
         Dots(
             _titled(BY_NAME[name].words, results, group),
-            _axis_words(BY_NAME[name]),
+            BY_NAME[name].axis,
             tuple(
                 Dot(each.variant, found.mean, found.low, found.high, _colour(at))
                 for at, each in enumerate(compared)
                 if (found := each.figures.get(name)) is not None
             ),
-            share=BY_NAME[name].unit == "%",
+            share=BY_NAME[name].share,
             note=_interval_words(compared),
         )
         for name in SHOWN
@@ -247,20 +247,16 @@ def _sweep_chart(results: Results, groups: Sequence[Group], figure: Figure) -> C
         )
     title = f"{groups[0][0]}: {figure.words}" if _many_scenarios(results) else figure.words
     compared = [each for group in groups for each in by_group[group].values()]
-    share = figure.unit == "%"
+    share = figure.share
     return Chart(
         title,
         path,
-        _axis_words(figure),
+        figure.axis,
         tuple(lines),
         share=share,
         y_top=1.0 if share else None,
         note=_interval_words(compared) + _left_out(results, groups[0]),
     )
-
-
-def _axis_words(figure: Figure) -> str:
-    return figure.unit if figure.unit not in ("%", "") else "share" if figure.unit else "number"
 
 
 def _interval_words(compared: Sequence[Compared]) -> str:

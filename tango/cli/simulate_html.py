@@ -39,6 +39,7 @@ th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;
 white-space:nowrap}
 th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}
 tr.reference td{font-weight:600}
+td small{display:block;color:var(--soft);font-weight:400;font-size:.8rem;line-height:1.2}
 figure{margin:1.6rem 0}figcaption{font-weight:600;margin-bottom:.25rem}
 svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:var(--ink)}svg .small{font-size:11px}svg .label{fill:var(--soft)}
@@ -103,12 +104,11 @@ def _lead(results: Results) -> str:
             f"{len(report.nodes):,} nodes."
         )
     else:
-        variants = max(len(results.variants(group)) for group in results.groups)
-        done = len(results.runs) - results.missing
-        words = (
-            f"{done:,} runs: {len(results.groups)} scenarios or points of a sweep, "
-            f"{variants} variants of policies, each with the same seeds."
-        )
+        most = max(len(results.variants(group)) for group in results.groups)
+        seeds = len({run.seed for run in results.runs})
+        counts = ((most, "variant"), (len(results.groups), "point"), (seeds, "seed"))
+        parts = [f"{count:,} {what}{'s' if count > 1 else ''}" for count, what in counts]
+        words = f"{len(results.runs):,} runs: {', '.join(parts)}."
     return f"<p class='soft'>{escape(words)}</p>"
 
 
@@ -250,7 +250,19 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, reference: boo
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = []
     for at, row in enumerate(rows):
-        cells = "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<td>{_cell(cell)}</td>" for cell in row)
         body.append(f"<tr class='reference'>{cells}</tr>" if reference and not at else
                     f"<tr>{cells}</tr>")  # fmt: skip
     return f"<div class='wide'><table><tr>{top}</tr>{''.join(body)}</table></div>"
+
+
+def _cell(text: str) -> str:
+    """An interval stands below its mean, so that many columns fit."""
+    mean, mark, interval = text.partition(" ±")
+    if mark:
+        number, _, unit = interval.partition(" ")
+        return f"{escape(f'{mean} {unit}'.strip())}<small>±{escape(number)}</small>"
+    mean, mark, interval = text.partition(" (")
+    if mark and " to " in interval:
+        return f"{escape(mean)}<small>{escape(interval.rstrip(')'))}</small>"
+    return escape(text)

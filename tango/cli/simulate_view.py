@@ -99,7 +99,7 @@ def _cpu_words(figures: Mapping[str, float]) -> str:
 def compared_table(results: Results, group: Group) -> Table:
     """A row for each variant, mean and half of the interval in each column."""
     compared = results.compared(group)
-    made = plain_table("POLICIES (LC:BE)", "SEEDS", *(heading for _, heading in COLUMNS))
+    made = _folding_table("POLICIES (LC:BE)", "SEEDS", *(heading for _, heading in COLUMNS))
     for each in compared:
         cells = [
             figure_words(name, each.figures[name]) if name in each.figures else "-"
@@ -109,9 +109,17 @@ def compared_table(results: Results, group: Group) -> Table:
     return made
 
 
+def _folding_table(*headings: str) -> Table:
+    """Cells take several lines where the terminal is narrow, rather than being cut."""
+    made = plain_table(*headings)
+    for column in made.columns:
+        column.no_wrap, column.overflow = False, "fold"
+    return made
+
+
 def figure_words(name: str, found: Interval) -> str:
     """ "97.5 +-0.3 %"; without the interval where there is none."""
-    percent = BY_NAME[name].unit == "%"
+    percent = BY_NAME[name].share
     factor = 100.0 if percent else 1.0
     unit = " %" if percent else ""
     mean = _digits(found.mean * factor)
@@ -125,7 +133,7 @@ def ratios_table(results: Results, group: Group) -> Table | None:
     others = [each for each in results.compared(group) if each.ratios]
     if not others:
         return None
-    made = plain_table("", *(heading for _, heading in RATIOS))
+    made = _folding_table("", *(heading for _, heading in RATIOS))
     for each in others:
         cells = [ratio_words(each.ratios.get(name)) for name, _ in RATIOS]
         made.add_row(f"/ {each.variant}", *cells)

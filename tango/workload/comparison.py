@@ -15,25 +15,28 @@ from tango.workload.report import Report
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Something that runs are compared in. unit: "%" for shares, which are 0..1 inside."""
+    """Something that runs are compared in. axis: what it is counted in, for an axis.
+
+    share: it is 0..1 inside, and shown in percent.
+    """
 
     name: str
     words: str
-    unit: str
-    higher_is_better: bool = True
+    axis: str
+    share: bool = False
 
 
 FIGURES = (
-    Figure("qos", "LC requests answered in time", "%"),
-    Figure("requests_per_s", "LC requests answered in time a second", "/s"),
-    Figure("utilisation", "CPU used, LC and BE", "%"),
-    Figure("lc_utilisation", "CPU used by LC", "%"),
-    Figure("be_utilisation", "CPU used by BE", "%"),
-    Figure("jobs_per_min", "BE jobs that succeeded a minute", "/min"),
-    Figure("p50_ms", "median latency", "ms", higher_is_better=False),
-    Figure("p95_ms", "95th percentile of latency", "ms", higher_is_better=False),
-    Figure("p99_ms", "99th percentile of latency", "ms", higher_is_better=False),
-    Figure("evictions", "evictions of BE tasks", "", higher_is_better=False),
+    Figure("qos", "QoS: LC requests answered in time", "share of all sent", share=True),
+    Figure("requests_per_s", "Throughput of LC: requests answered in time", "requests/s"),
+    Figure("utilisation", "CPU used, LC and BE", "share of all nodes' CPU", share=True),
+    Figure("lc_utilisation", "CPU used by LC", "share of all nodes' CPU", share=True),
+    Figure("be_utilisation", "CPU used by BE", "share of all nodes' CPU", share=True),
+    Figure("jobs_per_min", "Throughput of BE: jobs that succeeded", "jobs/min"),
+    Figure("p50_ms", "Median latency of LC", "ms"),
+    Figure("p95_ms", "Latency of LC: 95th percentile", "ms"),
+    Figure("p99_ms", "Latency of LC: 99th percentile", "ms"),
+    Figure("evictions", "Evictions of BE tasks", "evictions"),
 )
 BY_NAME: Mapping[str, Figure] = {figure.name: figure for figure in FIGURES}
 
