@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tango.adapters.cluster_traces import (
     read_instance_events,
+    read_machine_events,
     read_openb_pods,
     read_task_events,
 )
@@ -23,7 +24,7 @@ from tango.workload import trace_jobs
 from tango.workload.arrival import Arrival
 from tango.workload.trace_jobs import JobRule, RunRule
 from tango.workload.trace_replay import ReplayRule
-from tango.workload.trace_requests import RequestRule, request_arrivals
+from tango.workload.trace_requests import RequestRule, of_service, request_arrivals
 from tango.workload.trace_scale import (
     BORG_2011_SCALE,
     BORG_2019_SCALE,
@@ -103,18 +104,26 @@ class AzureArrivals:
 
 @dataclass(frozen=True, slots=True)
 class ClusterTasks:
-    """The tasks of a cluster's trace, LC and BE."""
+    """The tasks of a cluster's trace, LC and BE. machines: that there are, None for any."""
 
     kind: TraceKind
     path: Path
     bad: BadRows
+    machines: frozenset[int] | None = None
+    part: int = 0
+    parts: int = 1
 
     def __call__(self) -> Iterator[TraceTask]:
-        """All of them, in order of submission."""
+        """All of them, in order of submission; of several parts one."""
+        tasks = self._all()
+        return tasks if self.parts == 1 else of_service(tasks, self.part, self.parts)
+
+    def _all(self) -> Iterator[TraceTask]:
         skip, bad, path = self.bad.skip, self.bad, self.path
         match self.kind:
             case TraceKind.BORG_2011:
-                return borg_tasks(rows(read_task_events(path, skip_bad_rows=skip), bad), BORG_2011)
+                events = read_task_events(path, machines=self.machines, skip_bad_rows=skip)
+                return borg_tasks(rows(events, bad), BORG_2011)
             case TraceKind.BORG_2019:
                 events = read_instance_events(path, skip_bad_rows=skip)
                 return borg_tasks(rows(events, bad), BORG_2019)
@@ -196,7 +205,7 @@ def request_arrivals_of(
             _replay(section, speed_up),
             _runs(section),
         )
-    tasks = ClusterTasks(kind, path, reading.bad)
+    tasks = _tasks(section, kind, path, reading)
     found = ClusterArrivals(tasks, _scale(section, kind, places), rule)
     if rate is None:
         return found
@@ -227,7 +236,7 @@ def job_source(section: Section, name: str, places: Places, reading: Reading) ->
     kind = section.choice("trace", TraceKind)
     if kind is TraceKind.AZURE_LLM:
         raise section.error("trace", "has no jobs", "use a cluster's trace")
-    tasks = ClusterTasks(kind, data_path(section, "file", reading.base), reading.bad)
+    tasks = _tasks(section, kind, data_path(section, "file", reading.base), reading)
     scale = _scale(section, kind, places)
     speed_up = section.number("speed_up", 1.0, low=1e-6, high=1e6)
     if "cpu_load" in section and "speed_up" in section:
@@ -258,6 +267,21 @@ def job_source(section: Section, name: str, places: Places, reading: Reading) ->
         offered = offered_load((job.at_s, job.total_cpu_s) for job in jobs)
         factor = offered.speed_up_to(wanted, places.cpu_millis)
     return replace(found, rule=replace(rule, replay=replace(rule.replay, speed_up=factor)))
+
+
+def _tasks(section: Section, kind: TraceKind, path: Path, reading: Reading) -> ClusterTasks:
+    machines = None
+    if "machines" in section:
+        if kind is not TraceKind.BORG_2011:
+            raise section.error("machines", "goes with borg-2011 only", "leave it out")
+        skip = reading.bad.skip
+        listed = read_machine_events(
+            data_path(section, "machines", reading.base), skip_bad_rows=skip
+        )
+        machines = frozenset(event.machine for event in rows(listed, reading.bad))
+    parts = section.integer("parts", 1, low=1, high=1000)
+    part = section.integer("part", 1, low=1, high=parts)
+    return ClusterTasks(kind, path, reading.bad, machines, part - 1, parts)
 
 
 def _replay(section: Section, speed_up: float) -> ReplayRule:
