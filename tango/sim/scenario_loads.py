@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tango.adapters.documents import Section
+from tango.model.errors import InvalidField
 from tango.model.service import QuotaMode, ServiceSpec
 from tango.sim.loads import (
     Distribution,
@@ -190,7 +191,11 @@ def _patterns(
 ) -> list[RequestLoad]:
     total = _total_rate(section, service, spread, places, reading.load)
     if total is None:
-        raise section.error("rate", "is missing", "give requests a second, or cpu_load")
+        try:
+            total = section.number("rate")
+        except InvalidField as error:
+            fix = error.fix or "give requests a second, or cpu_load"
+            raise section.error("rate", error.problem, fix).at(error.where) from None
     name = service.spec.name
     if spread.per is Per.TURNS:
         source = _pattern(section, total, reading.duration_s)
