@@ -20,6 +20,7 @@ from collections.abc import Callable
 from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge import EdgeController
+from tango.daemons.lifecycle import tune_collector
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.commands import EdgeCommand, Persist, Reply, SendWorker, Solve
 from tango.model.decision import ROUTE, line
@@ -251,10 +252,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     clock = time.thread_time_ns if arguments.cpu else time.perf_counter_ns
-    gc.collect()
-    gc.freeze()
-    # As the daemons do (tango/daemons/lifecycle.py).
-    gc.set_threshold(50_000, 20, 50)
+    tune_collector()
     if arguments.records:
         found = records(
             arguments.requests, arguments.rate, arguments.seed, arguments.repeats, clock

@@ -184,6 +184,8 @@ class _Helper:
             frames.take_routes(frame, routes)
             if "cost_s" in frame:
                 return TrafficPlan(tuple(routes)), frame["cost_s"]
+            # What has come already is read without a pause.
+            await asyncio.sleep(0)
 
     async def _receive(self) -> frames.Frame:
         (size,) = frames.LENGTH.unpack(await self._back.readexactly(frames.LENGTH.size))

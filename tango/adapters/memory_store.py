@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tango.adapters.records import RecordError, decode, encode
+from tango.adapters.records import decode, encode
+from tango.adapters.typed_json import RecordError
 from tango.model.commands import Delete, Put, Stored
 from tango.ports import StoreFailed
 

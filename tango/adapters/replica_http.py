@@ -181,7 +181,7 @@ class ReplicaClient:
             if headers or body or len(path) > _MAX_KEPT_PATH:
                 head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
             else:
-                head = _plain_head(f"{self._host}:{port}", method, path)
+                head = _plain_head(self._host, port, method, path)
         except InvalidField as error:
             raise ReplicaError(Code.INVALID, str(error), ran=False) from error
         most = limit if max_body_bytes is None else max_body_bytes
@@ -308,9 +308,9 @@ class ReplicaClient:
 
 
 @functools.lru_cache(maxsize=1024)
-def _plain_head(host: str, method: str, path: str) -> bytes:
+def _plain_head(host: str, port: int, method: str, path: str) -> bytes:
     """The head of a request without fields and body: the same ones are asked again and again."""
-    return request_head(host, method, path, (), 0)
+    return request_head(f"{host}:{port}", method, path, (), 0)
 
 
 def _cancelled(*, ran: bool) -> ReplicaError:

@@ -22,6 +22,7 @@ from tango.model.settings import (
     EdgeSettings,
     LoggedRequests,
     PeerSettings,
+    RecordSettings,
     ServerSettings,
     TlsSettings,
     WorkerSettings,
@@ -40,6 +41,7 @@ _CENTRAL = CentralSettings(_SERVER)
 _EDGE = EdgeSettings(_SERVER, "edge")
 _WORKER = WorkerSettings(_SERVER, "node", "127.0.0.1:0")
 _DECISIONS = DecisionSettings()
+_RECORD = RecordSettings()
 
 
 class LogLevel(enum.Enum):
@@ -52,7 +54,7 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls], [decisions] and [central] of a file.
+    """[server], [tls], [decisions], [record] and [central] of a file.
 
     Raises InvalidField with field, file and line.
     """
@@ -64,13 +66,14 @@ def load_central(path: Path | str) -> CentralSettings:
         server=server,
         batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
         decisions=_decisions(document, Path(path)),
+        record=_record(document, Path(path)),
     )
     document.finish()
     return settings
 
 
 def load_edge(path: Path | str) -> EdgeSettings:
-    """[server], [tls], [decisions] and [edge] of a file.
+    """[server], [tls], [decisions], [record] and [edge] of a file.
 
     Raises InvalidField with field, file and line.
     """
@@ -87,13 +90,14 @@ def load_edge(path: Path | str) -> EdgeSettings:
         peers=_peers(section, server.tls),
         neighbours=section.integer("neighbours", _EDGE.neighbours, low=0, high=_MAX_PEERS),
         decisions=_decisions(document, Path(path)),
+        record=_record(document, Path(path)),
     )
     document.finish()
     return settings
 
 
 def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
-    """[server], [tls], [decisions] and [worker] of a file.
+    """[server], [tls], [decisions], [record] and [worker] of a file.
 
     Raises InvalidField with field, file and line.
 
@@ -129,6 +133,7 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
         decisions=_decisions(document, Path(path)),
+        record=_record(document, Path(path)),
     )
     document.finish()
     if settings.be_root and settings.cpuset:
@@ -241,6 +246,17 @@ def _decisions(document: Section, path: Path) -> DecisionSettings:
         log_max_bytes=_bounded_memory(section, "log_max", _DECISIONS.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _DECISIONS.log_files, low=1, high=100),
         log_requests=section.choice("log_requests", LoggedRequests, _DECISIONS.log_requests),
+    )
+
+
+def _record(document: Section, path: Path) -> RecordSettings:
+    if "record" not in document:
+        return _RECORD
+    section = document.section("record")
+    return RecordSettings(
+        dir=_path(section, "dir", path.absolute().parent),
+        max_bytes=_bounded_memory(section, "max", _RECORD.max_bytes, 65_536, 2**40),
+        files=section.integer("files", _RECORD.files, low=1, high=1000),
     )
 
 

@@ -18,8 +18,9 @@ Frame = dict[str, Any]
 
 LENGTH = struct.Struct("!I")
 MAX_FRAME_BYTES = 64 * 2**20
-# Slots or routes in one frame: a millisecond or so to encode.
+# Slots, or routes, in one frame: a millisecond or so to encode or to decode.
 FRAME_ITEMS = 2048
+FRAME_ROUTES = 128
 
 _DEMAND = attrgetter(*Demand.__dataclass_fields__)
 # Of an offer, these are pairs: they go flat, and most of what is sent is in them.
@@ -27,7 +28,8 @@ _PAIRS = ("slots", "in_flight", "needs")
 _OFFER_FIELDS = tuple(name for name in NodeOffer.__dataclass_fields__ if name not in _PAIRS)
 _PAIRS_OF = attrgetter(*_PAIRS)
 _OFFER = attrgetter(*_OFFER_FIELDS)
-_ROUTE_FIELDS = tuple(Route.__dataclass_fields__)
+# The routes of one demand have their rejected nodes in common: sent where they change, else None.
+_ROUTE_FIELDS = tuple(name for name in Route.__dataclass_fields__ if name != "rejected")
 _ROUTE = attrgetter(*_ROUTE_FIELDS)
 
 
@@ -101,11 +103,20 @@ def asked(frame: Frame, offers: list[NodeOffer]) -> TrafficSnapshot | None:
 def plan_frames(plan: TrafficPlan, cost_s: float) -> Iterator[Frame]:
     """The frames of an answer; the last one has the cost."""
     routes = plan.routes
-    first = 0
-    while len(routes) - first > FRAME_ITEMS:
-        yield {"routes": [_ROUTE(route) for route in routes[first : first + FRAME_ITEMS]]}
-        first += FRAME_ITEMS
-    yield {"routes": [_ROUTE(route) for route in routes[first:]], "cost_s": cost_s}
+    last = max(0, (len(routes) - 1) // FRAME_ROUTES * FRAME_ROUTES)
+    for first in range(0, last, FRAME_ROUTES):
+        yield {"routes": _listed(routes[first : first + FRAME_ROUTES])}
+    yield {"routes": _listed(routes[last:]), "cost_s": cost_s}
+
+
+def _listed(routes: Sequence[Route]) -> list[list[object]]:
+    listed: list[list[object]] = []
+    before: tuple[tuple[str, str], ...] = ()
+    for route in routes:
+        same = route.rejected == before
+        listed.append([None if same else route.rejected, *_ROUTE(route)])
+        before = route.rejected
+    return listed
 
 
 def error_frame(error: str, cost_s: float) -> Frame:
@@ -115,8 +126,10 @@ def error_frame(error: str, cost_s: float) -> Frame:
 
 def take_routes(frame: Frame, routes: list[Route]) -> None:
     """Add the routes of a frame of the answer."""
-    for fields in frame["routes"]:
+    rejected: tuple[tuple[str, str], ...] = ()
+    for changed, *fields in frame["routes"]:
+        if changed is not None:
+            rejected = tuple((node, why) for node, why in changed)
         route = dict(zip(_ROUTE_FIELDS, fields, strict=True))
         route["runner_up"] = tuple(route["runner_up"])
-        route["rejected"] = tuple((node, why) for node, why in route["rejected"])
-        routes.append(Route(**route))
+        routes.append(Route(**route, rejected=rejected))

@@ -20,8 +20,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from tango.adapters.records import RecordError, decode, encode
+from tango.adapters.records import decode, encode
 from tango.adapters.sqlite_schema import connect, rollback
+from tango.adapters.typed_json import RecordError
 from tango.model.commands import Delete, Put, Stored
 from tango.ports import StoreFailed
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from tango.cli.options import state_option
+from tango.cli.options import record_option, state_option
 from tango.model.units import format_cpu, format_memory, parse_cpu
 from tango.sdk.cluster_file import default_state_dir
 from tango.sdk.embedded import EmbeddedCluster
@@ -28,7 +28,10 @@ from tango.sdk.keeper import Keeper
     help="CPU kept for daemons and clients; nodes share the rest.",
 )  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
-def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool) -> int:
+@record_option
+def up(
+    state: Path | None, sites: int, workers: int, reserve: str, detach: bool, record: Path | None
+) -> int:
     """Start a whole cluster on this machine: central, edges and workers, each a process.
 
     A daemon that dies is started again while `tango up` runs; where it was detached, the next
@@ -39,9 +42,14 @@ def up(state: Path | None, sites: int, workers: int, reserve: str, detach: bool)
     if missing := cluster.revive():
         cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
+        if record is not None:
+            click.echo("tango: --record counts where a whole cluster is started", err=True)
         return 0
     plan = cluster.start(
-        sites=sites, workers_per_site=workers, reserve_millis=parse_cpu(reserve, "--reserve")
+        sites=sites,
+        workers_per_site=workers,
+        reserve_millis=parse_cpu(reserve, "--reserve"),
+        record=record,
     )
     if detach:
         _announce(cluster, plan)

@@ -29,7 +29,7 @@ from tango.cli.demo_plan import (
     load_words,
 )
 from tango.cli.demo_view import demo_view, shortcomings
-from tango.cli.options import state_option
+from tango.cli.options import record_option, state_option
 from tango.cli.panels import Panels, jobs_words
 from tango.cli.plot import check_plot, write_plot
 from tango.cli.progress import Progress
@@ -64,9 +64,10 @@ INTERRUPTED = 130
     help=f"Draw the run as PNG; needs matplotlib.  [default: {PLOT}]",
 )  # fmt: skip
 @functools.partial(state_option, default="one of its own, removed afterwards")
+@record_option
 def demo(
     duration: float, seed: int, trace: Path | None, report: Path, plot: Path | None,
-    state: Path | None,
+    state: Path | None, record: Path | None,
 ) -> int:  # fmt: skip
     """Show what Tango is for, in a minute, on this machine.
 
@@ -80,7 +81,7 @@ def demo(
     if trace is not None:
         demo_trace(trace, 1.0, duration)  # refuses a broken one before anything starts
     progress = Progress()
-    with _running(state, progress) as (cluster, plan):
+    with _running(state, record, progress) as (cluster, plan):
         for line in describe_plan(plan):
             progress.say(line)
         run = DemoRun(cluster, demo_plan(plan), progress, duration, seed, trace)
@@ -100,7 +101,7 @@ def _plot_path(given: Path | None) -> Path | None:
 
 @contextlib.contextmanager
 def _running(
-    state: Path | None, progress: Progress
+    state: Path | None, record: Path | None, progress: Progress
 ) -> Iterator[tuple[EmbeddedCluster, EmbeddedPlan]]:
     """A cluster that is gone afterwards, come what may; so is a directory made for it, unless
     something went wrong: then its logs stay."""
@@ -110,7 +111,7 @@ def _running(
     well = False
     with _terminations_interrupt():
         try:
-            plan = cluster.start(sites=SITES)
+            plan = cluster.start(sites=SITES, record=record)
             try:
                 yield cluster, plan
             finally:

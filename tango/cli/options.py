@@ -29,6 +29,16 @@ def state_option(function: F, default: str = "~/.local/state/tango") -> F:
     )(function)
 
 
+def record_option(function: F) -> F:
+    """--record DIR, of a whole cluster."""
+    return click.option(
+        "--record",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Every daemon records itself there, and logs its decisions beside; see "
+        "`tango simulate --replay`.",
+    )(function)
+
+
 def output_option(function: F) -> F:
     """-o table|json."""
     return click.option(

@@ -1,4 +1,4 @@
-"""`tango simulate`: scenarios on a virtual clock, alone or policies side by side over seeds."""
+"""`tango simulate`: scenarios on a virtual clock, alone or side by side; recordings again."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tango.cli.report_view import check_report, print_view
 from tango.cli.simulate_charts import pictures
 from tango.cli.simulate_html import write_html
 from tango.cli.simulate_plan import ABLATIONS, Run, plan, with_logs
+from tango.cli.simulate_replay import replay_recording
 from tango.cli.simulate_results import Results
 from tango.cli.simulate_runs import Stop, make_all
 from tango.cli.simulate_view import problem_lines, results_view
@@ -32,7 +33,7 @@ PIPE_COLUMNS = 200
 
 
 @click.command()
-@click.argument("scenarios", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("scenarios", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--policies", default="", metavar="P,...",
     help="Pairings TRAFFIC[:BATCH] to compare, by commas, or `all` that are installed; the first "
@@ -65,10 +66,18 @@ PIPE_COLUMNS = 200
     "-j", "--processes", type=click.IntRange(1, 256), default=None,
     help="Processes that make runs side by side.  [default: as many as there are cores]",
 )  # fmt: skip
+@click.option(
+    "--replay", "recording", type=click.Path(dir_okay=False, path_type=Path), default=None,
+    help="Instead: make the decisions of a daemon again, from its recording ([record], --record).",
+)  # fmt: skip
+@click.option(
+    "--policy", default="", help="With --replay: ask this policy, in place of those that were."
+)
 def simulate(
     scenarios: tuple[Path, ...], policies: str, seeds: int | None, ablate: str,
     duration: float | None, settings: tuple[str, ...], report: Path | None, html: Path | None,
     plot: Path | None, log: Path | None, skip_bad_rows: bool, processes: int | None,
+    recording: Path | None, policy: str,
 ) -> int:  # fmt: skip
     """Simulate SCENARIOS (TOML files) with the controllers and policies of the daemons.
 
@@ -76,7 +85,21 @@ def simulate(
     one; more of any of these, or a sweep in a file, is a comparison. The same scenario and seed
     give the same figures and the same decision log, whatever else runs beside. Ctrl-C ends the runs
     and still reports.
+
+    With --replay there is no scenario: a controller is begun as one was in a daemon, and given the
+    same events at the same times. Where nothing has changed, its decision log is the same.
     """
+    if recording is not None:
+        _only_replay(
+            scenarios=scenarios, policies=policies, seeds=seeds, ablate=ablate, duration=duration,
+            set=settings, report=report, html=html, plot=plot, skip_bad_rows=skip_bad_rows,
+            processes=processes,
+        )  # fmt: skip
+        return replay_recording(recording, log, policy)
+    if policy:
+        raise InvalidField("--policy", "goes with --replay only", "--policies compares scenarios")
+    if not scenarios:
+        raise InvalidField("SCENARIOS", "are missing", "name a file, or a recording with --replay")
     for path in (report, html, log):
         if path is not None:
             check_report(path)
@@ -116,6 +139,13 @@ def simulate(
         click.echo(f"tango: {words}{so_far}", err=True)
         return INTERRUPTED
     return 0
+
+
+def _only_replay(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            field = name.upper() if name == "scenarios" else f"--{name.replace('_', '-')}"
+            raise InvalidField(field, "does not go with --replay", "leave one of them out")
 
 
 def _changes(settings: Sequence[str], duration: float | None) -> tuple[Change, ...]:

@@ -148,6 +148,17 @@ async def serve_until_stopped(group: asyncio.TaskGroup, failed: asyncio.Future[N
             watchdog.cancel()
 
 
+def tune_collector() -> None:
+    """Few collections: what lives as long as the daemon is not scanned again and again.
+
+    What the imports left behind (each slotted dataclass its first class) goes before, or it never
+    does. A full collection holds the loop for as long as it takes: 8 ms for 100,000 objects.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def run(
     main: Callable[[], Awaitable[None]], name: str, log_level: str, config: Path | None = None
 ) -> int:
@@ -156,11 +167,7 @@ def run(
     config: the file that its settings came from; what is wrong with one of them is said with it.
     """
     set_up_logging(log_level)
-    # Long-lived structures are not worth scanning again and again in full collections; what the
-    # imports left behind (each slotted dataclass its first class) must go before, or it never does.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    tune_collector()
 
     async def guarded() -> None:
         await main()

@@ -54,6 +54,8 @@ class Shell(Generic[EventT, CommandT]):
         self._timer: Timer | None = None
         self._timer_at = 0.0
         self._closed = False
+        # Where set, it is told of each event, with its time, before the controller is.
+        self.recorded: Callable[[tuple[float, EventT | Tick]], None] | None = None
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def now(self) -> float:
@@ -71,7 +73,11 @@ class Shell(Generic[EventT, CommandT]):
         handle = self._controller.handle
         try:
             while self._events:
-                for command in handle(self._events.popleft(), self._clock.now()):
+                event = self._events.popleft()
+                now = self._clock.now()
+                if self.recorded is not None:
+                    self.recorded((now, event))
+                for command in handle(event, now):
                     self._perform(command)
         except BaseException as error:
             self._events.clear()

@@ -89,6 +89,7 @@ class NodeView:
     lc_held_millis: CPU held by in-flight LC requests. be_held: by BE attempts.
     lc_memory_bytes: declared memory of the replicas placed there.
     replicas: placed there, or about to leave. be_tasks: attempts that have not ended.
+    be_reclaimable_millis: of be_held_millis, what its attempts measurably do not use.
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
@@ -114,3 +115,4 @@ class NodeView:
     draining: bool = False
     drain_grace_s: float | None = None
     saturated: tuple[str, ...] = ()
+    be_reclaimable_millis: int = 0

@@ -166,9 +166,11 @@ def _job_place(d: Facts) -> str:
     parts = [f"before {name} with {score:.4g}" if name else "no other node could take it"]
     parts += _rejected(placement["rejected"])
     if offer is not None:
+        unused = offer.get("reclaimable_millis", 0)
         parts.append(
             f"it asks for {format_cpu(d['cpu_millis'])} CPU and {format_memory(d['memory_bytes'])}"
             f" of {format_cpu(offer['cpu_millis'])} and {format_memory(offer['memory_bytes'])} free"
+            + (f", and {format_cpu(unused)} that BE holds and does not use" if unused else "")
         )
     return "; ".join([text, *parts])
 

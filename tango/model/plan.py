@@ -124,29 +124,70 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class BatchOffer:
-    """What a node of some site can still give to BE."""
+    """What a node of some site can still give to BE, beside what LC and BE hold and use there.
+
+    For an elastic policy (`is_elastic`) full nodes are offered too, and what is free may be below
+    zero; reclaimable_millis: of the CPU that BE holds, what its tasks measurably do not use. 0 for
+    every other policy.
+    """
 
     edge: str
     node: str
     cpu_millis: int
     memory_bytes: int
     be_tasks: int = 0
+    lc_held_millis: int = 0
+    lc_memory_bytes: int = 0
+    be_held_millis: int = 0
+    be_memory_bytes: int = 0
+    lc_used_millis: int = 0
+    be_used_millis: int = 0
+    reclaimable_millis: int = 0
+
+    @property
+    def all_cpu_millis(self) -> int:
+        """The node's capacity."""
+        return self.cpu_millis + self.lc_held_millis + self.be_held_millis
+
+    @property
+    def all_memory_bytes(self) -> int:
+        """The node's capacity."""
+        return self.memory_bytes + self.lc_memory_bytes + self.be_memory_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RunningTask:
+    """An attempt that may be preempted, and what it holds. started_at: unix seconds, 0 unknown."""
+
+    attempt_id: str
+    edge: str
+    node: str
+    priority: int
+    cpu_millis: int
+    memory_bytes: int
+    started_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSnapshot:
-    """All that a batch policy may look at. Gangs come in the order in which they queue."""
+    """All that a batch policy may look at. Gangs come in the order in which they queue.
+
+    last: (edge, node) of the latest placement that was committed, ("", "") for none.
+    running: what may be preempted; empty for a policy that is not elastic.
+    """
 
     gangs: tuple[Gang, ...]
     offers: tuple[BatchOffer, ...]
     seed: int = 0
+    last: tuple[str, str] = ("", "")
+    running: tuple[RunningTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """One task to one node, with what decided it.
+    """One task to one node, with what decided it; a lower score is better.
 
-    rejected: (node, why) of the candidates that were filtered out, at least the better ranked ones.
+    rejected: (node, why) of the first few candidates that were filtered out.
     """
 
     job_id: str
@@ -167,11 +208,23 @@ class Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class Preemption:
+    """Stop these running attempts, all of lower priority than the job that shall have their room.
+
+    The job itself stays unplaced: it is placed when they have ended.
+    """
+
+    job_id: str
+    attempt_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchPlan:
     """Whole gangs only: every task of a job appears in placements, or the job in unplaced."""
 
     placements: tuple[Placement, ...]
     unplaced: tuple[Unplaced, ...] = ()
+    preempt: Preemption | None = None
 
 
 class BatchPolicy(Protocol):
@@ -180,5 +233,11 @@ class BatchPolicy(Protocol):
     name: str
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
-        """A plan that never exceeds an offer's CPU or memory."""
+        """A plan that never exceeds an offer's CPU or memory; an elastic one's CPU may be what is
+        free and what is reclaimable."""
         ...
+
+
+def is_elastic(policy: BatchPolicy) -> bool:
+    """Whether the policy takes CPU that others hold, or stops them: its class has `elastic` set."""
+    return bool(getattr(policy, "elastic", False))

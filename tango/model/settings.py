@@ -67,6 +67,19 @@ class DecisionSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordSettings:
+    """[record]: all that happens to the controller, for `tango simulate --replay`.
+
+    dir: one file for each start goes there; "" records nothing. max_bytes: of one file, which ends
+    there; files: so many are kept of this daemon.
+    """
+
+    dir: str = ""
+    max_bytes: int = 256 * 2**20
+    files: int = 4
+
+
+@dataclass(frozen=True, slots=True)
 class CentralSettings:
     """[central]: the master of BE jobs.
 
@@ -84,6 +97,7 @@ class CentralSettings:
     keep_jobs_s: float = 7 * 86_400.0
     node_lost_after_s: float = 5.0
     decisions: DecisionSettings = DecisionSettings()
+    record: RecordSettings = RecordSettings()
     be_floor: float = 0.1
     be_floor_s: float = 30.0
 
@@ -121,6 +135,7 @@ class EdgeSettings:
     peer_interval_ms: float = 100.0
     peer_max_age_ms: float = 1000.0
     decisions: DecisionSettings = DecisionSettings()
+    record: RecordSettings = RecordSettings()
     eviction_grace_s: float = 1.0
     reassurance: ReassuranceRule = ReassuranceRule()
 
@@ -170,3 +185,4 @@ class WorkerSettings:
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     decisions: DecisionSettings = DecisionSettings()
+    record: RecordSettings = RecordSettings()

@@ -24,6 +24,7 @@ from tango.sdk.embedded_plan import (
     EmbeddedPlan,
     central_toml,
     edge_toml,
+    journal_toml,
     plan_nodes,
     worker_toml,
 )
@@ -69,8 +70,12 @@ class EmbeddedCluster:
         sites: int = 2,
         workers_per_site: int = 1,
         reserve_millis: int = 700,
+        record: Path | None = None,
     ) -> EmbeddedPlan:
-        """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon."""
+        """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
+
+        record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
+        """
         plan = plan_nodes(
             sites=sites,
             workers_per_site=workers_per_site,
@@ -78,11 +83,10 @@ class EmbeddedCluster:
             memory_bytes=_available_memory(),
             reserve_millis=reserve_millis,
         )
-        try:
-            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            problem = f"cannot make {self.state_dir}: {error.strerror}"
-            raise InvalidField("--state", problem, "name a directory of your own") from None
+        _make_private(self.state_dir, "--state")
+        if record is not None:
+            record = record.resolve()
+            _make_private(record, "--record")
         with self._lock():
             if any(member.alive() for member in self._members()):
                 raise AlreadyExists(
@@ -91,13 +95,13 @@ class EmbeddedCluster:
                 )
             self._clean()
             try:
-                self._start(plan)
+                self._start(plan, record)
             except BaseException:
                 self._stop(grace_s=2.0)
                 raise
         return plan
 
-    def _start(self, plan: EmbeddedPlan) -> None:
+    def _start(self, plan: EmbeddedPlan, record: Path | None) -> None:
         # First of all: it says that what is in this directory is ours to end and to remove.
         self._save([])
         token = self.state_dir / "token"
@@ -132,6 +136,8 @@ class EmbeddedCluster:
         for kind, name, text in files:
             config = configs / f"{name}.toml"
             config.touch(mode=0o600)
+            if record is not None:
+                text += journal_toml(record, kind, name)
             config.write_text(text)
             members.append(_spawn(kind, name, config, logs / f"{name}.log"))
             self._save(members)
@@ -200,7 +206,9 @@ class EmbeddedCluster:
         return True
 
     def _stop(self, *, grace_s: float) -> None:
-        members = [*self._members(), *daemons_of(self.state_dir / "configs")]
+        found = [*daemons_of(self.state_dir / "configs"), *self._members()]
+        # Each of them once: a second TERM would cut its drain short.
+        members = list({(member.pid, member.start_time): member for member in found}.values())
         # Workers first: one that lives would start its supervisor again.
         end_members([m for m in members if m.kind == "worker"], grace_s)
         for directory in sorted(self.state_dir.glob("node-*")):
@@ -296,6 +304,14 @@ class EmbeddedCluster:
                     f"another `tango up` or `tango down` works on {self.state_dir} right now"
                 ) from None
             yield
+
+
+def _make_private(folder: Path, option: str) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot make {folder}: {error.strerror}"
+        raise InvalidField(option, problem, "name a directory of your own") from None
 
 
 def _check_alive(members: list[Member]) -> None:

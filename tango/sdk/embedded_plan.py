@@ -12,6 +12,8 @@ from tango.model.units import format_cpu
 DEFAULT_RESERVE_MILLIS = 700
 SMALLEST_NODE_MILLIS = 100
 DEFAULT_SHARES = 1024
+# Of a decision log beside a recording: as much as that may take, in one file.
+LOG_MAX = "256Mi"
 SITE_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -129,4 +131,13 @@ def _server(directory: Path, port: int, metrics_port: int, state: Path) -> str:
     return (
         f'[server]\nlisten = "127.0.0.1:{port}"\nmetrics = "127.0.0.1:{metrics_port}"\n'
         f'state_dir = "{directory}"\ntoken_file = "{state / "token"}"\n'
+    )
+
+
+def journal_toml(record: Path, kind: str, name: str) -> str:
+    """tables for a daemon that records itself and logs its decisions in that directory"""
+    daemon = kind if kind == name else f"{kind}-{name.removeprefix('node-')}"
+    return (
+        f'\n[record]\ndir = "{record}"\n'
+        f'\n[decisions]\nlog = "{record / daemon}.decisions.jsonl"\nlog_max = "{LOG_MAX}"\n'
     )

@@ -14,7 +14,13 @@ from __future__ import annotations
 
 import math
 
-# The kernel counts in ns: what misses the end of a period by less than one is rounding.
+from tango.adapters.cgroup_values import Bandwidth, bandwidth_goal
+from tango.model.cgroup import UNLIMITED, GroupTarget
+
+_NO_LIMIT = Bandwidth(UNLIMITED, 100_000, 0)
+_US = 1e-6
+# The kernel counts in ns, so one may be overdrawn: work whose end and whose quota's end are meant
+# to be one moment does not wait for a period because of rounding. It is paid at the refill.
 _NEAR_S = 1e-9
 # A rate this close to the quota's, relatively, is the quota's.
 _SAME = 1e-12
@@ -97,8 +103,8 @@ class Bucket:
         if was:
             self.throttled = self.left_s <= 0
         elif self._empties:
-            # What is left or missing is rounding.
-            self.left_s = 0.0
+            # Exactly: what differs is rounding.
+            self.left_s = -_NEAR_S
             self.throttled = True
         self._plan()
         return self.throttled != was
@@ -182,8 +188,37 @@ class Bucket:
             self.event_at = self._at if self.left_s > 0 else boundary
         elif self._runs_out_before(boundary):
             self._empties = True
-            self.event_at = self._at + max(self.left_s, 0.0) / self.rate
+            self.event_at = self._at + max(self.left_s + _NEAR_S, 0.0) / self.rate
         elif self.rate * self.period_s > self.quota_s * (1 + _SAME):
             self.event_at = boundary
         else:
             self.event_at = math.inf
+
+
+def write_target(
+    bucket: Bucket | None, target: GroupTarget, now: float
+) -> tuple[Bucket | None, bool]:
+    """The bucket with the target's quota, period and burst, and whether anything was written.
+
+    Each value that changes is a write of its own, as on cgroup v1; unchanged ones are none.
+    """
+    before = _NO_LIMIT if bucket is None else _bandwidth(bucket)
+    goal = bandwidth_goal(before, target, burst=True)
+    n_writes = (
+        (goal.quota_us != before.quota_us)
+        + (goal.period_us != before.period_us)
+        + (goal.burst_us != before.burst_us)
+    )
+    if not n_writes:
+        return bucket, False
+    quota_s = math.inf if goal.quota_us == UNLIMITED else goal.quota_us * _US
+    period_s, burst_s = goal.period_us * _US, goal.burst_us * _US
+    if bucket is None:
+        return Bucket(quota_s, period_s, burst_s, now), True
+    bucket.write(quota_s, period_s, burst_s, now, n_writes)
+    return bucket, True
+
+
+def _bandwidth(bucket: Bucket) -> Bandwidth:
+    quota_us = UNLIMITED if bucket.quota_s == math.inf else round(bucket.quota_s / _US)
+    return Bandwidth(quota_us, round(bucket.period_s / _US), round(bucket.burst_s / _US))

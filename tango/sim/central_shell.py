@@ -11,7 +11,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.job import JobRecord, JobSpec
-from tango.model.plan import BatchPolicy, BatchSnapshot
+from tango.model.plan import BatchPolicy, BatchSnapshot, is_elastic
 from tango.model.settings import CentralSettings
 from tango.sim.engine import Engine
 from tango.sim.network import End
@@ -42,7 +42,9 @@ class Central:
         self._policy = policy
         self._store = store
         self._changed = changed
-        self.controller = CentralController(settings, incarnation=incarnation, seed=seed)
+        self.controller = CentralController(
+            settings, incarnation=incarnation, seed=seed, elastic=is_elastic(policy)
+        )
         self.shell = Shell(
             engine,
             self.controller,

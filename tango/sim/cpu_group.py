@@ -127,6 +127,7 @@ class CpuGroup:
         self.first = None
         for leaf in self.active:
             leaf.settle(now)
+            # Its own clock stands still; what it is given when that ends is news to it.
             leaf.mark = leaf.alloc = leaf.rate = 0.0
             if leaf.heap:
                 end = (leaf.heap[0][0] - leaf.virtual_s) * leaf.demand / leaf.weight

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 
-from tango.adapters.cgroup_values import Bandwidth, bandwidth_goal, check_name, shares_of
-from tango.model.cgroup import UNLIMITED, GroupTarget
-from tango.sim.bandwidth import Bucket
+from tango.adapters.cgroup_values import check_name, shares_of
+from tango.model.cgroup import GroupTarget
+from tango.sim.bandwidth import write_target
 from tango.sim.cpu_group import CpuGroup, fair_shares
 
 # kernel/sched/sched.h WEIGHT_IDLEPRIO, and the shares of a new group.
 IDLE_WEIGHT = 3
 DEFAULT_SHARES = 1024
-NO_LIMIT = Bandwidth(UNLIMITED, 100_000, 0)
 # With fewer leaves than this a group is not made flat: they are touched as fast.
 _MIN_FLAT = 3
-_US = 1e-6
 
 
 class CpuTree:
@@ -100,22 +98,9 @@ class CpuTree:
         return group
 
     def _limit(self, group: CpuGroup, target: GroupTarget, now: float) -> None:
-        bucket = group.bucket
-        before = NO_LIMIT if bucket is None else _bandwidth(bucket)
-        goal = bandwidth_goal(before, target, burst=True)
-        n_writes = (
-            (goal.quota_us != before.quota_us)
-            + (goal.period_us != before.period_us)
-            + (goal.burst_us != before.burst_us)
-        )
-        if not n_writes:
+        group.bucket, written = write_target(group.bucket, target, now)
+        if not written:
             return
-        quota_s = math.inf if goal.quota_us == UNLIMITED else goal.quota_us * _US
-        period_s, burst_s = goal.period_us * _US, goal.burst_us * _US
-        if bucket is None:
-            group.bucket = Bucket(quota_s, period_s, burst_s, now)
-        else:
-            bucket.write(quota_s, period_s, burst_s, now, n_writes)
         self._note(group, group.work_at)
         if group.throttled:
             self._free(group, now)
@@ -186,7 +171,7 @@ class CpuTree:
         """Give the cores out again, after a change along the path of `hot` groups."""
         root = self._root
         wanted = 0.0 if root.throttled else root.demand
-        self._give(root, wanted if wanted < self._cores else self._cores, now)
+        self._give(root, min(wanted, self._cores), now)
         if self._rescan:
             self._find_next()
 
@@ -211,7 +196,7 @@ class CpuTree:
                     end = group.virtual_end
                     break
                 group.unflatten(now)
-                self._split(group, alloc, now, everything=True)
+                self._split(group, alloc, now)
             elif group.full and alloc >= demand:
                 hot = group.hot
                 group.hot = None
@@ -236,13 +221,8 @@ class CpuTree:
         elif work_at != group.event_at:
             self._note(group, work_at)
 
-    def _split(
-        self, group: CpuGroup, alloc: float, now: float, *, everything: bool = False
-    ) -> None:
-        """Divide what the group gets among those below: max-min by weight.
-
-        everything: no subgroup has been given what its fields say.
-        """
+    def _split(self, group: CpuGroup, alloc: float, now: float) -> None:
+        """Divide what the group gets among those below: max-min by weight."""
         hot = group.hot
         group.hot = None
         active = group.active
@@ -254,7 +234,7 @@ class CpuTree:
         if alloc >= group.demand:
             group.full = True
             for child in active:
-                if everything or child.alloc != child.demand or child is hot:
+                if child.alloc != child.demand or child is hot:
                     self._give(child, child.demand, now)
         else:
             group.full = False
@@ -268,13 +248,13 @@ class CpuTree:
                 elif second.demand <= other:
                     other = second.demand
                     one = alloc - other
-                if everything or first.alloc != one or first is hot:
+                if first.alloc != one or first is hot:
                     self._give(first, one, now)
-                if everything or second.alloc != other or second is hot:
+                if second.alloc != other or second is hot:
                     self._give(second, other, now)
             else:
                 for child, share in fair_shares(active, alloc):
-                    if everything or child.alloc != share or child is hot:
+                    if child.alloc != share or child is hot:
                         self._give(child, share, now)
         if hot is not None and hot not in active:
             self._give(hot, 0.0, now)
@@ -311,8 +291,3 @@ class CpuTree:
             if group.event_at < next_at:
                 soonest, next_at = group, group.event_at
         self._soonest, self.next_at = soonest, next_at
-
-
-def _bandwidth(bucket: Bucket) -> Bandwidth:
-    quota_us = UNLIMITED if bucket.quota_s == math.inf else round(bucket.quota_s / _US)
-    return Bandwidth(quota_us, round(bucket.period_s / _US), round(bucket.burst_s / _US))

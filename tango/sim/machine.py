@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from tango.algorithms.quota.sides import BE, LC
 from tango.model.cgroup import GroupTarget
 from tango.model.events import GroupUsed
 from tango.model.messages import NodeTargets
@@ -14,10 +15,12 @@ from tango.model.process import ProcessRecord, ProcessSpec
 from tango.sim.engine import Engine
 from tango.sim.loads import SimService
 from tango.sim.node_cpu import NodeCpu
+from tango.sim.node_memory import BE_OOM_SCORE_ADJ, Killed, NodeMemory
 from tango.sim.payload import EPOCH, TaskProgram, program_of
 
 SIGKILL = 9
 FIRST_PORT = 20_000
+REMOVE_RETRY_S = 0.05
 
 
 class Job:
@@ -73,11 +76,8 @@ class Machine:
         self._works: dict[str, Process] = {}
         self._pids = 1000
         self._armed_at = math.inf
-        self._limits: dict[str, int] = {}
-        self._oom_kills: dict[str, int] = {}
-        self._group_bytes: dict[str, int] = {}
-        self.memory_bytes = memory_bytes
-        self.used_bytes = 0
+        self._memory_bytes = memory_bytes
+        self._memory = NodeMemory(memory_bytes)
         self.cpu = NodeCpu(cpu_millis, engine.now)
         self.groups: dict[str, None] = {}
         self.records: dict[str, ProcessRecord] = {}
@@ -94,18 +94,19 @@ class Machine:
     def set_group(self, group: str, target: GroupTarget) -> None:
         """Make a group, or change what is given."""
         self.groups[group] = None
-        if target.memory_max_bytes is not None:
-            self._limits[group] = target.memory_max_bytes
+        killed = self._memory.set_group(group, target)
         self.cpu.set_group(group, target, self._engine.now)
         self._arm()
+        if killed:
+            self._bury(killed)
 
     def remove_group(self, group: str) -> None:
-        """It is empty."""
-        if group in self.groups:
+        """Once it is empty; its processes may be about to end."""
+        if any(process.group == group for process in self.alive.values()):
+            self._engine.at(self._engine.now + REMOVE_RETRY_S, self.remove_group, group)
+        elif group in self.groups:
             del self.groups[group]
-            self._limits.pop(group, None)
-            self._oom_kills.pop(group, None)
-            self._group_bytes.pop(group, None)
+            self._memory.remove_group(group)
             self.cpu.remove_group(group, self._engine.now)
             self._arm()
 
@@ -118,21 +119,26 @@ class Machine:
 
     def used(self, groups: tuple[str, ...]) -> tuple[GroupUsed, ...]:
         """The kernel's counters of those groups that are there."""
-        now, usage, memory = self._engine.now, self.cpu.usage, self._group_bytes.get
+        now, usage, memory = self._engine.now, self.cpu.usage, self._memory.usage
         found = []
         for group in groups:
             if group in self.groups:
                 cpu_s, n_throttled, throttled_s = usage(group, now)
-                kills = self._oom_kills.get(group, 0) if self._oom_kills else 0
-                found.append(
-                    GroupUsed(group, cpu_s, memory(group, 0), n_throttled, throttled_s, kills)
-                )
+                used_bytes, kills = memory(group)
+                found.append(GroupUsed(group, cpu_s, used_bytes, n_throttled, throttled_s, kills))
         return tuple(found)
+
+    @property
+    def available_bytes(self) -> int:
+        """What the machine still has."""
+        return self._memory.available_bytes
 
     def cpu_s(self) -> tuple[float, float]:
         """CPU seconds of LC and of BE since the beginning."""
         now, (lc_s, be_s) = self._engine.now, self._earlier
-        return lc_s + self.cpu.usage("lc", now)[0], be_s + self.cpu.usage("be", now)[0]
+        if LC not in self.groups:
+            return lc_s, be_s
+        return lc_s + self.cpu.usage(LC, now)[0], be_s + self.cpu.usage(BE, now)[0]
 
     # ---- processes
 
@@ -177,7 +183,8 @@ class Machine:
         for job in list(process.jobs.values()):
             self._drop(process, job)
             job.done(job.request_id, False)
-        self._hold(process, -process.memory_bytes)
+        process.memory_bytes = 0
+        self._memory.end(process.key)
         self._arm()
         record = replace(
             self.records[process.key],
@@ -197,6 +204,8 @@ class Machine:
         process.jobs[job.request_id] = job
         if process.request_bytes:
             self._hold(process, process.request_bytes)
+            if process.key not in self.alive:
+                return
         if len(process.jobs) - len(process.waiting) > process.service.threads:
             process.waiting.append(job)
         else:
@@ -275,26 +284,18 @@ class Machine:
     def _hold(self, process: Process, more_bytes: int) -> None:
         """A process takes more memory, or less; the kernel kills where there is none left."""
         process.memory_bytes += more_bytes
-        self.used_bytes += more_bytes
-        held = self._group_bytes
-        group = process.group
-        while group:
-            held[group] = held.get(group, 0) + more_bytes
-            group = group.rpartition("/")[0]
-        if more_bytes <= 0:
-            return
-        limit = self._limits.get(process.group, -1)
-        if 0 < limit < process.memory_bytes:
-            self._oom(process)
-        elif self.used_bytes > self.memory_bytes:
-            tasks = [one for one in self.alive.values() if one.service is None]
-            # BE's oom_score_adj is the highest there is: the largest of it goes first.
-            victim = max(tasks or self.alive.values(), key=lambda one: one.memory_bytes)
-            self._oom(victim)
+        adj = BE_OOM_SCORE_ADJ if process.service is None else 0
+        killed = self._memory.use(
+            process.key, process.group, process.memory_bytes, oom_score_adj=adj
+        )
+        if killed:
+            self._bury(killed)
 
-    def _oom(self, process: Process) -> None:
-        self._oom_kills[process.group] = self._oom_kills.get(process.group, 0) + 1
-        self.end(process, None, SIGKILL)
+    def _bury(self, killed: tuple[Killed, ...]) -> None:
+        for each in killed:
+            process = self.alive.get(each.process)
+            if process is not None:
+                self.end(process, None, SIGKILL)
 
     # ---- power
 
@@ -312,9 +313,7 @@ class Machine:
             )
         self.cpu = NodeCpu(self._cpu_millis, self._engine.now)
         self.groups.clear()
-        self._limits.clear()
-        self._oom_kills.clear()
-        self._group_bytes.clear()
+        self._memory = NodeMemory(self._memory_bytes)
         self._armed_at = math.inf
 
     def power_on(self) -> None:

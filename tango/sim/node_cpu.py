@@ -4,8 +4,8 @@ The fluid limit of CFS and EEVDF (Parekh and Gallager 1993: generalised processo
 level of the tree siblings that want CPU get max-min fair shares by weight, no thread more than one
 core, and no core idles while somebody wants it. Three measured effects are kept: `cpu.idle` counts
 as the kernel's weight 3 (1024 is the default), so idle groups get 0.3 % beside a busy sibling and
-all that others leave; a quota throttles the whole group until the next period (tango.sim.bandwidth);
-each write of a quota refills it.
+all that others leave; a quota throttles the whole group until the next period; each write of a
+quota refills it (tango.sim.bandwidth).
 
 Left out: which core a thread is on (cpuset, migration, the spread of a group's weight over cores),
 slices and ticks. A thread that wakes waits for at most `wake_delay()`, for the caller to add.

@@ -119,8 +119,9 @@ class Worker:
         self._machine.told = None
         if self._dialler is not None:
             self._dialler.stop(silent=silent)
+        serving, self._serving = self._serving, {}
+        self._sweep_at = math.inf
         if not silent:
-            serving, self._serving = self._serving, {}
             for one in serving.values():
                 self._machine.abort(one.process, one.job)
 
@@ -267,8 +268,8 @@ class Worker:
     def _sample(self, command: cmd.SampleUsage) -> None:
         machine = self._machine
         used = machine.used(command.groups)
-        free = machine.memory_bytes - machine.used_bytes
-        self.shell.then(ev.UsageSampled(used, EPOCH + self._engine.now, free))
+        wall = EPOCH + self._engine.now
+        self.shell.then(ev.UsageSampled(used, wall, machine.available_bytes))
 
 
 _WHY = {

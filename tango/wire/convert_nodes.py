@@ -161,6 +161,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         draining=view.draining,
         drain_grace_s=view.drain_grace_s,
         saturated=view.saturated,
+        be_reclaimable_millis=view.be_reclaimable_millis,
     )
 
 
@@ -186,6 +187,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         draining=message.draining,
         drain_grace_s=message.drain_grace_s if message.HasField("drain_grace_s") else None,
         saturated=tuple(message.saturated),
+        be_reclaimable_millis=message.be_reclaimable_millis,
     )
 
 

@@ -157,7 +157,7 @@ def processes_of(state_dir: Path) -> list[psutil.Process]:
 
 
 @contextlib.contextmanager
-def running(state_dir: Path, **options: int) -> Iterator[ClusterAtWork]:
+def running(state_dir: Path, **options: Any) -> Iterator[ClusterAtWork]:
     """Start, and stop at the end; nothing of it must be left then."""
     cluster = ClusterAtWork(state_dir)
     cluster.start(**options)

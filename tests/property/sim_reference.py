@@ -104,8 +104,7 @@ class PlainCpu:
                 group.throttled = False
                 did = True
             wants = any(
-                _within(leaf, path) and not self._stopped(leaf)
-                for leaf, _, _ in self.work.values()
+                _within(leaf, path) and not self._stopped(leaf) for leaf, _, _ in self.work.values()
             )
             if not group.throttled and wants and group.left_s <= TINY_S < group.quota_s < math.inf:
                 group.throttled = True

@@ -193,8 +193,8 @@ def test_the_same_is_done_again(limits: bool) -> None:
     assert first[0].usage("", first[1][-1][0]) == second[0].usage("", second[1][-1][0])
 
 
-def test_a_million_events_with_limits_lose_nothing_either() -> None:
-    cpu, ends, done_s = drive(6, 100_000, limits=True)
+def test_nothing_is_lost_under_limits_either() -> None:
+    cpu, ends, done_s = drive(6, 50_000, limits=True)
     at = ends[-1][0]
     assert cpu.usage("", at).cpu_s == pytest.approx(done_s, rel=1e-9)
     assert cpu.usage("lc/a", at).n_throttled > 10
@@ -220,7 +220,9 @@ def test_never_more_than_quota_and_burst_in_any_window(
     start, end = start_us / 1e6, (start_us + window_us) / 1e6
     seen: list[float] = []
     arrivals = sorted(rng.uniform(0.0, end) for _ in range(200))
-    for at, name in sorted([*((t, str(n)) for n, t in enumerate(arrivals)), (start, ""), (end, "")]):
+    for at, name in sorted(
+        [*((t, str(n)) for n, t in enumerate(arrivals)), (start, ""), (end, "")]
+    ):
         cpu_before = -1.0
         while cpu.next_at <= at:
             assert cpu.advance(cpu.next_at) is not None

@@ -49,7 +49,7 @@ from tango.model.messages import (
     StopAttempt,
     ToEdge,
 )
-from tango.model.plan import BatchPolicy, BatchSnapshot
+from tango.model.plan import BatchPolicy, BatchSnapshot, is_elastic
 from tango.model.settings import CentralSettings, ServerSettings
 
 MIB = 2**20
@@ -124,8 +124,10 @@ class Bench:
             keep_jobs=keep_jobs,
             keep_jobs_s=keep_jobs_s,
         )
-        self.central = CentralController(settings, incarnation=incarnation, seed=7)
         self.policy = policy or MostFree()
+        self.central = CentralController(
+            settings, incarnation=incarnation, seed=7, elastic=is_elastic(self.policy)
+        )
         self.disk: dict[str, JobRecord] = dict(disk or {})
         self.now = now
         self.epoch = epoch

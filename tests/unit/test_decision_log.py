@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any
 import pytest
 
 from tango.adapters import decision_log
-from tango.adapters.decision_log import DecisionLog
+from tango.adapters.decision_log import DecisionLog, logged
 from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.controllers.decisions import Decisions
-from tango.daemons.decision_writer import decisions_written, logged
+from tango.daemons.decision_writer import DecisionWriter
 from tango.model.decision import END, JOB_WAIT, REJECT, RETURN, ROUTE, Decision, line
 from tango.model.errors import InvalidField
 from tango.model.request import Outcome
 from tango.model.settings import DecisionSettings, LoggedRequests
+from tango.model.starts import Life
 
+LIFE = Life("central", 7, 100.0, 1_700_000_000.5)
 SERVER = '[server]\nlisten = "127.0.0.1:1"\ntoken_file = "t"\nstate_dir = "s"\n'
 
 
@@ -28,9 +29,7 @@ def records(count: int, first: int = 1) -> list[Decision]:
 
 
 def opened(path: Path, max_bytes: int = 2**20, files: int = 3) -> DecisionLog:
-    return DecisionLog(
-        str(path), max_bytes=max_bytes, files=files, daemon="central", incarnation=7, now=100.0
-    )
+    return DecisionLog(str(path), max_bytes=max_bytes, files=files, life=LIFE)
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -44,10 +43,10 @@ def test_lines_are_those_of_the_records_after_one_that_says_whose(tmp_path: Path
     log.add(records(2, first=4), lost=9)
     log.close()
     head, *others = read(path)
-    assert {key: head[key] for key in ("v", "kind", "daemon", "incarnation")} == {
-        "v": 1, "kind": "log", "daemon": "central", "incarnation": 7,
+    assert head == {
+        "v": 1, "kind": "log", "daemon": "central", "incarnation": 7, "now": 100.0,
+        "wall": 1_700_000_000.5,
     }  # fmt: skip
-    assert head["now"] == pytest.approx(100.0, abs=5)
     texts = path.read_text().splitlines()[1:]
     assert [text for text in texts if "lost" not in text] == [line(one) for one in records(5)]
     assert [one for one in others if one["kind"] == "lost"] == [
@@ -88,7 +87,7 @@ def test_one_file_only(tmp_path: Path) -> None:
 def test_what_waits_is_bounded_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decision_log, "MAX_WAITING", 10)
     log = opened(tmp_path / "d")
-    log._wake.clear()
+    log._thread._wake.clear()
     log.add(records(25))
     log.close()
     found = read(tmp_path / "d")[1:]
@@ -126,22 +125,17 @@ def test_a_file_that_cannot_be_written_is_said_at_the_start(tmp_path: Path) -> N
         opened(tmp_path / "link")
 
 
-async def test_a_daemon_hands_over_what_is_new_and_counts_what_was_overwritten(
-    tmp_path: Path,
-) -> None:
+def test_a_daemon_hands_over_what_is_new_and_counts_what_was_overwritten(tmp_path: Path) -> None:
     decisions = Decisions(8)
     path = tmp_path / "d"
-    settings = DecisionSettings(ring=8, log=str(path))
-    async with asyncio.TaskGroup() as group:
-        written = decisions_written(
-            settings, decisions, group, lambda: 1.0, daemon="central", incarnation=1
-        )
-        async with written:
-            for number in range(20):
-                decisions.record(JOB_WAIT, 1.0, f"j{number}", "no room")
-            while len(path.read_text().splitlines()) < 2:
-                await asyncio.sleep(0.01)
-            decisions.record(JOB_WAIT, 2.0, "last", "no room")
+    writer = DecisionWriter(DecisionSettings(ring=8, log=str(path)), decisions, LIFE)
+    for number in range(20):
+        decisions.record(JOB_WAIT, 1.0, f"j{number}", "no room")
+    writer.hand_over()
+    decisions.record(JOB_WAIT, 2.0, "last", "no room")
+    writer.hand_over()
+    writer.hand_over()
+    writer.close()
     found = read(path)[1:]
     assert [one["n"] for one in found if one["kind"] != "lost"] == list(range(13, 22))
     assert sum(one["records"] for one in found if one["kind"] == "lost") == 12

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tango.adapters.policies import policy_names
+from tango.adapters.settings import load_central
 from tango.cli import describe
 from tango.cli.config import config
 from tango.cli.tables import node_status, ran_s
@@ -179,6 +181,17 @@ def test_config_check_names_file_line_field_problem_and_fix(
     done = CliRunner().invoke(config, ["check", str(tmp_path / name)], standalone_mode=False)
     assert (done.return_value or 0) == status
     assert said in done.output
+
+
+@pytest.mark.parametrize("policy", policy_names("tango.batch"))
+def test_config_check_takes_every_batch_policy_that_is_installed(
+    tmp_path: Path, policy: str
+) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text(GOOD + f'batch_policy = "{policy}"\n')
+    done = CliRunner().invoke(config, ["check", str(file)], standalone_mode=False)
+    assert (done.return_value or 0) == 0, done.output
+    assert load_central(file).batch_policy == policy
 
 
 def test_config_check_goes_on_after_a_bad_file(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from edge_world import CENTRAL, MIB, EdgeWorld, FakeWorker, service, start
 
+from tango.algorithms.quota.reclaim import HEADROOM
 from tango.controllers.edge.attempts import MAX_HELD_STOPS, MAX_PAST
 from tango.model import events as ev
+from tango.model.cluster import GroupReport, NodeReport, SideUsage
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import (
     AckEnds,
@@ -17,6 +19,7 @@ from tango.model.messages import (
     ForgetLogs,
     NodeResynced,
     NodesChanged,
+    ReportUsage,
     StartAttempt,
     StopAttempt,
 )
@@ -286,3 +289,40 @@ def test_forgotten_logs_are_passed_on_to_a_node_that_is_there() -> None:
     world.central_says(ForgetLogs("n1", ("j.0.1",)))
     world.central_says(ForgetLogs("n2", ("k.0.1",)))
     assert worker.told(ForgetLogs) == [ForgetLogs("n1", ("j.0.1",))]
+
+
+def uses(worker: FakeWorker, cpu_s: dict[str, float]) -> None:
+    """A listing report: what the groups of these attempts have used."""
+    groups = tuple(
+        GroupReport(f"be/{name}", used, MIB, -1, 0, 0.0, 0) for name, used in cpu_s.items()
+    )
+    side = SideUsage()
+    worker.say(
+        ReportUsage(
+            NodeReport("n1", worker.world.now, side, side, be_tasks=len(groups), groups=groups)
+        )
+    )
+
+
+def test_cpu_that_attempts_hold_and_do_not_use_is_told_and_may_be_taken() -> None:
+    world, worker = site()
+    world.reporting = False  # it says itself what is used
+    world.central_says(start("a", "n1", 900, MIB))
+    for second in range(12):
+        uses(worker, {"a": 0.1 * second})
+        world.advance(1.0)
+    (view,) = world.controller.node_views()
+    assert view.be_held_millis == 900
+    assert abs(view.be_reclaimable_millis - (900 - 100 * HEADROOM)) <= 1
+    world.central_says(start("b", "n1", 800, MIB))
+    assert len(worker.told(StartAttempt)) == 2
+    (view,) = world.controller.node_views()
+    assert view.be_held_millis == 1700
+    world.told_central(AttemptRefused)
+    world.central_says(start("c", "n1", 200, MIB))
+    (refused,) = world.told_central(AttemptRefused)
+    assert "CPU 200m asked" in refused.reason
+    # With the one that did not use it goes what it did not use.
+    worker.say(AttemptChanged(ended("a")))
+    (view,) = world.controller.node_views()
+    assert (view.be_held_millis, view.be_reclaimable_millis) == (800, 0)

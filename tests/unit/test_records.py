@@ -10,7 +10,8 @@ from central_bench import spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.adapters.records import RecordError, decode, encode
+from tango.adapters.records import decode, encode
+from tango.adapters.typed_json import RecordError
 from tango.model.commands import PlacementRecord, ServiceRecord
 from tango.model.job import JobRecord, JobState, TaskRecord
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec

@@ -55,8 +55,8 @@ class FewNodes:
         self._steps = steps
         self._most_us = most_us
         self._most_rejected = most_rejected
-        self._cpu = [offer.cpu_millis if offer.cpu_millis > 0 else 0 for offer in offers]
-        self._memory = [offer.memory_bytes if offer.memory_bytes > 0 else 0 for offer in offers]
+        self._cpu = [max(0, offer.cpu_millis) for offer in offers]
+        self._memory = [max(0, offer.memory_bytes) for offer in offers]
         self._load = [min(1.0, max(0.0, offer.load)) for offer in offers]
         self._delay_us = [(offer.rtt_s + offer.wait_s) * 1e6 for offer in offers]
         # load = held / capacity and free = capacity - held give capacity = free / (1 - load).
@@ -128,7 +128,7 @@ class FewNodes:
         dearest: dict[int, int] = {}
         for cost, _, index, room, _ in arcs:
             if left > 0:
-                sent = room if room < left else left
+                sent = min(left, room)
                 left -= sent
                 counts[index] = counts.get(index, 0) + sent
                 if cost > dearest.get(index, -1):

@@ -13,6 +13,7 @@ import uvloop
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import traffic_policy
 from tango.cli.benches.figures import BenchFailed, Figures, bench_options, check_report, conclude
+from tango.daemons.lifecycle import tune_collector
 from tango.model.plan import Demand, NodeOffer, TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.workload.latency import LatencyHistogram
 
@@ -89,9 +90,11 @@ def _times(
 async def _loop_lag(policy: TrafficPolicy, seed: int) -> tuple[float, float]:
     """p99 of how late a loop's timers are while large solves run, and the median of these, in ms.
 
-    Each solve is told all of its offers: nothing is the same as in the one before.
+    Each solve is told all of its offers: nothing is the same as in the one before. Garbage is
+    collected as in a daemon.
     """
     loop = asyncio.get_running_loop()
+    tune_collector()
     solver = HelperSolver()
     await solver.start(policy)
     lags, times = LatencyHistogram(), LatencyHistogram()

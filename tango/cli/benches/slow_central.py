@@ -26,6 +26,7 @@ from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
+from tango.model.plan import is_elastic
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
@@ -63,11 +64,13 @@ async def main(settings: CentralSettings, fsync_s: float) -> None:
     credentials = daemon_credentials(settings.server, Role.CENTRAL)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
+    policy = batch_policy(settings.batch_policy)
     store = await SqliteStore.open(state / "central.db", commit_delay_s=fsync_s)
     try:
-        controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
+        controller = CentralController(
+            settings, incarnation=incarnation, seed=incarnation, elastic=is_elastic(policy)
+        )
         metrics = CentralMetrics(registry := Scrape())
-        policy = batch_policy(settings.batch_policy)
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             lag = LoopLag()

@@ -18,17 +18,18 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from tango.controllers.central.edges import Sites
+from tango.controllers.central.fits import fits, never_fits
 from tango.controllers.central.jobs import waiting
 from tango.controllers.central.ledger import Job
+from tango.controllers.central.preemptible import preemptible
 from tango.controllers.central.queue import GangQueue, Key
 from tango.model.commands import Solve
 from tango.model.decision import JOB_WAIT, Record
-from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
-from tango.model.units import format_cpu, format_memory
+from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
 
 MAX_WINDOW = 128
 GAP_S = 0.005
@@ -69,6 +70,9 @@ class Batch:
         self._head_due = False
         self._head_had_turn = False
         self._again = False
+        self._kept_free: frozenset[tuple[str, str]] = frozenset()
+        # Of the latest placement that was committed.
+        self._last = ("", "")
         self._parked_under = sites.largest
 
     # ---- the queue
@@ -102,6 +106,20 @@ class Batch:
         """Some node offers more than before: every gang that waits deserves a new look."""
         self._head_due = True
         self._again = True
+
+    @property
+    def at_head(self) -> bool:
+        """Whether the latest solve was shown the head of the queue."""
+        return self._head_had_turn
+
+    def keep_free(self, places: Collection[tuple[str, str]]) -> None:
+        """Offer nothing of these nodes (edge, node) to anybody, from now on."""
+        self._kept_free = frozenset(places)
+
+    def head_first(self) -> None:
+        """Whatever else is due, the head of the queue gets the next solve."""
+        self._head_due = True
+        self._head_had_turn = False
 
     def _forget(self, job: Job) -> None:
         job.waits_for = ()
@@ -141,14 +159,17 @@ class Batch:
             self.room_grew()
         if self.outstanding is not None or now < self._not_before or not self._due():
             return None
-        offers = self._sites.offers()
+        offers = self._offers()
         gangs = self._window(now) if offers else {}
         if not gangs:
             return None
         self._solves += 1
         self.outstanding = Window(self._solves, gangs, now, len(offers))
         seed = self._random.getrandbits(31)
-        return Solve(self._solves, BatchSnapshot(tuple(gangs.values()), offers, seed))
+        running = preemptible(self._sites, self._jobs) if self._sites.elastic else ()
+        return Solve(
+            self._solves, BatchSnapshot(tuple(gangs.values()), offers, seed, self._last, running)
+        )
 
     def solved(self, solve_id: int, plan: BatchPlan, now: float, commit: Commit) -> int | None:
         """Commit what stands of the plan; returns how many gangs, None for another solve's plan."""
@@ -164,8 +185,9 @@ class Batch:
             gang = window.gangs.get(job_id)
             if gang is None or self.queue.get(job_id) is not gang:
                 continue
-            if self._fits(gang, nodes):
+            if fits(gang, nodes, self._sites):
                 commit(self._jobs[job_id], nodes, window.candidates)
+                self._last = [(one.edge, one.node) for one in nodes.values()][-1]
                 n_placed += 1
             else:
                 self.room_grew()
@@ -192,9 +214,18 @@ class Batch:
         times = [self._timers[0][0]] if self._timers else []
         if self.outstanding is not None:
             times.append(self.outstanding.asked_at + SOLVE_TIMEOUT_S)
-        elif self._due() and self._sites.has_offers():
+        elif self._due() and self._has_offers():
             times.append(self._not_before)
         return min(times, default=None)
+
+    def _offers(self) -> tuple[BatchOffer, ...]:
+        offers = self._sites.offers()
+        if self._kept_free:
+            offers = tuple(one for one in offers if (one.edge, one.node) not in self._kept_free)
+        return offers
+
+    def _has_offers(self) -> bool:
+        return bool(self._offers()) if self._kept_free else self._sites.has_offers()
 
     def _due(self) -> bool:
         last = self.queue.last()
@@ -243,40 +274,6 @@ class Batch:
             self.queue.drop(job.record.job_id)
             self.parked[job.record.job_id] = job
         return gangs
-
-    def _fits(self, gang: Gang, nodes: Mapping[int, Placement]) -> bool:
-        """Whether the plan covers the gang, and the offers as they are now take all of it."""
-        if nodes.keys() != {task.task_index for task in gang.tasks}:
-            return False
-        need: dict[tuple[str, str], tuple[int, int]] = {}
-        for task in gang.tasks:
-            place = nodes[task.task_index].edge, nodes[task.task_index].node
-            cpu, memory = need.get(place, (0, 0))
-            need[place] = cpu + task.cpu_millis, memory + task.memory_bytes
-        for (edge, node), (cpu, memory) in need.items():
-            offer = self._sites.offer(edge, node)
-            if offer is None or offer.cpu_millis < cpu or offer.memory_bytes < memory:
-                return False
-        return True
-
-
-def never_fits(gang: Gang, job: Job, sites: Sites) -> str:
-    """Why this gang can run on no known node; empty where it can, or where no node is known."""
-    for task in gang.tasks:
-        if sites.largest and not any(
-            shape.cpu_millis >= task.cpu_millis and shape.memory_bytes >= task.memory_bytes
-            for shape in sites.largest
-        ):
-            name = job.record.spec.tasks[task.task_index].name
-            shapes = " or ".join(
-                f"{format_cpu(shape.cpu_millis)} CPU with {format_memory(shape.memory_bytes)}"
-                for shape in sites.largest[:3]
-            )
-            return (
-                f"NeverFits: task {name} needs {format_cpu(task.cpu_millis)} CPU and "
-                f"{format_memory(task.memory_bytes)}, the largest node has {shapes}"
-            )
-    return ""
 
 
 def _stale(entry: tuple[float, int, Job]) -> bool:

@@ -29,6 +29,7 @@ from tango.controllers.central.ledger import (
     SendStart,
     SendStop,
 )
+from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
 from tango.controllers.decisions import Decisions
@@ -61,15 +62,24 @@ class CentralController:
     """Pure: no I/O, no clock. `handle` takes each event once, in order, and returns commands.
 
     incarnation: drawn by the shell, higher at each start. seed: for the policies' snapshots.
+    elastic: what `is_elastic` says of the policy that will solve.
     """
 
-    def __init__(self, settings: CentralSettings, *, incarnation: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        settings: CentralSettings,
+        *,
+        incarnation: int,
+        seed: int = 0,
+        elastic: bool = False,
+    ) -> None:
         self._settings = settings
-        self._core = Core(seed, settings.decisions.ring, settings.be_floor)
+        self._core = Core(seed, settings.decisions.ring, settings.be_floor, elastic=elastic)
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
         self._reports = Reports(self._core, settings, incarnation)
         self._retention = Retention(self._core, settings)
+        self._preemptions = Preemptions(self._core)
 
     def load(self, jobs: Mapping[str, JobRecord]) -> None:
         """Take over what is on disk; once, before the first event."""
@@ -100,11 +110,14 @@ class CentralController:
             case EdgeDown():
                 self._reports.edge_down(event)
             case BatchSolved():
-                core.batch.solved(event.solve_id, event.plan, now, self._commit)
+                n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
+                if n_placed is not None and event.plan.preempt is not None:
+                    self._preemptions.asked(event.plan.preempt)
             case SolveFailed():
                 if core.batch.solve_failed(event.solve_id, now):
                     core.note("error", "solve_failed", error=event.error)
         self._reports.departures.pump()
+        self._preemptions.pump()
         self._retention.pump()
         return core.finish()
 

@@ -19,9 +19,11 @@ from tango.model.messages import AckEnds, StopAttempt, ToEdge
 class Core:
     """State of the central master and the commands that this `handle` has produced so far."""
 
-    def __init__(self, seed: int, ring: int = DEFAULT_RING, be_floor: float = 0.0) -> None:
+    def __init__(
+        self, seed: int, ring: int = DEFAULT_RING, be_floor: float = 0.0, *, elastic: bool = False
+    ) -> None:
         self.ledger = Ledger()
-        self.sites = Sites(be_floor)
+        self.sites = Sites(be_floor, elastic=elastic)
         self.decisions = Decisions(ring)
         self.batch = Batch(self.ledger.jobs, self.sites, seed, self.decisions.record)
         self.out: list[CentralCommand] = []

@@ -10,6 +10,10 @@ LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, a
 one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
+For an elastic policy (`is_elastic`) there is beside it the CPU that BE holds and does not use, by
+the word of the edge, which admits by the same; what is free may then be below zero, and full nodes
+are offered too, for what runs there may be preempted.
+
 Offers are withdrawn while a node is not ready or cordoned, reports a problem of its own (its
 supervisor does not answer), its machine is short of memory, its BE gets less CPU than the floor, or
 its edge is away.
@@ -61,9 +65,10 @@ _NOTHING = Held()
 class Site:
     """One edge. session is None while it is away; the rest is what it said last."""
 
-    def __init__(self, edge: str, be_floor: float = 0.0) -> None:
+    def __init__(self, edge: str, be_floor: float = 0.0, *, elastic: bool = False) -> None:
         self.edge = edge
         self._be_floor = be_floor
+        self._elastic = elastic
         self.session: int | None = None
         self.incarnation = 0
         self.dial = 0
@@ -104,10 +109,22 @@ class Site:
         be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
-        if cpu <= 0 or memory <= 0:
+        if not self._elastic and (cpu <= 0 or memory <= 0):
             return None
-        tasks = max(view.be_tasks, len(held.attempts))
-        return BatchOffer(self.edge, node, cpu, memory, tasks)
+        return BatchOffer(
+            self.edge,
+            node,
+            cpu,
+            memory,
+            be_tasks=max(view.be_tasks, len(held.attempts)),
+            lc_held_millis=view.lc_held_millis,
+            lc_memory_bytes=view.lc_memory_bytes,
+            be_held_millis=be_cpu,
+            be_memory_bytes=be_memory,
+            lc_used_millis=view.report.lc.cpu_millis if view.report is not None else 0,
+            be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
+            reclaimable_millis=view.be_reclaimable_millis if self._elastic else 0,
+        )
 
 
 class Sites:
@@ -117,8 +134,9 @@ class Sites:
     are away count, for they may come back.
     """
 
-    def __init__(self, be_floor: float = 0.0) -> None:
+    def __init__(self, be_floor: float = 0.0, *, elastic: bool = False) -> None:
         self._be_floor = be_floor
+        self.elastic = elastic
         self.by_name: dict[str, Site] = {}
         self.by_session: dict[int, Site] = {}
         self.attempts: dict[str, Attempt] = {}
@@ -128,7 +146,7 @@ class Sites:
         """The site of this name, known or new."""
         site = self.by_name.get(edge)
         if site is None:
-            site = self.by_name[edge] = Site(edge, self._be_floor)
+            site = self.by_name[edge] = Site(edge, self._be_floor, elastic=self.elastic)
         return site
 
     # ---- sessions
@@ -256,6 +274,7 @@ class Sites:
         site.offers[node] = after
         return (
             before is None
-            or after.cpu_millis > before.cpu_millis
+            or after.cpu_millis + after.reclaimable_millis
+            > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
         )

@@ -97,6 +97,10 @@ def _nodes(core: Core, name: str, limit: int, now: float) -> list[Finding]:
         else:
             gives = f"offers {format_cpu(offer.cpu_millis)} CPU and "
             gives += f"{format_memory(offer.memory_bytes)} to jobs"
+            if offer.reclaimable_millis:
+                gives += (
+                    f", and {format_cpu(offer.reclaimable_millis)} that BE holds and does not use"
+                )
         text = f"Node {name} of {site.edge} {gives}; {attempts} attempts are assigned to it."
         found.append(Finding(Subject.NODE, name, text, of_site, missing))
     return found

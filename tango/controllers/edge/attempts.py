@@ -195,7 +195,8 @@ class Attempts:
             self._held_stops.popitem(last=False)
 
     def _no_room(self, node: NodeBook | None, message: StartAttempt) -> str:
-        """Why the attempt cannot start there, "" if it can. BE takes only what nobody holds."""
+        """Why the attempt cannot start there, "" if it can. BE takes only memory that nobody holds,
+        and CPU that no BE holds, or holds without using it."""
         if node is None or node.session is None:
             return f"node {message.node!r} is not connected"
         if node.name in self._books.cordons:
@@ -219,4 +220,4 @@ def _free_for_be(node: NodeBook | None) -> tuple[int, int]:
     """Millicores and bytes that one more attempt may take; 0 where the node is not known."""
     if node is None:
         return 0, 0
-    return node.cpu_millis - node.be_cpu_millis, node.be_memory_left()
+    return node.be_cpu_left(), node.be_memory_left()

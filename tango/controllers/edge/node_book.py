@@ -6,6 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from tango.algorithms.quota.hrm import be_memory_room, lc_memory_room
+from tango.algorithms.quota.reclaim import Reclaim
+from tango.algorithms.quota.sides import BE
 from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.job import AttemptState, AttemptStatus
@@ -42,7 +44,8 @@ class NodeBook:
     address: the host that its worker dials from.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
     ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
-    being evicted. rtt_s: delay to its worker and back, from pings of which trips keeps count.
+    being evicted. reclaim: what CPU its attempts do not use. rtt_s: delay to its worker and back,
+    from pings of which trips keeps count.
     """
 
     __slots__ = (
@@ -64,6 +67,7 @@ class NodeBook:
         "memory_bytes",
         "name",
         "pinged_at",
+        "reclaim",
         "replica_memory_bytes",
         "report",
         "rtt_s",
@@ -92,6 +96,7 @@ class NodeBook:
         self.be_memory_bytes = 0
         self.be_evicted_bytes = 0
         self.be_tasks = 0
+        self.reclaim = Reclaim()
         self.report: NodeReport | None = None
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
@@ -116,6 +121,33 @@ class NodeBook:
         """Memory that BE may still take; below zero where it is to yield some to LC."""
         lc_held = self.replica_memory_bytes + self.lc_request_memory_bytes
         return be_memory_room(self.memory_bytes, lc_held, self.be_memory_bytes)
+
+    def read_use(self, report: NodeReport, now: float) -> None:
+        """A report has counters of all groups: see what CPU attempts use."""
+        prefix = f"{BE}/"
+        used_s = {
+            group.group.removeprefix(prefix): group.cpu_s
+            for group in report.groups
+            if group.group.startswith(prefix)
+        }
+        self.reclaim.read(used_s, report.be_satisfaction, now)
+
+    def be_reclaimable_millis(self) -> int:
+        """CPU that attempts hold here and measurably do not use."""
+        return self.reclaim.millis(
+            {
+                attempt_id: status.cpu_millis
+                for attempt_id, status in self.attempts.items()
+                if status.state is not AttemptState.ENDED
+            }
+        )
+
+    def be_cpu_left(self) -> int:
+        """CPU that BE may still take: what BE does not hold, or holds and does not use.
+
+        LC takes CPU from BE at once, by the kernel's weights: what it holds does not count.
+        """
+        return self.cpu_millis - self.be_cpu_millis + self.be_reclaimable_millis()
 
     def hold(self, request_id: str, place: ServicePlace | None, call: Call | None) -> None:
         """Reserve what one request of the place's service needs; nothing where it is unknown."""

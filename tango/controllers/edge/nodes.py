@@ -138,6 +138,7 @@ class Nodes:
                 self._problem_changed(node, now)
             if report.groups or not (report.be_tasks or node.statuses):
                 node.groups = report.groups
+                node.read_use(report, now)
             self._books.nodes_dirty = True
             if now >= node.pinged_at + PING_EVERY_S:
                 self._ping(node, event.session, now)

@@ -335,7 +335,7 @@ class Routes:
                 for replica, slots in follower.held.items():
                     there = shares.setdefault(published.where[replica], {})
                     there[replica] = there.get(replica, 0) + slots
-        for name in shares.keys() | self._told.keys():
+        for name in sorted(shares.keys() | self._told.keys()):
             node = self._books.nodes.get(name)
             if node is None or node.session is None:
                 self._told.pop(name, None)

@@ -128,6 +128,7 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_memory_bytes=node.be_memory_bytes,
         replicas=books.replicas_on.get(node.name, 0) + len(node.leaving),
         be_tasks=node.be_tasks,
+        be_reclaimable_millis=node.be_reclaimable_millis(),
         report=node.report,
         labels=node.hello.labels,
         observe_only=node.hello.observe_only,

@@ -9,24 +9,26 @@ from typing import cast
 from tango.adapters.policies import batch_policy
 from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
-from tango.controllers.central.controller import CentralController
+from tango.controllers.central.begin import begin
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
-from tango.daemons.decision_writer import decisions_written
+from tango.daemons.journal import journal, recording_to
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
 from tango.model.job import JobRecord
+from tango.model.plan import is_elastic
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
+from tango.model.starts import CentralStart
 from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
 from tango.wire.services import central_service
 
 
-def run(config: Path) -> int:
-    """Read the configuration, run until a signal; the exit status."""
-    settings = load_central(config)
+def run(config: Path, record: Path | None = None) -> int:
+    """Read the configuration, run until a signal; the exit status. record: for record.dir."""
+    settings = recording_to(load_central(config), record)
     return lifecycle.run(lambda: main(settings), "central", settings.server.log_level, config)
 
 
@@ -38,19 +40,22 @@ async def main(settings: CentralSettings) -> None:
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "central.db")
     try:
-        controller = CentralController(settings, incarnation=incarnation, seed=incarnation)
-        controller.load(cast("dict[str, JobRecord]", await store.load("job")))
+        jobs = cast("dict[str, JobRecord]", await store.load("job"))
+        start = CentralStart(
+            settings,
+            incarnation,
+            seed=incarnation,
+            jobs=tuple(jobs.items()),
+            elastic=is_elastic(policy),
+        )
+        controller = begin(start)
         registry = Scrape()
         metrics = CentralMetrics(registry)
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.job_counts, daemon.edges)
-            written = decisions_written(
-                settings.decisions, controller.decisions, group, daemon.shell.now,
-                daemon="central", incarnation=incarnation,
-            )  # fmt: skip
             async with (
-                written,
+                journal(controller.decisions, daemon.shell, group, "central", start),
                 served(
                     settings.server,
                     credentials,

@@ -14,12 +14,12 @@ from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import traffic_policy
 from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
-from tango.controllers.edge.controller import EdgeController
+from tango.controllers.edge.begin import begin
 from tango.daemons import lifecycle
-from tango.daemons.decision_writer import decisions_written
 from tango.daemons.edge.backend import EdgeDaemon
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerSession
+from tango.daemons.journal import journal, recording_to
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
@@ -28,6 +28,7 @@ from tango.model.access import Role
 from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.peers import PeerHello
 from tango.model.settings import EdgeSettings, PeerSettings
+from tango.model.starts import EdgeStart
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import Credentials, daemon_credentials
 from tango.wire.options import message_bytes_for
@@ -39,9 +40,9 @@ WELCOME_TIMEOUT_S = 5.0
 DISTRIBUTION = "tango-edge"
 
 
-def run(config: Path) -> int:
-    """Read the configuration, run until a signal; the exit status."""
-    settings = load_edge(config)
+def run(config: Path, record: Path | None = None) -> int:
+    """Read the configuration, run until a signal; the exit status. record: for record.dir."""
+    settings = recording_to(load_edge(config), record)
     return lifecycle.run(lambda: main(settings), "edge", settings.server.log_level, config)
 
 
@@ -56,11 +57,18 @@ async def main(settings: EdgeSettings) -> None:
     solver = HelperSolver()
     try:
         await solver.start(policy)
-        controller = EdgeController(settings, incarnation=incarnation, seed=incarnation)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
         placements = cast("dict[str, PlacementRecord]", await store.load("placement"))
         nodes = cast("dict[str, NodeRecord]", await store.load("node"))
-        controller.load(services, placements, nodes)
+        start = EdgeStart(
+            settings,
+            incarnation,
+            seed=incarnation,
+            services=tuple(services.items()),
+            placements=tuple(placements.items()),
+            nodes=tuple(nodes.items()),
+        )
+        controller = begin(start)
         registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
@@ -69,12 +77,9 @@ async def main(settings: EdgeSettings) -> None:
             )
             metrics.watch(daemon.services, daemon.nodes)
             metrics.watch_peers(daemon.peers)
-            written = decisions_written(
-                settings.decisions, controller.decisions, group, daemon.shell.now,
-                daemon=f"edge {settings.name}", incarnation=incarnation,
-            )  # fmt: skip
+            name = f"edge {settings.name}"
             async with (
-                written,
+                journal(controller.decisions, daemon.shell, group, name, start),
                 served(
                     server_settings,
                     credentials,

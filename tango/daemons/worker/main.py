@@ -20,9 +20,9 @@ from tango.adapters.supervisor_start import (
     ensure_supervisor,
     wait_for_supervisor,
 )
-from tango.controllers.worker.controller import WorkerController
+from tango.controllers.worker.begin import begin
 from tango.daemons import lifecycle
-from tango.daemons.decision_writer import decisions_written
+from tango.daemons.journal import journal, recording_to
 from tango.daemons.lifecycle import log_event
 from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
@@ -34,15 +34,16 @@ from tango.daemons.worker.supervisor import SupervisorWatch
 from tango.model.access import Role
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.settings import WorkerSettings
+from tango.model.starts import WorkerStart
 from tango.wire.credentials import Credentials, daemon_credentials
 from tango.wire.edge_client import EdgeClient
 from tango.wire.options import message_bytes_for
 from tango.wire.services import worker_service
 
 
-def run(config: Path) -> int:
-    """Read the configuration, run until a signal; the exit status."""
-    settings = load_worker(config)
+def run(config: Path, record: Path | None = None) -> int:
+    """Read the configuration, run until a signal; the exit status. record: for record.dir."""
+    settings = recording_to(load_worker(config), record)
     return lifecycle.run(lambda: main(settings), "worker", settings.server.log_level, config)
 
 
@@ -80,15 +81,16 @@ async def main(settings: WorkerSettings) -> None:
         settings.cpu_millis or len(os.sched_getaffinity(0)) * 1000,
         settings.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
-    controller = WorkerController(
+    start = WorkerStart(
         settings,
-        incarnation=incarnation,
+        incarnation,
+        seed=incarnation,
         key=lifecycle.node_key(state),
         capacity=capacity,
         enforcement=enforcement,
         features=cgroups.features() if cgroups is not None else None,
-        seed=incarnation,
     )
+    controller = begin(start)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
     registry = Scrape()
     metrics = WorkerMetrics(registry)
@@ -107,14 +109,11 @@ async def main(settings: WorkerSettings) -> None:
                 enforcement=enforcement,
             )
             metrics.watch(daemon.report)
-            supervisor.tell(daemon.shell.post)
             if cgroups is not None:
                 metrics.watch_pressure(cgroups.pressure)
-            written = decisions_written(
-                settings.decisions, controller.decisions, group, daemon.shell.now,
-                daemon=f"worker {settings.node}", incarnation=incarnation,
-            )  # fmt: skip
-            async with written:
+            name = f"worker {settings.node}"
+            async with journal(controller.decisions, daemon.shell, group, name, start):
+                supervisor.tell(daemon.shell.post)
                 await _serve(settings, daemon, group, credentials, registry, incarnation)
     finally:
         await http.close()

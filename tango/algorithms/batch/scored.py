@@ -1,0 +1,58 @@
+"""What the batch policies have in common that score every node for each task; the lowest wins."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room, pack
+from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask
+
+Score = Callable[[Room, BatchTask], float]
+
+
+class Scored(ABC):
+    """BatchPolicy: each task to the fitting node of the lowest score at that moment.
+
+    Ties go by edge and node name. rejected: the first few by name that are too small for the task.
+    O(nodes) a task.
+    """
+
+    name: str
+
+    @abstractmethod
+    def scores(self, packing: Packing, seed: int) -> Score:
+        """How a room that fits a task is scored in one plan; lower is better."""
+
+    def place(self, snapshot: BatchSnapshot) -> BatchPlan:
+        """See BatchPolicy."""
+        packing = Lowest(snapshot)
+        packing.score = self.scores(packing, snapshot.seed)
+        return pack(snapshot, packing)
+
+
+class Lowest(Packing):
+    """Rooms of the lowest score first; the score is set before the first `find`."""
+
+    score: Score
+
+    def find(self, task: BatchTask) -> Choice | None:
+        """See Packing."""
+        score = self.score
+        first: tuple[float, Room] | None = None
+        second: tuple[float, Room] | None = None
+        rejected: list[Room] = []
+        for room in self.rooms:
+            if not room.fits(task):
+                if len(rejected) < MAX_REJECTED:
+                    rejected.append(room)
+                continue
+            value = score(room, task)
+            if first is None or value < first[0]:
+                first, second = (value, room), first
+            elif second is None or value < second[0]:
+                second = value, room
+        if first is None:
+            return None
+        runner_up = (second[1].offer.node, second[0]) if second is not None else ("", 0.0)
+        return Choice(first[1], first[0], runner_up, tuple(room.lack(task) for room in rejected))

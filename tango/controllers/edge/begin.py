@@ -1,0 +1,13 @@
+"""An edge's controller from its start: the same for the daemon and for a replay."""
+
+from __future__ import annotations
+
+from tango.controllers.edge.controller import EdgeController
+from tango.model.starts import EdgeStart
+
+
+def begin(start: EdgeStart) -> EdgeController:
+    """Ready for its first event."""
+    controller = EdgeController(start.settings, incarnation=start.incarnation, seed=start.seed)
+    controller.load(dict(start.services), dict(start.placements), dict(start.nodes))
+    return controller

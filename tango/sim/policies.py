@@ -1,0 +1,90 @@
+"""The policies that a replayed controller asks: as installed here, or one in place of all."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from tango.adapters.policies import batch_policy, traffic_policy
+from tango.model.errors import InvalidField
+from tango.model.events import BatchSolved, RouteSolved, SolveFailed
+from tango.model.plan import (
+    BatchPlan,
+    BatchPolicy,
+    BatchSnapshot,
+    TrafficPlan,
+    TrafficPolicy,
+    TrafficSnapshot,
+)
+from tango.model.starts import CentralStart, EdgeStart, Start
+
+Policy = TrafficPolicy | BatchPolicy
+Answer = RouteSolved | BatchSolved
+
+
+def policy_for(start: Start, name: str) -> Policy:
+    """The policy of that name, of the kind that such a daemon asks. Raises InvalidField."""
+    if isinstance(start, EdgeStart):
+        return traffic_policy(name)
+    if isinstance(start, CentralStart):
+        return batch_policy(name)
+    raise InvalidField("policy", "a worker asks none", "replay an edge or the central master")
+
+
+class Policies:
+    """Answers what a controller asks. instead: answers all of it.
+
+    missing: name -> why it cannot be asked here.
+    """
+
+    def __init__(self, start: Start, instead: Policy | None = None) -> None:
+        self._start = start
+        self._instead = instead
+        self._known: dict[str, Policy] = {}
+        self.missing: dict[str, str] = {}
+
+    def answer(self, snapshot: object, recorded: Answer) -> Answer | SolveFailed | None:
+        """As `recorded`, but with the plan that is made here; None where that cannot be."""
+        policy = self._instead or self._of(recorded)
+        if policy is None:
+            return None
+        try:
+            plan = _plan(policy, snapshot)
+        except Exception as error:  # noqa: BLE001 - a policy may be a third party's: told, not raised
+            return SolveFailed(recorded.solve_id, repr(error))
+        if isinstance(recorded, BatchSolved):
+            return BatchSolved(
+                recorded.solve_id, cast("BatchPlan", plan), recorded.cost_s, recorded.wall
+            )
+        name = policy.name if self._instead else recorded.policy
+        return RouteSolved(recorded.solve_id, cast("TrafficPlan", plan), recorded.cost_s, name)
+
+    def _of(self, recorded: Answer) -> Policy | None:
+        name = self._configured()
+        if isinstance(recorded, RouteSolved) and recorded.policy:
+            name = recorded.policy
+        if name in self.missing:
+            return None
+        if name not in self._known:
+            try:
+                self._known[name] = policy_for(self._start, name)
+            except InvalidField as error:
+                self.missing[name] = str(error)
+                return None
+        return self._known[name]
+
+    def _configured(self) -> str:
+        if isinstance(self._start, EdgeStart):
+            return self._start.settings.traffic_policy
+        if isinstance(self._start, CentralStart):
+            return self._start.settings.batch_policy
+        return ""
+
+
+def _plan(policy: Any, snapshot: object) -> TrafficPlan | BatchPlan:
+    found: TrafficPlan | BatchPlan
+    if isinstance(snapshot, TrafficSnapshot):
+        found = policy.route(snapshot)
+    else:
+        assert isinstance(snapshot, BatchSnapshot)
+        found = policy.place(snapshot)
+    return found

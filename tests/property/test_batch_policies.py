@@ -1,0 +1,291 @@
+"""Every batch policy: nothing is exceeded, gangs stay whole, order and seed decide; and each rule
+against the plainest reading of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from batch_snapshots import MIB, Place, elastic_snapshots, left_after, single_tasks, snapshots
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tango.adapters.policies import batch_policy, policy_names
+from tango.algorithms.batch.best_fit import BestFit
+from tango.algorithms.batch.first_fit import FirstFit
+from tango.algorithms.batch.least_loaded import LeastLoaded
+from tango.algorithms.batch.packing import NO_CPU, NO_MEMORY
+from tango.algorithms.batch.random_fit import RandomFit
+from tango.algorithms.batch.round_robin import RoundRobin
+from tango.algorithms.batch.scoring import Scoring
+from tango.model.plan import (
+    BatchOffer,
+    BatchPolicy,
+    BatchSnapshot,
+    BatchTask,
+    Gang,
+    is_elastic,
+)
+
+BASELINES = (
+    "best-fit", "ceres", "first-fit", "least-loaded", "most-free", "random", "round-robin",
+    "scoring",
+)  # fmt: skip
+POLICIES: tuple[BatchPolicy, ...] = tuple(batch_policy(name) for name in BASELINES)
+any_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
+
+
+def test_they_are_found_by_their_names() -> None:
+    assert {policy.name for policy in POLICIES} <= set(policy_names("tango.batch"))
+    assert tuple(policy.name for policy in POLICIES) == BASELINES
+    assert [policy.name for policy in POLICIES if is_elastic(policy)] == ["ceres"]
+
+
+@any_policy
+@given(snapshot=st.one_of(snapshots(), elastic_snapshots()))
+def test_nothing_is_exceeded_and_gangs_stay_whole(
+    policy: BatchPolicy, snapshot: BatchSnapshot
+) -> None:
+    if not is_elastic(policy):
+        offers = tuple(replace(offer, reclaimable_millis=0) for offer in snapshot.offers)
+        snapshot = replace(snapshot, offers=offers)
+    plan = policy.place(snapshot)
+    left = left_after(snapshot, plan)
+    assert plan.preempt is None or is_elastic(policy)
+    # Work conserving: a gang of one stays only where nothing has room for it.
+    unplaced = {one.job_id for one in plan.unplaced}
+    for gang in snapshot.gangs:
+        if gang.job_id in unplaced and len(gang.tasks) == 1:
+            for cpu, memory in left.values():
+                assert cpu < gang.tasks[0].cpu_millis or memory < gang.tasks[0].memory_bytes
+
+
+@any_policy
+@given(snapshot=st.one_of(snapshots(), elastic_snapshots()))
+def test_what_is_reclaimable_is_for_elastic_policies_only(
+    policy: BatchPolicy, snapshot: BatchSnapshot
+) -> None:
+    bare = replace(
+        snapshot,
+        offers=tuple(replace(offer, reclaimable_millis=0) for offer in snapshot.offers),
+        running=(),
+    )
+    if not is_elastic(policy):
+        assert policy.place(snapshot) == policy.place(bare)
+    else:
+        assert policy.place(bare).preempt is None
+
+
+@any_policy
+@given(snapshot=st.one_of(snapshots(), elastic_snapshots()), turn=st.randoms())
+def test_the_same_snapshot_gives_the_same_plan_in_whatever_order_offers_come(
+    policy: BatchPolicy, snapshot: BatchSnapshot, turn: random.Random
+) -> None:
+    state = random.getstate()
+    plan = policy.place(snapshot)
+    assert plan == type(policy)().place(snapshot)
+    offers, running = list(snapshot.offers), list(snapshot.running)
+    turn.shuffle(offers)
+    turn.shuffle(running)
+    assert plan == policy.place(replace(snapshot, offers=tuple(offers), running=tuple(running)))
+    assert random.getstate() == state, "the process's own generator was used"
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_what_comes_later_in_the_queue_changes_nothing_for_those_before(
+    policy: BatchPolicy, snapshot: BatchSnapshot
+) -> None:
+    whole = policy.place(snapshot)
+    for count in range(len(snapshot.gangs)):
+        part = policy.place(replace(snapshot, gangs=snapshot.gangs[:count]))
+        names = {gang.job_id for gang in snapshot.gangs[:count]}
+        assert part.placements == tuple(one for one in whole.placements if one.job_id in names)
+        assert part.unplaced == tuple(one for one in whole.unplaced if one.job_id in names)
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_a_gang_that_does_not_fit_leaves_no_trace(
+    policy: BatchPolicy, snapshot: BatchSnapshot
+) -> None:
+    if policy.name == "random":
+        return  # what it draws for one gang moves the draws of the next
+    plan = policy.place(snapshot)
+    unplaced = {one.job_id for one in plan.unplaced}
+    fitting = tuple(gang for gang in snapshot.gangs if gang.job_id not in unplaced)
+    assert policy.place(replace(snapshot, gangs=fitting)).placements == plan.placements
+
+
+@any_policy
+@given(snapshot=snapshots())
+def test_only_random_depends_on_the_seed_and_only_round_robin_on_the_last_place(
+    policy: BatchPolicy, snapshot: BatchSnapshot
+) -> None:
+    plan = policy.place(snapshot)
+    if policy.name != "random":
+        assert plan == policy.place(replace(snapshot, seed=99))
+    if policy.name != "round-robin":
+        assert plan == policy.place(replace(snapshot, last=("e1", "n2")))
+
+
+# ---- each rule, for one task, by trying every node
+
+
+def alone(snapshot: BatchSnapshot) -> tuple[BatchTask, dict[Place, BatchOffer]]:
+    """The only task, and the nodes that fit it."""
+    ((task,),) = (gang.tasks for gang in snapshot.gangs)
+    fitting = {
+        (offer.edge, offer.node): offer
+        for offer in snapshot.offers
+        if offer.cpu_millis >= task.cpu_millis and offer.memory_bytes >= task.memory_bytes
+    }
+    return task, fitting
+
+
+def chosen(policy: BatchPolicy, snapshot: BatchSnapshot) -> tuple[Place, float, str]:
+    (placement,) = policy.place(snapshot).placements
+    return (placement.edge, placement.node), placement.score, placement.runner_up[0]
+
+
+def lowest(values: dict[Place, float]) -> list[tuple[Place, float]]:
+    return sorted(values.items(), key=lambda one: (one[1], one[0]))
+
+
+def assert_lowest(policy: BatchPolicy, snapshot: BatchSnapshot, values: dict[Place, float]) -> None:
+    ranked = lowest(values)
+    place, score, runner_up = chosen(policy, snapshot)
+    assert (place, score) == ranked[0]
+    assert runner_up == (ranked[1][0][1] if len(ranked) > 1 else "")
+
+
+@given(snapshot=single_tasks())
+def test_best_fit_takes_the_tightest_node(snapshot: BatchSnapshot) -> None:
+    task, fitting = alone(snapshot)
+    most_cpu = max(offer.cpu_millis for offer in snapshot.offers)
+    most_memory = max(offer.memory_bytes for offer in snapshot.offers)
+    left = {
+        place: (
+            (offer.cpu_millis - task.cpu_millis) / most_cpu
+            + (offer.memory_bytes - task.memory_bytes) / most_memory
+        )
+        / 2
+        for place, offer in fitting.items()
+    }
+    assert_lowest(BestFit(), snapshot, left)
+
+
+@given(snapshot=single_tasks())
+def test_least_loaded_takes_the_node_of_the_lowest_share_held(snapshot: BatchSnapshot) -> None:
+    task, fitting = alone(snapshot)
+    held = {
+        place: 1 - (offer.cpu_millis - task.cpu_millis) / offer.all_cpu_millis
+        for place, offer in fitting.items()
+    }
+    assert_lowest(LeastLoaded(), snapshot, held)
+
+
+@given(snapshot=single_tasks())
+def test_scoring_takes_the_lowest_mean_of_cpu_memory_and_tasks(snapshot: BatchSnapshot) -> None:
+    task, fitting = alone(snapshot)
+    most = max(offer.be_tasks for offer in snapshot.offers)
+    means = {
+        place: (
+            1
+            - (offer.cpu_millis - task.cpu_millis) / offer.all_cpu_millis
+            + (1 - (offer.memory_bytes - task.memory_bytes) / offer.all_memory_bytes)
+            + (offer.be_tasks + 1) / (most + 1)
+        )
+        / 3
+        for place, offer in fitting.items()
+    }
+    assert_lowest(Scoring(), snapshot, means)
+
+
+@given(snapshot=single_tasks())
+def test_first_fit_takes_the_first_by_name(snapshot: BatchSnapshot) -> None:
+    _, fitting = alone(snapshot)
+    place, _, runner_up = chosen(FirstFit(), snapshot)
+    assert place == min(fitting)
+    assert runner_up == (sorted(fitting)[1][1] if len(fitting) > 1 else "")
+
+
+@given(snapshot=single_tasks())
+def test_round_robin_takes_the_next_behind_the_last_that_fits(snapshot: BatchSnapshot) -> None:
+    _, fitting = alone(snapshot)
+    behind = [place for place in fitting if place > snapshot.last]
+    place, score, _ = chosen(RoundRobin(), snapshot)
+    assert place == min(behind or fitting)
+    row = sorted((offer.edge, offer.node) for offer in snapshot.offers)
+    row = [one for one in row if one > snapshot.last] + [one for one in row if one <= snapshot.last]
+    assert score == row.index(place)
+
+
+# ---- examples
+
+
+def gang(job_id: str, *sizes: tuple[int, int], priority: int = 0) -> Gang:
+    return Gang(
+        job_id, priority, tuple(BatchTask(job_id, i, *size) for i, size in enumerate(sizes))
+    )
+
+
+def nodes_of(policy: BatchPolicy, snapshot: BatchSnapshot) -> list[str]:
+    return [placement.node for placement in policy.place(snapshot).placements]
+
+
+def test_a_turn_goes_round_all_nodes_and_on_from_plan_to_plan() -> None:
+    offers = tuple(BatchOffer("e", f"n{number}", 1000, 1000 * MIB) for number in range(4))
+    five = BatchSnapshot((gang("j", *[(100, MIB)] * 5),), offers)
+    assert nodes_of(RoundRobin(), five) == ["n0", "n1", "n2", "n3", "n0"]
+    assert nodes_of(RoundRobin(), replace(five, last=("e", "n2")))[:2] == ["n3", "n0"]
+    # A full node is passed over, and one that is gone leaves its place in the row.
+    full = replace(offers[3], cpu_millis=50)
+    passed = replace(five, offers=(*offers[:3], full), last=("e", "n2"))
+    (first, *_) = RoundRobin().place(passed).placements
+    assert (first.node, first.score, first.rejected) == ("n0", 1, (("n3", NO_CPU),))
+    gone = replace(five, offers=(offers[0], offers[3]), last=("e", "n2"))
+    assert nodes_of(RoundRobin(), gone)[:2] == ["n3", "n0"]
+
+
+def test_random_takes_every_node_about_as_often() -> None:
+    offers = tuple(BatchOffer("e", f"n{number}", 1000, 1000 * MIB) for number in range(4))
+    counts = dict.fromkeys(("n0", "n1", "n2", "n3"), 0)
+    for seed in range(400):
+        (node,) = nodes_of(RandomFit(), BatchSnapshot((gang("j", (100, MIB)),), offers, seed))
+        counts[node] += 1
+    # 100 each is expected, with a standard deviation of 8.7: four of them.
+    assert all(65 <= count <= 135 for count in counts.values()), counts
+
+
+def test_scoring_weighs_memory_and_tasks_as_much_as_cpu() -> None:
+    offers = (
+        BatchOffer("e", "cpu", 4000, 100 * MIB, 3, be_memory_bytes=900 * MIB),
+        BatchOffer("e", "rest", 3000, 900 * MIB, 1, 1000, 100 * MIB),
+    )
+    snapshot = BatchSnapshot((gang("j", (100, MIB)),), offers)
+    assert nodes_of(Scoring(), snapshot) == ["rest"]
+    assert nodes_of(LeastLoaded(), snapshot) == ["cpu"]
+
+
+def test_a_plan_explains_itself() -> None:
+    offers = (
+        BatchOffer("e", "a", 100, 1000 * MIB),
+        BatchOffer("e", "b", 1000, 10 * MIB),
+        BatchOffer("e", "c", 1000, 1000 * MIB),
+        BatchOffer("e", "d", 500, 1000 * MIB),
+    )
+    snapshot = BatchSnapshot((gang("j", (500, 500 * MIB)), gang("k", (1100, MIB))), offers)
+    for policy, score, runner_up in (
+        (FirstFit(), 2, ("d", 3)),
+        (LeastLoaded(), 0.5, ("d", 1.0)),
+        (BestFit(), 0.25, ("c", 0.5)),
+    ):
+        plan = policy.place(snapshot)
+        (placement,) = plan.placements
+        assert placement.score == score
+        assert placement.runner_up == runner_up
+        assert placement.rejected == (("a", NO_CPU), ("b", NO_MEMORY))
+        (waits,) = plan.unplaced
+        assert waits.reason == "no node has 1100m CPU and 1.0 MiB free"
