@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # Okabe & Ito, "Color Universal Design" (2008): told apart with any common colour blindness. On a
 # dark page the darker ones are lightened.
@@ -16,6 +16,7 @@ DARK = (
 )  # fmt: skip
 COLOURS = len(LIGHT)
 GREY = 6
+MOST_POINTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +157,16 @@ def x_axis(chart: Chart) -> Axis:
     if chart.log_x:
         ends = [*xs, *(rule.at for rule in chart.rules)]
         return log_axis(min(ends), max(ends))
-    first = min(xs)
+    first, last = min(xs), max(xs)
     if any(line.steps for line in chart.lines):
-        first = min(0.0, first)
-    return linear_axis(first, max(xs), 8)
+        return linear_axis(min(0.0, first), last, 8)
+    if not any(line.low for line in chart.lines):
+        return linear_axis(first, last, 8)
+    # Points with intervals: room for them at both ends, and their own xs are written.
+    room = 0.03 * (last - first) or 1.0
+    points = tuple(sorted(set(xs)))
+    axis = linear_axis(first - room, last + room, 8)
+    return replace(axis, ticks=points) if len(points) <= MOST_POINTS else axis
 
 
 def y_axis(chart: Chart) -> Axis:
@@ -183,6 +190,14 @@ def stacked(chart: Chart) -> Iterator[tuple[Line, tuple[float | None, ...]]]:
         below = below or (0.0,) * len(line.ys)
         below = tuple(b + (y or 0.0) for b, y in zip(below, line.ys, strict=True))
         yield line, tuple(below)
+
+
+def aside(chart: Chart, line: Line) -> float:
+    """How far a line with intervals is moved, as a part of the axis: so that none hides another."""
+    with_bars = [each for each in chart.lines if each.low]
+    if line not in with_bars or len(with_bars) < 2:
+        return 0.0
+    return 0.006 * (with_bars.index(line) - (len(with_bars) - 1) / 2)
 
 
 def number(value: float) -> str:

@@ -14,6 +14,7 @@ from tango.cli.charts import (
     Dots,
     Line,
     Picture,
+    aside,
     from_zero,
     linear_axis,
     stacked,
@@ -84,7 +85,8 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
             below = tops
     for line in chart.lines:
         if not line.area:
-            _draw_line(axes, line)
+            moved = aside(chart, line) * (across.high - across.low)
+            _draw_line(axes, line, moved, up.high)
     for at, rule in enumerate(sorted(chart.rules)):
         axes.axvline(rule.at, color=LIGHT[rule.colour], lw=1.2, ls=_DASHED)
         place = (rule.at, 0.05 + 0.1 * (len(chart.rules) - 1 - at))
@@ -105,22 +107,23 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, fontsize=9)
 
 
-def _draw_line(axes: Axes, line: Line) -> None:
+def _draw_line(axes: Axes, line: Line, moved: float, most: float) -> None:
     colour = LIGHT[line.colour]
     ys = [math.nan if y is None else y for y in line.ys]
     few = len(ys) <= 12 and not line.steps
     axes.plot(
-        _since(line) if line.steps else line.xs, [*ys[:1], *ys] if line.steps else ys,
+        _since(line) if line.steps else [x + moved for x in line.xs],
+        [*ys[:1], *ys] if line.steps else ys,
         color=colour, lw=1.6, ls=_DASHED if line.dashed else "-", label=line.name,
         drawstyle="steps-pre" if line.steps else "default", marker="o" if few else "", ms=4,
     )  # fmt: skip
     bars = [
-        (x, low, high)
+        (x + moved, max(low, 0.0), min(high, most))
         for x, low, high in zip(line.xs, line.low, line.high, strict=False)
         if low is not None and high is not None
     ]
     for x, low, high in bars:
-        axes.plot([x, x], [max(low, 0.0), high], color=colour, lw=1.1, marker="_", ms=7)
+        axes.plot([x, x], [low, high], color=colour, lw=1.1, marker="_", ms=7)
 
 
 def _since(line: Line) -> list[float]:

@@ -16,6 +16,7 @@ from tango.cli.charts import (
     Line,
     Picture,
     Rule,
+    aside,
     from_zero,
     linear_axis,
     stacked,
@@ -88,8 +89,9 @@ def _chart(chart: Chart) -> str:
             below = ys
     for line, ys in stacked(chart):
         if not line.area:
-            parts.append(_bars(line, x, y))
-            parts += _curves(line, ys, x, y)
+            moved = _moved(x, aside(chart, line) * (WIDTH - LEFT - RIGHT))
+            parts.append(_bars(line, moved, y, up.high))
+            parts += _curves(line, ys, moved, y)
     rules = sorted(rule for rule in chart.rules if across.low <= rule.at <= across.high)
     for at, rule in enumerate(rules):
         parts.append(_rule(x(rule.at), rule, len(rules) - at))
@@ -173,12 +175,16 @@ def _area(
     return f"<path class='area f{line.colour}' d='{_path([*top, *bottom[::-1]])}Z'/>"
 
 
-def _bars(line: Line, x: _Place, y: _Place) -> str:
+def _moved(x: _Place, by: float) -> _Place:
+    return lambda value: x(value) + by
+
+
+def _bars(line: Line, x: _Place, y: _Place, most: float) -> str:
     parts = []
     for across, low, high in zip(line.xs, line.low, line.high, strict=False):
         if low is None or high is None:
             continue
-        at, top, foot = x(across), y(high), y(max(low, 0.0))
+        at, top, foot = x(across), y(min(high, most)), y(max(low, 0.0))
         d = f"M{at:.1f} {top:.1f}V{foot:.1f}M{at - 4:.1f} {top:.1f}h8M{at - 4:.1f} {foot:.1f}h8"
         parts.append(f"<path class='bar s{line.colour}' d='{d}'/>")
     return "".join(parts)

@@ -12,9 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulated import gathered, run
 
-from tango.cli.charts import Axis, Chart, Dots, Line, from_zero, linear_axis, log_axis, stacked
+from tango.cli.charts import (
+    Axis,
+    Chart,
+    Dots,
+    Line,
+    aside,
+    from_zero,
+    linear_axis,
+    log_axis,
+    stacked,
+    x_axis,
+)
 from tango.cli.charts_png import write_pictures
-from tango.cli.charts_svg import colour_rules, picture
+from tango.cli.charts_svg import TOP, colour_rules, picture
 from tango.cli.simulate_charts import pictures
 
 needs_matplotlib = pytest.mark.skipif(
@@ -103,3 +114,16 @@ def test_ticks_are_round_numbers() -> None:
         step = from_zero(high).ticks[1]
         digits = step / 10 ** math.floor(math.log10(step) + 1e-9)
         assert round(digits, 6) in (1, 2, 5, 10)
+
+
+def test_points_with_intervals_stand_apart_and_at_their_own_xs() -> None:
+    xs = (0.5, 0.75, 1.5)
+    bars = ((0.4,) * 3, (1.2,) * 3)
+    lines = tuple(Line(name, xs, (0.9,) * 3, *bars) for name in "abc")
+    chart = Chart("", "load", "share", lines, share=True, y_top=1.0)
+    assert x_axis(chart).ticks == xs
+    assert [aside(chart, line) for line in lines] == pytest.approx([-0.006, 0, 0.006])
+    assert aside(Chart("", "", "", lines[:1]), lines[0]) == 0
+    # What is beyond 100 % of a share is not drawn.
+    tops = [float(y) for y in re.findall(r"class='bar s0' d='M[\d.]+ ([\d.]+)V", picture(chart))]
+    assert tops == [TOP] * 9
