@@ -139,6 +139,7 @@ def test_simulate_measures_requests_a_second_and_memory(folder: Path) -> None:
     assert figures["requests_per_s"] == pytest.approx(
         figures["requests"] / figures["wall_s"], rel=0.01
     )
+    assert figures["load_requests_per_s"] >= figures["requests_per_s"] > 0
     assert figures["logged_requests_per_s"] > 0
     assert figures["log_mib"] > 0.1
     assert 0.2 < figures["time_growth"] < 5
