@@ -56,6 +56,14 @@ class Decisions:
         found.sort(key=itemgetter(0))
         return found
 
+    def take(self) -> list[Decision]:
+        """Everything that is kept, in order; nothing of it is kept any more."""
+        found = [*self._requests, *self._others]
+        self._requests.clear()
+        self._others.clear()
+        found.sort(key=itemgetter(0))
+        return found
+
     def about(self, kind: str, name: str) -> Iterator[Decision]:
         """What is kept on a "request", "service", "node" or "job"; the latest first.
 

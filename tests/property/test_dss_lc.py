@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from traffic_snapshots import left_after, routed
 
+from tango.algorithms.traffic import dss_lc
 from tango.algorithms.traffic.dss_lc import MAX_COST_US, STEPS, DssLc
 from tango.algorithms.traffic.residual import TOO_FAR
 from tango.model.plan import Demand, NodeOffer, TrafficPlan, TrafficSnapshot
@@ -215,3 +217,50 @@ def test_costs_beyond_all_bounds_do_not_break_the_solver() -> None:
     plan = POLICY.route(TrafficSnapshot((Demand("a", 2**20, 0, 0, 0, service_s=1e6),), nodes))
     assert sum(counts(plan).values()) == 2**20
     assert max(route.score for route in plan.routes) <= MAX_COST_US / 1000
+
+
+@st.composite
+def distinct(draw: st.DrawFn) -> TrafficSnapshot:
+    """Nodes of which no two cost the same, of this site and of others."""
+    names = "abc"[: draw(st.integers(1, 3))]
+    demands = tuple(
+        Demand(
+            name, draw(st.integers(0, 8)), draw(st.integers(0, 200)), draw(st.sampled_from((0, 9))),
+            draw(st.integers(0, 2)), service_s=draw(st.sampled_from((0.0, 0.0041))),
+            slack_s=draw(st.sampled_from((0.004, 0.02, math.inf))),
+        )
+        for name in names
+    )  # fmt: skip
+    offers = tuple(
+        NodeOffer(
+            f"n{index}",
+            draw(st.integers(0, 900)),
+            draw(st.integers(0, 60)),
+            tuple((name, draw(st.integers(0, 4))) for name in names if draw(st.booleans())),
+            draw(st.sampled_from((0.0, 0.31, 0.5, 1.0))),
+            0.001 + 0.000137 * 2**index,
+            draw(st.sampled_from((0.0, 0.0031))),
+            draw(st.sampled_from(("", "", "far"))),
+            needs=tuple((name, draw(st.integers(1, 300))) for name in names if draw(st.booleans())),
+        )
+        for index in range(draw(st.integers(1, 7)))
+    )
+    return TrafficSnapshot(demands, offers, draw(st.integers(0, 9)))
+
+
+@settings(max_examples=300, deadline=None)
+@given(snapshot=distinct())
+def test_few_nodes_are_planned_as_the_graph_says(snapshot: TrafficSnapshot) -> None:
+    """Where no two places cost the same there is one optimum, and all that is told of it."""
+    without_graph = POLICY.route(snapshot)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dss_lc, "MOST_NODES", -1)
+        by_graph = POLICY.route(snapshot)
+    costs = [route.score for route in by_graph.routes]
+    if len(set(costs)) == len(costs):
+        assert without_graph == by_graph
+    assert Counter(_sent(without_graph)) == Counter(_sent(by_graph))
+
+
+def _sent(plan: TrafficPlan) -> list[str]:
+    return [route.service for route in plan.routes for _ in range(route.count)]

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tango.algorithms.traffic.few_nodes import MOST_NODES, FewNodes, Ties
 from tango.algorithms.traffic.flow import Bools, Ints, min_cost_flow
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT, TOO_FAR
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
@@ -44,12 +45,24 @@ class DssLc:
         """See TrafficPolicy."""
         if not snapshot.offers or not snapshot.demands:
             return TrafficPlan(())
+        demands = sorted(snapshot.demands, key=lambda demand: -demand.priority)
+        groups: dict[str, list[Demand]] = {}
+        for demand in demands:
+            group = groups.setdefault(demand.service, [])
+            if demand.count > 0:
+                group.append(demand)
+        routes: list[Route] = []
+        single = all(len(group) <= 1 for group in groups.values())
+        if single and len(snapshot.offers) <= MOST_NODES:
+            few = FewNodes(snapshot.offers, STEPS, MAX_COST_US, MAX_REJECTED)
+            drawn = Ties(snapshot.seed)
+            for group in groups.values():
+                for demand in group:
+                    routes += few.routes(demand, drawn)
+            return TrafficPlan(tuple(routes))
         nodes = _Nodes(snapshot.offers)
         ties = np.random.default_rng(snapshot.seed & 0xFFFFFFFF)
-        demands = sorted(snapshot.demands, key=lambda demand: -demand.priority)
-        routes: list[Route] = []
-        for service in dict.fromkeys(demand.service for demand in demands):
-            group = [d for d in demands if d.service == service and d.count > 0]
+        for group in groups.values():
             if group:
                 routes += _Commodity(group, nodes).routes(ties)
         return TrafficPlan(tuple(routes))

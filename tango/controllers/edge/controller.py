@@ -160,10 +160,12 @@ class EdgeController:
             router.settle(now)
         if self.books.pressed:
             self._evictions.settle(now)
-        central_at = central.due_at
-        if now >= central_at:
-            central.settle(now)
+        central_at = math.inf
+        if central.session is not None:
             central_at = central.due_at
+            if now >= central_at:
+                central.settle(now)
+                central_at = central.due_at
         peers, guests = self._peers, self._guests
         if now >= peers.due_at:
             self._peering.settle(now)

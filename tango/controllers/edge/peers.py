@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from tango.controllers.edge.books import Books
@@ -121,7 +122,9 @@ class Peers:
 
     def _choose(self) -> None:
         """The nearest are neighbours. One that is not measured yet comes after all that are."""
-        peers = sorted(self._sessions.values(), key=_distance)
+        peers: Iterable[PeerBook] = self._sessions.values()
+        if len(self._sessions) > self._most_near:
+            peers = sorted(peers, key=_distance)
         for rank, peer in enumerate(peers):
             near = rank < self._most_near
             if near and not peer.near:
@@ -250,7 +253,11 @@ def _distance(peer: PeerBook) -> tuple[float, str]:
 
 def _room(node: PeerNode, service: ServiceBook) -> int:
     """Requests of the service that the node serves at once for this site: slots, CPU, memory."""
-    slots = next((free for name, free in node.slots if name == service.name), 0)
+    slots = 0
+    for name, free in node.slots:
+        if name == service.name:
+            slots = free
+            break
     if service.cpu_millis > 0:
         slots = min(slots, node.cpu_millis // service.cpu_millis)
     if service.request_memory_bytes > 0:

@@ -50,8 +50,11 @@ class RoundTrips:
         sent_at = self._sent.get(number)
         if sent_at is None:
             return None
-        for earlier in [other for other in self._sent if other <= number]:
-            del self._sent[earlier]
+        if len(self._sent) == 1:
+            self._sent.clear()
+        else:
+            for earlier in [other for other in self._sent if other <= number]:
+                del self._sent[earlier]
         samples = self._samples
         samples.append(now - sent_at)
         ordered = sorted(samples)
@@ -60,7 +63,10 @@ class RoundTrips:
             self.rtt_s = ordered[middle]
         else:
             self.rtt_s = (ordered[middle - 1] + ordered[middle]) / 2
-        self.spread_s = sum(abs(sample - self.rtt_s) for sample in ordered) / len(ordered)
+        rtt_s, distance_s = self.rtt_s, 0.0
+        for sample in ordered:
+            distance_s += abs(sample - rtt_s)
+        self.spread_s = distance_s / len(ordered)
         return sent_at
 
     def at_least_s(self, now: float) -> float:

@@ -1,0 +1,39 @@
+"""What a simulation gives back: the common report, and what plots are drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tango.sim.tally import Interval
+from tango.workload.latency import LatencyHistogram
+from tango.workload.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a simulation is, in seconds of the load; negative while daemons start."""
+
+    at_s: float
+    until_s: float
+    sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run. The report leaves the warm-up out; the timeline has it.
+
+    latency: of answered requests of all services, for the CDF. stopped: it ended early, and
+    duration_s of the report says when. problems: operations that failed, services not ready.
+    events: calls that the engine made. log_lines: written to the decision log.
+    """
+
+    report: Report
+    timeline: tuple[Interval, ...]
+    latency: LatencyHistogram
+    stopped: bool = False
+    problems: tuple[str, ...] = ()
+    events: int = 0
+    log_lines: int = 0
+    forwarded: int = 0
+    replicas: Mapping[str, int] = field(default_factory=dict)

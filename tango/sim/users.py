@@ -1,0 +1,185 @@
+"""Users of LC services: they send arrivals when they are due, whatever became of earlier ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
+from tango.sim.engine import Engine
+from tango.sim.loads import Distribution, RequestLoad, SimService, TracedRequest
+from tango.sim.network import Jitter
+from tango.sim.tally import Tally
+from tango.sim.worker_shell import WORK_HEADER
+from tango.workload.arrival import Arrival
+from tango.workload.patterns import PatternSpec, arrivals
+
+
+class Desk(Protocol):
+    """Where a site takes calls."""
+
+    def call(self, request: CallRequest, waiter: Callable[[CallReply, float], None]) -> bool:
+        """Take a call that is here now; False where nobody listens."""
+        ...
+
+
+class Users:
+    """Everybody who sends: what they have in common. stopped: nothing more is sent."""
+
+    def __init__(
+        self, engine: Engine, tally: Tally, delay_s: float, jitter: Jitter, starts_at: float
+    ) -> None:
+        self.engine = engine
+        self.tally = tally
+        self.starts_at = starts_at
+        self.stopped = False
+        self._delay_s = delay_s
+        self._jitter = jitter
+        self._numbers = 0
+
+    def new_id(self) -> str:
+        """Of the next request."""
+        self._numbers += 1
+        return f"u-{self._numbers:x}"
+
+    def way_s(self) -> float:
+        """How long the next message to or from an edge takes."""
+        return self._delay_s * self._jitter.factor()
+
+
+class Sent:
+    """A request on its way. due_at: its latency counts from then."""
+
+    __slots__ = ("_deadline_s", "_desk", "_due_at", "_request", "_service", "_users")
+
+    def __init__(
+        self,
+        users: Users,
+        desk: Desk,
+        service: str,
+        deadline_s: float,
+        due_at: float,
+        request: CallRequest,
+    ) -> None:
+        self._users = users
+        self._desk = desk
+        self._service = service
+        self._deadline_s = deadline_s
+        self._due_at = due_at
+        self._request = request
+
+    def arrive(self, _: object) -> None:
+        """It is at the edge."""
+        if not self._desk.call(self._request, self.answered):
+            users = self._users
+            users.tally.end(self._service, self._due_at, Outcome.FAILED, users.engine.now)
+
+    def answered(self, reply: CallReply, leaves_at: float) -> None:
+        """Judge as `tango load` does: by the time at which the user has the answer."""
+        users = self._users
+        at = leaves_at + users.way_s()
+        if reply.code is Code.OK and reply.http_status < 400:
+            in_time = at - self._due_at <= self._deadline_s
+            fate = Outcome.COMPLETED if in_time else Outcome.LATE
+        elif reply.code is not Code.OK and reply.outcome is Outcome.REJECTED:
+            fate = Outcome.REJECTED
+        else:
+            fate = Outcome.FAILED
+        users.tally.end(self._service, self._due_at, fate, at)
+
+
+class Stream:
+    """One stream of arrivals of one service, to one desk or several in turn."""
+
+    def __init__(
+        self,
+        users: Users,
+        load: RequestLoad,
+        service: SimService,
+        desks: list[Desk],
+        rng: random.Random,
+    ) -> None:
+        source = load.source
+        self._users = users
+        self._service = service.spec.name
+        self._sends_s = load.deadline_s
+        self._deadline_s = load.deadline_s or service.spec.deadline_s
+        self._random = service.distribution is Distribution.EXPONENTIAL
+        self._desks = desks
+        self._turn = 0
+        # Of its own, so that the work of a request does not depend on how its time was drawn.
+        self._work = random.Random(rng.random())
+        self._arrivals: Iterator[Arrival] = (
+            arrivals(source, rng) if isinstance(source, PatternSpec) else source(rng)
+        )
+
+    def begin(self) -> None:
+        """Plan the first."""
+        self._next()
+
+    def _next(self) -> None:
+        arrival = next(self._arrivals, None)
+        if arrival is not None:
+            users = self._users
+            users.engine.at(users.starts_at + arrival.at_s, self._due, arrival.work)
+
+    def _due(self, work: float) -> None:
+        users = self._users
+        if users.stopped:
+            return
+        if self._random:
+            work *= self._work.expovariate(1.0)
+        desk = self._desks[self._turn]
+        self._turn = (self._turn + 1) % len(self._desks)
+        send(users, desk, self._service, self._sends_s, self._deadline_s, work)
+        self._next()
+
+
+class Trace:
+    """One reader whose requests say where they arrive."""
+
+    def __init__(
+        self,
+        users: Users,
+        requests: Iterator[TracedRequest],
+        services: dict[str, SimService],
+        desks: dict[str, Desk],
+        rng: random.Random,
+    ) -> None:
+        self._users = users
+        self._requests = requests
+        self._services = services
+        self._desks = desks
+        self._work = rng
+
+    def begin(self) -> None:
+        """Plan the first."""
+        request = next(self._requests, None)
+        if request is not None:
+            self._users.engine.at(self._users.starts_at + request.at_s, self._due, request)
+
+    def _due(self, request: TracedRequest) -> None:
+        if self._users.stopped:
+            return
+        service = self._services[request.service]
+        work = request.work
+        if service.distribution is Distribution.EXPONENTIAL:
+            work *= self._work.expovariate(1.0)
+        own_s = request.deadline_s
+        deadline_s = own_s or service.spec.deadline_s
+        send(self._users, self._desks[request.site], request.service, own_s, deadline_s, work)
+        self.begin()
+
+
+def send(
+    users: Users, desk: Desk, service: str, sends_s: float, deadline_s: float, work: float
+) -> None:
+    """One request goes out now."""
+    engine = users.engine
+    due_at = engine.now
+    users.tally.send(service, due_at)
+    headers: Headers = () if work == 1.0 else ((WORK_HEADER, repr(work)),)
+    request = CallRequest(users.new_id(), service, headers=headers, deadline_s=sends_s)
+    sent = Sent(users, desk, service, deadline_s, due_at, request)
+    engine.at(due_at + users.way_s(), sent.arrive)
