@@ -7,6 +7,7 @@ import enum
 import math
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -17,6 +18,7 @@ from tango.model.units import format_number, parse_cpu, parse_memory
 MAX_DOCUMENT_BYTES = 2**20
 
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
+_CHANGE_STEP = re.compile(r"\[(\d+|\*)\]|([^.\[\]]+)")
 _E = TypeVar("_E", bound=enum.Enum)
 
 
@@ -201,6 +203,34 @@ class Section:
             found.append(self._open(self.field(name), part))
         return tuple(found)
 
+    def items(self, key: str) -> tuple[tuple[str, Item], ...]:
+        """The keys and values of a mapping as they are, empty where it is absent."""
+        item = self._take(key, True)
+        if item is None:
+            return ()
+        if not isinstance(item.value, dict):
+            raise self._wrong(key, item, "a mapping", "write its keys below it, indented")
+        return tuple(item.value.items())
+
+    def unread(self) -> Section:
+        """The same, as if nothing had been asked for yet."""
+        return Section(self.file, self.path, self.line, self._items)
+
+    def with_value(self, path: str, value: Item) -> Section:
+        """This section with another value at a path: "a.b", "list[0].key", "list[*].key" for each
+        entry. Mappings on the way that are not there are made; nothing has been asked for yet.
+
+        Raises InvalidField for a path that leads into a value, or beyond a list.
+        """
+        steps = [index or key for index, key in _CHANGE_STEP.findall(path)]
+        if not steps or _CHANGE_STEP.sub("", path).strip("."):
+            raise InvalidField(
+                path, "is not a path of keys", 'write "section.key" or "list[0].key"'
+            )
+        changed = _changed(Item(self._items, self.line), steps, value, path)
+        assert isinstance(changed.value, dict)
+        return Section(self.file, self.path, self.line, changed.value)
+
     def finish(self) -> None:
         """Refuse keys that no accessor asked for, with the known one that looks most like it."""
         for key in self._items:
@@ -265,6 +295,28 @@ class Section:
 
 class _Parse(Protocol):
     def __call__(self) -> int: ...
+
+
+def _changed(item: Item, steps: Sequence[str], value: Item, path: str) -> Item:
+    """The item with another value where the steps lead."""
+    if not steps:
+        return value
+    step, rest = steps[0], steps[1:]
+    if isinstance(item.value, list):
+        many = item.value
+        every = step == "*"
+        if not every and not (step.isdigit() and int(step) < len(many)):
+            fix = f"it has {len(many)} entries: [0] is the first, [*] is each of them"
+            raise InvalidField(path, f"leads to no entry of a list: {step!r}", fix)
+        entries = [
+            _changed(each, rest, value, path) if every or int(step) == at else each
+            for at, each in enumerate(many)
+        ]
+        return Item(entries, item.line)
+    if not isinstance(item.value, dict):
+        raise InvalidField(path, f"leads into {_kind(item)}", "name a key of a section")
+    found = item.value.get(step, Item({}, value.line))
+    return Item({**item.value, step: _changed(found, rest, value, path)}, item.line)
 
 
 def _kind(item: Item) -> str:

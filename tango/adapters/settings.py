@@ -7,14 +7,15 @@ import ipaddress
 import os
 import pwd
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from tango.adapters.documents import Section
 from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
+from tango.adapters.tuning import central_tuning, edge_tuning, worker_tuning
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
-from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
     DecisionSettings,
@@ -60,21 +61,10 @@ def load_central(path: Path | str) -> CentralSettings:
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("central")
-    settings = CentralSettings(
+    settings = replace(
+        central_tuning(section, _CENTRAL),
         server=server,
         batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
-        max_jobs_waiting=section.integer(
-            "max_jobs_waiting", _CENTRAL.max_jobs_waiting, low=1, high=10_000_000
-        ),
-        node_lost_after_s=section.number(
-            "node_lost_after_s", _CENTRAL.node_lost_after_s, low=0, high=86_400
-        ),
-        be_floor=section.number("be_floor", _CENTRAL.be_floor, low=0, high=1),
-        be_floor_s=section.number("be_floor_s", _CENTRAL.be_floor_s, low=1, high=86_400),
-        keep_jobs=section.integer("keep_jobs", _CENTRAL.keep_jobs, low=0, high=10_000_000),
-        keep_jobs_s=section.number(
-            "keep_jobs_s", _CENTRAL.keep_jobs_s, low=1, high=10 * 366 * 86400
-        ),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
     )
@@ -90,31 +80,17 @@ def load_edge(path: Path | str) -> EdgeSettings:
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("edge", required=True)
-    settings = EdgeSettings(
+    settings = replace(
+        edge_tuning(section, _EDGE),
         server=server,
         name=_name(section, "name"),
         central=_peer(section, "central", server.tls, optional=True),
         traffic_policy=_policy(section, "traffic_policy", _EDGE.traffic_policy),
-        tick_ms=section.number("tick_ms", _EDGE.tick_ms, low=0.1, high=1000),
-        node_dead_after_s=section.number(
-            "node_dead_after_s", _EDGE.node_dead_after_s, low=0.2, high=3600
-        ),
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
-        max_queue=section.integer("max_queue", _EDGE.max_queue, low=0, high=1_000_000),
         peers=_peers(section, server.tls),
         neighbours=section.integer("neighbours", _EDGE.neighbours, low=0, high=_MAX_PEERS),
-        peer_interval_ms=section.number(
-            "peer_interval_ms", _EDGE.peer_interval_ms, low=10, high=10_000
-        ),
-        peer_max_age_ms=section.number(
-            "peer_max_age_ms", _EDGE.peer_max_age_ms, low=50, high=60_000
-        ),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
-        eviction_grace_s=section.number(
-            "eviction_grace_s", _EDGE.eviction_grace_s, low=0, high=600
-        ),
-        reassurance=_reassurance(section),
     )
     document.finish()
     return settings
@@ -130,7 +106,8 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
     document = load_toml(Path(path))
     server = _server(document, Path(path))
     section = document.section("worker", required=True)
-    settings = WorkerSettings(
+    settings = replace(
+        worker_tuning(section, _WORKER),
         server=server,
         node=_name(section, "node"),
         edge=_peer(section, "edge", server.tls),
@@ -151,18 +128,6 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         labels=_labels(section),
         run_as=section.string("run_as", _WORKER.run_as),
         allow_root=section.boolean("allow_root", _WORKER.allow_root),
-        control_interval_ms=section.number(
-            "control_interval_ms", _WORKER.control_interval_ms, low=10, high=60_000
-        ),
-        listing_interval_ms=section.number(
-            "listing_interval_ms", _WORKER.listing_interval_ms, low=100, high=60_000
-        ),
-        # The kernel's own bounds of a CFS period.
-        quota_period_ms=section.number(
-            "quota_period_ms", _WORKER.quota_period_ms, low=1, high=1000
-        ),
-        cap_be=section.boolean("cap_be", _WORKER.cap_be),
-        memory_reserve_bytes=section.memory("memory_reserve", _WORKER.memory_reserve_bytes),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
@@ -179,34 +144,6 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
     except InvalidField as error:
         raise error.at(section.where("run_as")) from None
     return settings
-
-
-def _reassurance(edge: Section) -> ReassuranceRule:
-    """[edge.reassurance], all of it optional; shares of the declared CPU as percent."""
-    if "reassurance" not in edge:
-        return ReassuranceRule()
-    section, plain = edge.section("reassurance"), ReassuranceRule()
-
-    def share(key: str, default: float) -> float:
-        percent = section.number(key, 100 * default, low=0, high=1000)
-        return percent / 100 if key in section else default
-
-    rule = ReassuranceRule(
-        enabled=section.boolean("enabled", plain.enabled),
-        percentile=section.number("percentile", plain.percentile, low=50, high=100),
-        alpha=section.number("alpha", plain.alpha, low=0, high=1),
-        beta=section.number("beta", plain.beta, low=0, high=1),
-        window_s=section.number("window_ms", plain.window_s * 1000, low=50, high=600_000) / 1000,
-        min_samples=section.integer("min_samples", plain.min_samples, low=1, high=10_000),
-        grow_share=share("grow_percent", plain.grow_share),
-        shrink_share=share("shrink_percent", plain.shrink_share),
-        step_share=share("step_percent", plain.step_share),
-    )
-    try:
-        rule.validate()
-    except InvalidField as error:
-        raise error.at(section.where(error.field), section.path) from None
-    return rule
 
 
 def check_run_as(run_as: str, allow_root: bool, uid: int) -> None:

@@ -13,6 +13,7 @@ BENCHES = {
     "flow": ("tango.cli.benches.flow", "flow"),
     "path": ("tango.cli.benches.path", "path"),
     "resize": ("tango.cli.benches.resize", "resize"),
+    "simulate": ("tango.cli.benches.simulate", "simulate"),
     "submit": ("tango.cli.benches.submit", "submit"),
 }
 

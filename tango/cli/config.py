@@ -1,9 +1,9 @@
-"""`tango config check FILE...`: daemon configurations and manifests, before anyone uses them."""
+"""`tango config check FILE...`: configurations, manifests, scenarios, before anyone uses them."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -16,6 +16,7 @@ from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
 from tango.model.service import ServiceSpec
 from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
+from tango.sim.scenario_file import ScenarioFile
 from tango.wire.channels import read_token
 
 Settings = CentralSettings | EdgeSettings | WorkerSettings
@@ -24,6 +25,7 @@ LOADERS: dict[str, Callable[[Path], Settings]] = {
     "edge": load_edge,
     "worker": load_worker,
 }
+SUFFIXES = (".toml", ".yaml", ".yml")
 
 
 @click.group()
@@ -34,14 +36,15 @@ def config() -> None:
 @config.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> int:
-    """Check daemon configurations (TOML) and manifests (YAML); nothing is started or sent.
+    """Check daemon configurations and scenarios (TOML), and manifests (YAML); of a folder all that
+    are in it. Nothing is started or sent.
 
     Each problem is one line, FILE:LINE: FIELD: PROBLEM; FIX. Exit status 1 if there is any.
     What depends on the machine or the site (is the token's file there, are there so many cores)
     is a warning: the file may be for another one.
     """
     n_bad = 0
-    for file in files:
+    for file in _inside(files):
         try:
             what, warnings = check_file(file)
         except InvalidField as error:
@@ -56,8 +59,21 @@ def check(files: tuple[Path, ...]) -> int:
     return 1 if n_bad else 0
 
 
+def _inside(files: Iterable[Path]) -> Iterator[Path]:
+    """The files, and those directly in folders among them."""
+    for file in files:
+        if file.is_dir():
+            yield from sorted(each for each in file.iterdir() if each.suffix in SUFFIXES)
+        else:
+            yield file
+
+
 def check_file(file: Path) -> tuple[str, list[InvalidField]]:
     """What a file holds, for people, and what may be wrong with it. Raises InvalidField."""
+    if file.suffix == ".toml" and load_toml(file).has("topology"):
+        scenario = ScenarioFile(file)
+        words = f", a sweep of {len(scenario.points)} points" if scenario.points != ((),) else ""
+        return f"the scenario {scenario.name} for `tango simulate`{words}", []
     if file.suffix == ".toml":
         kind = daemon_kind(file)
         settings = LOADERS[kind](file)

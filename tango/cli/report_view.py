@@ -47,11 +47,11 @@ def write_report(report: Report, path: Path) -> None:
         raise InvalidField("report", problem, "choose another place", str(path)) from error
 
 
-def print_view(view: RenderableType) -> None:
+def print_view(view: RenderableType, pipe_columns: int = PIPE_COLUMNS) -> None:
     """On standard output; a pipe gets the full width so that nothing is cut."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PIPE_COLUMNS)
+        console = Console(highlight=False, width=pipe_columns)
     console.print(view)
 
 

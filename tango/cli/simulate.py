@@ -1,102 +1,259 @@
-"""`tango simulate --replay FILE`: what a daemon recorded, through its controller once more."""
+"""`tango simulate`: scenarios on a virtual clock, alone or side by side; recordings again."""
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
 import click
+from rich.text import Text
 
-from tango import __version__
-from tango.adapters.decision_log import log_head, log_line, logged
-from tango.adapters.line_file import LineFile
-from tango.adapters.recording_reader import RecordingReader
-from tango.model.decision import Decision
-from tango.model.errors import InvalidField, TangoError
-from tango.sim.policies import policy_for
-from tango.sim.replay import Replay, ReplayBroke, Replayed
+from tango.cli.charts_png import write_pictures
+from tango.cli.plot import check_plot
+from tango.cli.progress import Progress
+from tango.cli.report_view import check_report, print_view
+from tango.cli.simulate_charts import pictures
+from tango.cli.simulate_html import write_html
+from tango.cli.simulate_plan import ABLATIONS, Run, plan, with_logs
+from tango.cli.simulate_replay import replay_recording
+from tango.cli.simulate_results import Results
+from tango.cli.simulate_runs import Stop, make_all
+from tango.cli.simulate_view import problem_lines, results_view
+from tango.model.errors import InvalidField
+from tango.sim.outcome import Progress as Told
+from tango.sim.scenario_fields import BadRows
+from tango.sim.scenario_file import Change, ScenarioFile, parse_change, survey
 
-# One file, however long, where the daemon had no log whose bounds would hold here too.
-NO_BOUND = 2**62
+INTERRUPTED = 130
+# Many figures with intervals stand beside one another.
+PIPE_COLUMNS = 200
 
 
 @click.command()
+@click.argument("scenarios", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--replay", "recording", type=click.Path(dir_okay=False, path_type=Path), required=True,
-    help="A recording that a daemon made: [record], or --record DIR.",
+    "--policies", default="", metavar="P,...",
+    help="Pairings TRAFFIC[:BATCH] to compare, by commas, or `all` that are installed; the first "
+    "is the reference.  [default: the scenario's own]",
+)  # fmt: skip
+@click.option("--seeds", type=click.IntRange(1, 1000), help="So many, from the scenario's on.")
+@click.option(
+    "--ablate", default="", metavar="X,...",
+    help=f"The reference with one of {', '.join(ABLATIONS)} switched off, each for itself.",
+)  # fmt: skip
+@click.option("--duration", type=float, help="Seconds of load, in place of the scenario's.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="FIELD=VALUE",
+    help="Another value for a field of the scenario, as loads[0].rate=50 or policies.dvpa=true.",
 )  # fmt: skip
 @click.option(
-    "--log", type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the decision log, as the daemon would have; a file that is there is replaced.",
+    "--report", type=click.Path(path_type=Path), default=None, help="Write the report as JSON."
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), default=None,
+    help="Write the report as one HTML page, with pictures.",
 )  # fmt: skip
-@click.option("--policy", default="", help="Ask this policy, in place of those that were asked.")
-def simulate(recording: Path, log: Path | None, policy: str) -> int:
-    """Make the decisions of a daemon again, from its recording.
+@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw it as PNG.")
+@click.option(
+    "--log", type=click.Path(path_type=Path), default=None,
+    help="Write the decision log; of several runs, one file each, named after the run.",
+)  # fmt: skip
+@click.option("--skip-bad-rows", is_flag=True, help="Leave broken rows of traces out, and say so.")
+@click.option(
+    "-j", "--processes", type=click.IntRange(1, 256), default=None,
+    help="Processes that make runs side by side.  [default: as many as there are cores]",
+)  # fmt: skip
+@click.option(
+    "--replay", "recording", type=click.Path(dir_okay=False, path_type=Path), default=None,
+    help="Instead: make the decisions of a daemon again, from its recording ([record], --record).",
+)  # fmt: skip
+@click.option(
+    "--policy", default="", help="With --replay: ask this policy, in place of those that were."
+)
+def simulate(
+    scenarios: tuple[Path, ...], policies: str, seeds: int | None, ablate: str,
+    duration: float | None, settings: tuple[str, ...], report: Path | None, html: Path | None,
+    plot: Path | None, log: Path | None, skip_bad_rows: bool, processes: int | None,
+    recording: Path | None, policy: str,
+) -> int:  # fmt: skip
+    """Simulate SCENARIOS (TOML files) with the controllers and policies of the daemons.
 
-    The controller is begun as it was and given the same events at the same times; policies are
-    asked again, as they are installed here. Where nothing has changed, the decision log is the same
-    byte by byte. Exit status 0 if the recording was replayed to its end, whether or not plans
-    differ.
+    One scenario with one pairing of policies and one seed is one run, and its report is the common
+    one; more of any of these, or a sweep in a file, is a comparison. The same scenario and seed
+    give the same figures and the same decision log, whatever else runs beside. Ctrl-C ends the runs
+    and still reports.
+
+    With --replay there is no scenario: a controller is begun as one was in a daemon, and given the
+    same events at the same times. Where nothing has changed, its decision log is the same.
     """
-    with RecordingReader(recording) as source:
-        chosen = policy_for(source.start, policy) if policy else None
-        life, which = source.life, source.start.settings.decisions.log_requests
-        click.echo(f"{life.daemon}, incarnation {life.incarnation}, recorded by {source.version}")
-        if source.version != __version__:
-            click.echo(f"this is {__version__}, and may decide otherwise", err=True)
-        if log is None:
-            replay = Replay(source.start, lambda _: None, chosen)
-            _run(replay, source)
-        else:
-            with closing(_opened(log, source)) as file:
-
-                def write(records: Sequence[Decision]) -> None:
-                    file.write(log_line(one) for one in records if logged(one, which))
-
-                replay = Replay(source.start, write, chosen)
-                _run(replay, source)
-    for line in _summary(replay.result, source):
-        click.echo(line)
+    if recording is not None:
+        _only_replay(
+            scenarios=scenarios, policies=policies, seeds=seeds, ablate=ablate, duration=duration,
+            set=settings, report=report, html=html, plot=plot, skip_bad_rows=skip_bad_rows,
+            processes=processes,
+        )  # fmt: skip
+        return replay_recording(recording, log, policy)
+    if policy:
+        raise InvalidField("--policy", "goes with --replay only", "--policies compares scenarios")
+    if not scenarios:
+        raise InvalidField("SCENARIOS", "are missing", "name a file, or a recording with --replay")
+    for path in (report, html, log):
+        if path is not None:
+            check_report(path)
+    if plot is not None:
+        check_plot(plot)
+    changes = _changes(settings, duration)
+    bad = BadRows(skip=skip_bad_rows)
+    files = [ScenarioFile(path, changes, bad=bad) for path in scenarios]
+    runs = plan(
+        files, changes, policies=policies, ablate=ablate, seeds=seeds, skip_bad_rows=skip_bad_rows
+    )
     if log is not None:
-        click.echo(f"decisions: {log}")
+        runs = with_logs(runs, log)
+    for file in files:
+        survey(file.build())
+    results, stop = Results(runs), Stop()
+    with Progress() as progress, stop.on_signals():
+        for file in files:
+            about = f": {file.description}" if file.description else ""
+            progress.say(f"{file.name}{about}")
+        for line in bad.lines():
+            progress.say(line)
+        shown = _Shown(progress, runs)
+        for number, result in make_all(runs, processes or _cores(), stop, shown.told):
+            shown.ended(number)
+            results.add(number, result)
+    for line in problem_lines(results.ended):
+        click.echo(f"tango: {line}", err=True)
+    if results.ended:
+        print_view(results_view(results), PIPE_COLUMNS)
+        _write(results, files, report, html, plot)
+    if stop.asked:
+        done = len(runs) - results.missing
+        so_far = "" if not results.ended else "; this is the report so far"
+        words = f"{done} of {len(runs)} runs came to their end" if len(runs) > 1 else "the run"
+        words += "" if len(runs) > 1 else " was ended before its time"
+        click.echo(f"tango: {words}{so_far}", err=True)
+        return INTERRUPTED
     return 0
 
 
-def _run(replay: Replay, source: RecordingReader) -> None:
-    try:
-        replay.run(source)
-    except ReplayBroke as error:
-        for line in _summary(replay.result, source):
-            click.echo(line)
-        raise TangoError(f"{source.where(error.line)}: {error}") from error
+def _only_replay(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            field = name.upper() if name == "scenarios" else f"--{name.replace('_', '-')}"
+            raise InvalidField(field, "does not go with --replay", "leave one of them out")
 
 
-def _opened(log: Path, source: RecordingReader) -> LineFile:
-    settings = source.start.settings.decisions
-    bound = settings.log_max_bytes if settings.log else NO_BOUND
+def _changes(settings: Sequence[str], duration: float | None) -> tuple[Change, ...]:
+    found = [parse_change(text) for text in settings]
+    if duration is not None:
+        if any(change.path == "duration_s" for change in found):
+            raise InvalidField("--duration", "stands beside --set duration_s", "leave one out")
+        found.append(parse_change(f"duration_s={duration!r}"))
+    return tuple(found)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _write(
+    results: Results, files: Sequence[ScenarioFile], report: Path | None, html: Path | None,
+    plot: Path | None,
+) -> None:  # fmt: skip
+    if report is not None:
+        _write_json(results, report)
+        click.echo(f"report: {report}")
+    if html is not None:
+        write_html(results, _facts(results, files), html)
+        click.echo(f"page: {html}")
+    if plot is not None:
+        names = ", ".join(file.name for file in files)
+        write_pictures(f"Tango simulation: {names}", pictures(results), plot)
+        click.echo(f"plot: {plot}")
+    logs = [run.log for run in results.runs if run.log is not None]
+    if logs:
+        more = f" and {len(logs) - 1} more beside it" if len(logs) > 1 else ""
+        click.echo(f"decisions: {logs[0]}{more}")
+
+
+def _write_json(results: Results, path: Path) -> None:
+    part = path.with_name(f".{path.name}.part")
     try:
-        log.unlink(missing_ok=True)
-        return LineFile(log, max_bytes=bound, files=settings.log_files, head=log_head(source.life))
+        part.write_text(json.dumps(results.to_dict(), indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
     except OSError as error:
-        problem = f"{log} cannot be written: {error.strerror}"
-        raise InvalidField("--log", problem, "name a file in a directory of your own") from None
+        part.unlink(missing_ok=True)
+        problem = f"cannot be written: {error.strerror}"
+        raise InvalidField("report", problem, "choose another place", str(path)) from error
 
 
-def _summary(result: Replayed, source: RecordingReader) -> list[str]:
-    span_s = result.ended - result.begun
-    lines = [f"{result.events} events in {span_s:.1f} s, {result.decisions} decisions"]
-    if source.end:
-        cut = " (its last line is cut short, and left out)" if source.partial else ""
-        lines.append(f"end of the recording: {source.end}{cut}")
-    where = source.where(result.first)
-    if result.differing:
-        plans = f"{result.differing} of {result.solves} plans are others than recorded"
-        lines.append(f"{plans}, the first at {where}; from there on it is another story")
-    elif result.first:
-        lines.append(f"the controller has not asked what {where} answers: it is another one")
-    elif result.solves:
-        lines.append(f"{result.solves} plans made again, all as recorded")
-    for name, why in result.missing.items():
-        lines.append(f"recorded plans were taken for policy {name}: {why}")
-    return lines
+def _facts(results: Results, files: Sequence[ScenarioFile]) -> dict[str, str]:
+    """What was run, for a reader who has only the page."""
+    found = {}
+    for file in files:
+        scenario = file.build()
+        topology = scenario.topology
+        nodes = list(topology.nodes())
+        cores = sum(node.cpu_millis for _, node in nodes) / 1000
+        found[f"Scenario {file.name}"] = file.description or str(file.path)
+        found[f"{file.name} has"] = (
+            f"{len(topology.sites):,} sites, {len(nodes):,} nodes, {cores:,.0f} cores; "
+            f"{topology.neighbours} neighbours a site; {len(scenario.services)} services; "
+            f"{scenario.duration_s:g} s of load, the first {scenario.warmup_s:g} s not counted"
+        )
+        found[f"{file.name}'s costs are"] = scenario.costs.calibrated or "plausible, not measured"
+    changed = sorted({str(change) for run in results.runs for change in run.changes})
+    if changed:
+        found["Changed by hand"] = "; ".join(changed)
+    found["Variants"] = "; ".join(dict.fromkeys(run.variant for run in results.runs))
+    found["Seeds"] = ", ".join(map(str, sorted({run.seed for run in results.runs})))
+    return found
+
+
+class _Shown:
+    """Tells how far all runs are, and how long the rest may take at the pace so far."""
+
+    def __init__(self, progress: Progress, runs: Sequence[Run]) -> None:
+        self._progress = progress
+        self._runs = runs
+        self._parts: dict[int, float] = {}
+        self._ended = 0
+        self._begun = time.monotonic()
+
+    def ended(self, number: int) -> None:
+        """A run came to its end."""
+        self._parts[number] = 1.0
+        self._ended += 1
+
+    def told(self, number: int, told: Told) -> None:
+        """A run is so far."""
+        self._parts[number] = max(0.0, told.at_s / told.until_s)
+        took_s = time.monotonic() - self._begun
+        line = self._line(number, told, took_s)
+        self._progress.show(took_s, Text(line), line)
+
+    def _line(self, number: int, told: Told, took_s: float) -> str:
+        part = sum(self._parts.values()) / len(self._runs)
+        parts = [f"{100 * part:.0f} %"]
+        if part > 0.01:
+            parts.append(f"{_duration(took_s * (1 - part) / part)} left")
+        if len(self._runs) > 1:
+            parts.append(f"{self._ended} of {len(self._runs)} runs done")
+        at_s = max(0.0, told.at_s)
+        parts.append(
+            f"{self._runs[number]}: {at_s:.0f} of {told.until_s:g} s, {told.sent:,} requests"
+        )
+        return " | ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

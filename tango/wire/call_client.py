@@ -55,11 +55,11 @@ class RequestIds:
 
     def __init__(self) -> None:
         self._prefix = secrets.token_hex(5)
-        self._numbers = itertools.count(1)
+        self._next = itertools.count(1).__next__
 
     def __call__(self) -> str:
         """The next id."""
-        return f"{self._prefix}-{next(self._numbers)}"
+        return f"{self._prefix}-{self._next()}"
 
 
 def client_timeout(request: CallRequest) -> float:

@@ -126,3 +126,21 @@ def test_a_report_that_cannot_be_written_is_told_before_anything_starts(folder: 
     assert done.returncode == 1
     assert done.stderr.startswith("tango: --report: ")
     assert time.monotonic() - begun < 5
+
+
+def test_simulate_measures_requests_a_second_and_memory(folder: Path) -> None:
+    small = Path(__file__).parents[2] / "configs" / "scenarios" / "small.toml"
+    figures = bench(
+        folder, "simulate", "--scenario", str(small), "--requests", "10000", "--seed", "5"
+    )
+    # The pattern's mean rate is known, not how many requests a seed makes of it.
+    assert 6000 < figures["requests"] < 16_000
+    assert 200 < figures["short_requests"] < 3000
+    assert figures["requests_per_s"] == pytest.approx(
+        figures["requests"] / figures["wall_s"], rel=0.01
+    )
+    assert figures["load_requests_per_s"] >= figures["requests_per_s"] > 0
+    assert figures["logged_requests_per_s"] > 0
+    assert figures["log_mib"] > 0.1
+    assert 0.2 < figures["time_growth"] < 5
+    assert 10 < figures["short_rss_mib"] < figures["rss_mib"] * 1.2 < 500

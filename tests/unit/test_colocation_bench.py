@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
-from tango.cli.benches.colocation import paired_ratio
 from tango.cli.benches.colocation_modes import MODES, koordinator_quota, rule
 from tango.model.cgroup import UNLIMITED
 
@@ -38,13 +35,3 @@ def test_only_a_static_partition_limits_lc() -> None:
     assert limits.pop("static-partition") == 600
     assert set(limits.values()) == {UNLIMITED}
     assert rule("static-partition", 1000, 0.6).be.quota_millis == 400
-
-
-def test_paired_ratios_and_their_interval() -> None:
-    mean, low, high = paired_ratio([2.0, 4.0, 8.0], [1.0, 2.0, 4.0])
-    assert (mean, low, high) == pytest.approx((2.0, 2.0, 2.0))
-    mean, low, high = paired_ratio([1.0, 1.1, 0.9], [1.0, 1.0, 1.0])
-    assert low < mean < high
-    # By hand: logs 0, 0.0953, -0.1054; mean -0.0034, s 0.1004, t 4.30, half 0.2493.
-    assert (low, high) == pytest.approx((0.7768, 1.2790), abs=2e-3)
-    assert paired_ratio([2.0], [1.0]) == (2.0, 0.0, math.inf)

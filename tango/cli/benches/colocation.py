@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import statistics
 import time
@@ -26,10 +25,9 @@ from tango.model.errors import InvalidField
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
 from tango.workload.arrival import Arrival
+from tango.workload.intervals import Interval, paired_ratio
 from tango.workload.patterns import PatternSpec, arrivals
 
-# Student's t for a two-sided interval of 95 %, by degrees of freedom; the last for all above.
-T_95 = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 1.96)
 Runs = dict[str, list[RunFigures]]
 
 
@@ -108,7 +106,10 @@ def colocation(
         content = {
             "modes": found,
             "runs": {mode: [asdict(run) for run in each] for mode, each in runs.items()},
-            "ratios_to_tango": _ratios(runs),
+            "ratios_to_tango": {
+                mode: {name: _as_list(ratio) for name, ratio in each.items()}
+                for mode, each in _ratios(runs).items()
+            },
             "load": load,
             "requests": requests,
             "repeats": repeats,
@@ -180,22 +181,8 @@ def _summary(runs: Runs) -> dict[str, dict[str, float | list[float]]]:
     return found
 
 
-def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """The geometric mean of ours / theirs over pairs, and its interval of 95 % (Student's t).
-
-    From logarithms, as ratios are. The interval of a single pair is all there is.
-    """
-    logs = [math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in zip(ours, theirs, strict=True)]
-    mean = statistics.fmean(logs)
-    if len(logs) < 2:
-        return math.exp(mean), 0.0, math.inf
-    t = T_95[min(len(logs) - 1, len(T_95)) - 1]
-    half = t * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(mean), math.exp(mean - half), math.exp(mean + half)
-
-
-def _ratios(runs: Runs) -> dict[str, dict[str, list[float]]]:
-    """tango over each other mode, in LC p99 and BE work: mean and interval."""
+def _ratios(runs: Runs) -> dict[str, dict[str, Interval]]:
+    """tango over each other mode, in LC p99 and BE work."""
     if TANGO not in runs:
         return {}
     wanted: dict[str, Callable[[RunFigures], float]] = {
@@ -204,15 +191,25 @@ def _ratios(runs: Runs) -> dict[str, dict[str, list[float]]]:
     }
     return {
         mode: {
-            name: [round(value, 4) for value in paired_ratio(
-                [take(run) for run in runs[TANGO]], [take(run) for run in each]
-            )]
+            name: paired_ratio([take(run) for run in runs[TANGO]], [take(run) for run in each])
             for name, take in wanted.items()
             if not (mode == "alone" and name == "be_work")
         }
         for mode, each in runs.items()
         if mode != TANGO
-    }  # fmt: skip
+    }
+
+
+def _as_list(ratio: Interval) -> list[float | None]:
+    """Mean, low and high, for JSON."""
+    ends = (ratio.mean, ratio.low, ratio.high)
+    return [None if value is None else round(value, 4) for value in ends]
+
+
+def _in_words(ratio: Interval) -> str:
+    if ratio.low is None or ratio.high is None:
+        return f"{ratio.mean:.3f}"
+    return f"{ratio.mean:.3f} ({ratio.low:.3f} to {ratio.high:.3f})"
 
 
 def _show(found: dict[str, dict[str, float | list[float]]], runs: Runs) -> None:
@@ -227,8 +224,5 @@ def _show(found: dict[str, dict[str, float | list[float]]], runs: Runs) -> None:
         ))  # fmt: skip
     show(table(head, rows))
     for mode, ratios in _ratios(runs).items():
-        words = [
-            f"{name} {mean:.3f} ({low:.3f} to {high:.3f})"
-            for name, (mean, low, high) in ratios.items()
-        ]
+        words = [f"{name} {_in_words(ratio)}" for name, ratio in ratios.items()]
         click.echo(f"tango / {mode}: {', '.join(words)}")

@@ -1,0 +1,49 @@
+"""One run of `tango bench simulate`, in a process of its own: SCENARIO DURATION_S SEED LOG."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import IO
+
+from tango.sim.outcome import Progress
+from tango.sim.run import simulate
+from tango.sim.scenario_file import load_scenario, parse_change
+
+
+def main() -> None:
+    """Simulate, and print requests, wall time and peak memory as JSON."""
+    path, duration_s, seed, log = sys.argv[1:]
+    changes = (parse_change(f"duration_s={duration_s}"), parse_change("warmup_s=0"))
+    scenario = load_scenario(Path(path), changes, seed=int(seed))
+    marks: list[float] = []
+
+    def told(progress: Progress) -> None:
+        # The first when the load begins, the second when it is over.
+        if progress.at_s >= (0.0, progress.until_s, math.inf)[len(marks)]:
+            marks.append(time.perf_counter())
+
+    begun = time.perf_counter()
+    with _opened(log) as text:
+        outcome = simulate(scenario, log=text, progress=told)
+    ended = time.perf_counter()
+    found = {
+        "requests": outcome.report.requests.sent,
+        "wall_s": ended - begun,
+        "load_s": marks[1] - marks[0],
+        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+    print(json.dumps(found))
+
+
+def _opened(log: str) -> AbstractContextManager[IO[str] | None]:
+    return Path(log).open("w", encoding="utf-8", buffering=2**20) if log else nullcontext()
+
+
+if __name__ == "__main__":
+    main()
