@@ -17,11 +17,15 @@ Part = tuple[Callable[[], None], Callable[[], None]]
 
 
 class Failures:
-    """Breaks what it is told to; what broke twice at a time is back after the second repair."""
+    """Breaks what it is told to; what broke twice at a time is back after the second repair.
+
+    engine: on which all others stand still, for a failure may concern several sites.
+    """
 
     def __init__(
         self,
         around: Surroundings,
+        engine: Engine,
         topology: Topology,
         central: CentralHost,
         edges: Mapping[str, EdgeHost],
@@ -30,7 +34,7 @@ class Failures:
         starts_at: float,
     ) -> None:
         self._around = around
-        self._engine: Engine = around.engine
+        self._engine = engine
         self._topology = topology
         self._central = central
         self._edges = edges

@@ -26,14 +26,20 @@ _RESET = CallReply("", Outcome.FAILED, Code.UNAVAILABLE, error="connection reset
 
 
 class Surroundings:
-    """What all hosts share. forgets: told of a controller whose process is about to die."""
+    """What hosts share. forgets: told of a controller whose process is about to die."""
 
-    def __init__(self, engine: Engine, costs: Costs, seed: int, *, check: bool) -> None:
-        self.engine = engine
+    def __init__(
+        self,
+        costs: Costs,
+        seed: int,
+        forgets: Callable[[str, Controller], None],
+        *,
+        check: bool,
+    ) -> None:
         self.costs = costs
         self.check = check
+        self.forgets = forgets
         self._seed = seed
-        self.forgets: Callable[[str, Controller], None] = lambda name, controller: None
 
     def rng(self, *names: object) -> random.Random:
         """A generator of its own for whatever is so named; the same in every process."""
@@ -52,15 +58,17 @@ class CentralHost:
     def __init__(
         self,
         around: Surroundings,
+        engine: Engine,
         settings: CentralSettings,
         policy: BatchPolicy,
         changed: Callable[[JobRecord], None],
     ) -> None:
         self._around = around
+        self.engine = engine
         self._settings = settings
         self._policy = policy
         self._changed = changed
-        self._store = Store(around.engine, around.costs.store_commit_s)
+        self._store = Store(engine, around.costs.store_commit_s)
         self._incarnation = 0
         self._downs = 0
         self.life: Central | None = None
@@ -70,7 +78,7 @@ class CentralHost:
         around = self._around
         self._incarnation += 1
         self.life = Central(
-            around.engine,
+            self.engine,
             self._settings,
             self._policy,
             self._store,
@@ -116,17 +124,19 @@ class EdgeHost:
     def __init__(
         self,
         around: Surroundings,
+        engine: Engine,
         settings: EdgeSettings,
         policy: TrafficPolicy,
         central: CentralHost,
         upward: Link,
     ) -> None:
         self._around = around
+        self.engine = engine
         self._settings = settings
         self._policy = policy
         self._central = central
         self._upward = upward
-        self._store = Store(around.engine, around.costs.store_commit_s)
+        self._store = Store(engine, around.costs.store_commit_s)
         self._incarnation = 0
         self._downs = 0
         self.name = settings.name
@@ -138,7 +148,7 @@ class EdgeHost:
         around = self._around
         self._incarnation += 1
         life = self.life = Edge(
-            around.engine,
+            self.engine,
             self._settings,
             self._policy,
             self._store,
@@ -149,29 +159,31 @@ class EdgeHost:
         )
         life.load()
         diallers = [
-            self._dialler(self._upward, "central", self._central.accept, life.central_opened)
+            self._dialler(self._upward, self._central, self._central.accept, life.central_opened)
         ]
         for peer, link, host in self.peers:
             diallers.append(self._peer_dialler(life, peer, link, host))
         life.begin(diallers)
 
     def _peer_dialler(self, life: Edge, peer: str, link: Link, host: EdgeHost) -> Dialler:
-        return self._dialler(link, peer, host.accept_guest, lambda end: life.peer_opened(peer, end))
+        return self._dialler(link, host, host.accept_guest, lambda end: life.peer_opened(peer, end))
 
     def _dialler(
         self,
         link: Link,
-        peer: str,
+        host: CentralHost | EdgeHost,
         accept: Callable[[End], bool],
         opened: Callable[[End], None],
     ) -> Dialler:
         around = self._around
-        rng = around.rng("dial", self.name, peer, self._incarnation)
-        return Dialler(around.engine, link, around.costs, rng, accept, opened)
+        rng = around.rng("dial", self.name, host.name, self._incarnation)
+        return Dialler(self.engine, host.engine, link, around.costs, rng, accept, opened)
 
     def apply(self, specs: Sequence[ServiceSpec], failed: Callable[[str], None]) -> None:
         """An operator declares services."""
-        assert self.life is not None
+        if self.life is None:
+            failed(f"edge {self.name} is down: its services are not declared")
+            return
         for spec in specs:
 
             def done(error: Exception | None, name: str = spec.name) -> None:
@@ -206,7 +218,7 @@ class EdgeHost:
             life, self.life = self.life, None
             self._store.crash()
             for waiter in life.die(silent=silent):
-                waiter(_RESET, self._around.engine.now)
+                waiter(_RESET, self.engine.now)
 
     def repair(self) -> None:
         """It starts again."""
@@ -221,12 +233,14 @@ class NodeHost:
     def __init__(
         self,
         around: Surroundings,
+        engine: Engine,
         settings: WorkerSettings,
         machine: Machine,
         edge: EdgeHost,
         link: Link,
     ) -> None:
         self._around = around
+        self.engine = engine
         self._settings = settings
         self._edge = edge
         self._link = link
@@ -244,7 +258,7 @@ class NodeHost:
         around = self._around
         self._incarnation += 1
         life = self.life = Worker(
-            around.engine,
+            self.engine,
             self._settings,
             self.machine,
             around.costs,
@@ -254,7 +268,13 @@ class NodeHost:
         )
         rng = around.rng("dial", self.name, self._incarnation)
         dialler = Dialler(
-            around.engine, self._link, around.costs, rng, self._edge.accept_worker, life.opened
+            self.engine,
+            self._edge.engine,
+            self._link,
+            around.costs,
+            rng,
+            self._edge.accept_worker,
+            life.opened,
         )
         life.begin(dialler)
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.views import JobCounts as ClusterJobCounts
-from tango.sim.engine import Engine
 from tango.sim.hosts import CentralHost
 from tango.sim.loads import Distribution, JobArrival, JobLoad, JobShape
 from tango.sim.payload import job_spec
@@ -59,7 +58,6 @@ class Submitter:
 
     def __init__(
         self,
-        engine: Engine,
         central: CentralHost,
         tally: JobTally,
         load: JobLoad,
@@ -67,7 +65,7 @@ class Submitter:
         prefix: str,
         rng: random.Random,
     ) -> None:
-        self._engine = engine
+        self._engine = central.engine
         self._central = central
         self._tally = tally
         self._starts_at = starts_at

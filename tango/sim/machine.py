@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ from tango.model.messages import NodeTargets
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.sim.engine import Engine
 from tango.sim.loads import SimService
+from tango.sim.machine_process import Job, Process
 from tango.sim.node_cpu import NodeCpu
 from tango.sim.node_memory import BE_OOM_SCORE_ADJ, Killed, NodeMemory
 from tango.sim.payload import EPOCH, TaskProgram, program_of
@@ -21,39 +21,6 @@ from tango.sim.payload import EPOCH, TaskProgram, program_of
 SIGKILL = 9
 FIRST_PORT = 20_000
 REMOVE_RETRY_S = 0.05
-
-
-class Job:
-    """A request at a replica. done: told of its end, True where it was served."""
-
-    __slots__ = ("cpu_s", "done", "request_id", "runs")
-
-    def __init__(self, request_id: str, cpu_s: float, done: Callable[[str, bool], None]) -> None:
-        self.request_id = request_id
-        self.cpu_s = cpu_s
-        self.done = done
-        self.runs = False
-
-
-class Process:
-    """One that runs. jobs: requests that it has, waiting: those beyond its threads, in order."""
-
-    __slots__ = (
-        "group", "jobs", "key", "memory_bytes", "port", "ready_at", "request_bytes", "runs",
-        "service", "waiting",
-    )  # fmt: skip
-
-    def __init__(self, key: str, group: str, port: int) -> None:
-        self.key = key
-        self.group = group
-        self.port = port
-        self.service: SimService | None = None
-        self.ready_at = 0.0
-        self.memory_bytes = 0
-        self.request_bytes = 0
-        self.runs = False
-        self.jobs: dict[str, Job] = {}
-        self.waiting: deque[Job] = deque()
 
 
 class Machine:

@@ -12,6 +12,7 @@ from tango.sim.scenario import Costs
 
 # Factors of the delay are drawn once and taken in turn: a draw for each message costs too much.
 JITTER_DRAWS = 8191
+JITTER_STEP = 1009
 # A connection is there after a few ways: TCP, HTTP/2, and the stream itself.
 CONNECT_WAYS = 4
 # A stream that lasted so long resets the backoff of who dials (as tango.daemons.redial).
@@ -19,13 +20,34 @@ STEADY_S = 5.0
 
 
 class Jitter:
-    """Factors exp(N(0, sigma)); always 1 with sigma 0."""
+    """Factors exp(N(0, sigma)), taken in turn from one table; always 1 with sigma 0.
+
+    Whoever sends has one of its own: what one site draws must not depend on when another does.
+    """
 
     __slots__ = ("_at", "_factors")
 
-    def __init__(self, sigma: float, rng: random.Random) -> None:
-        self._factors = [math.exp(rng.gauss(0, sigma)) for _ in range(JITTER_DRAWS if sigma else 1)]
-        self._at = 0
+    def __init__(self, factors: list[float], start: int = 0) -> None:
+        self._factors = factors
+        self._at = start % len(factors)
+
+    @classmethod
+    def drawn(cls, sigma: float, rng: random.Random) -> Jitter:
+        """A new table."""
+        return cls([math.exp(rng.gauss(0, sigma)) for _ in range(JITTER_DRAWS if sigma else 1)])
+
+    @property
+    def least(self) -> float:
+        """The smallest factor there is."""
+        return min(self._factors)
+
+    def another(self, rng: random.Random) -> Jitter:
+        """For another sender, which begins elsewhere in the table."""
+        return Jitter(self._factors, rng.randrange(JITTER_DRAWS))
+
+    def beside(self, number: int) -> Jitter:
+        """For one of several that begin at different places, each always at the same."""
+        return Jitter(self._factors, self._at + number * JITTER_STEP)
 
     def factor(self) -> float:
         """The next one."""
@@ -36,25 +58,38 @@ class Jitter:
 class Link:
     """One way between two processes. up: whether anything passes; held up else, and sent later.
 
-    A stream whose link is down for keepalive_s is given up by both ends.
+    jitter: where its two sides' own begin; None for none. A stream whose link is down for
+    keepalive_s is given up by both ends.
     """
 
-    __slots__ = ("_down_since", "_engine", "delay_s", "jitter", "keepalive_s", "streams", "up")
+    __slots__ = (
+        "_down_since", "_engine", "_jitter", "_jitters", "delay_s", "keepalive_s", "streams", "up",
+    )  # fmt: skip
 
     def __init__(
-        self, engine: Engine, delay_s: float, jitter: Jitter | None, keepalive_s: float
+        self,
+        engine: Engine,
+        delay_s: float,
+        jitter: Jitter | None,
+        keepalive_s: float,
     ) -> None:
         self._engine = engine
         self.keepalive_s = keepalive_s
         self._down_since = 0.0
         self.delay_s = delay_s
-        self.jitter = jitter
+        self._jitter = jitter
+        self._jitters: dict[int, Jitter] = {}
         self.up = True
         self.streams: list[Stream] = []
 
-    def way_s(self) -> float:
-        """How long the next message takes."""
-        return self.delay_s if self.jitter is None else self.delay_s * self.jitter.factor()
+    def jitter_of(self, engine: Engine) -> Jitter | None:
+        """Of what is sent on the side that has this engine."""
+        if self._jitter is None:
+            return None
+        found = self._jitters.get(engine.number)
+        if found is None:
+            found = self._jitters[engine.number] = self._jitter.beside(engine.number)
+        return found
 
     def cut(self) -> None:
         """Nothing passes any more; both ends find out by their silence alone."""
@@ -83,10 +118,14 @@ class End:
     Both are set by who holds the end. other: the far side.
     """
 
-    __slots__ = ("closed", "ended", "held", "last_at", "other", "receive", "stream")
+    __slots__ = (
+        "_jitter", "closed", "ended", "engine", "held", "last_at", "other", "receive", "stream",
+    )  # fmt: skip
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, engine: Engine, jitter: Jitter | None) -> None:
         self.stream = stream
+        self.engine = engine
+        self._jitter = jitter
         self.closed = False
         self.last_at = 0.0
         self.held: list[Any] = []
@@ -102,12 +141,13 @@ class End:
         if not link.up:
             self.held.append(message)
             return
-        jitter = link.jitter
+        jitter = self._jitter
         at = leaves_at + (link.delay_s if jitter is None else link.delay_s * jitter.factor())
         if at < self.last_at:
             at = self.last_at
         self.last_at = at
-        self.stream.engine.at(at, self.other.arrive, message)
+        other = self.other
+        other.engine.at(at, other.arrive, message)
 
     def arrive(self, message: object) -> None:
         """A message from the other side is here."""
@@ -127,25 +167,25 @@ class End:
 
 
 class Stream:
-    """Two ends over a link; a is who dialled."""
+    """Two ends over a link; a is who dialled. Each end has its own side's engine."""
 
-    __slots__ = ("a", "b", "engine", "link")
+    __slots__ = ("a", "b", "link")
 
-    def __init__(self, engine: Engine, link: Link) -> None:
-        self.engine = engine
+    def __init__(self, near: Engine, far: Engine, link: Link) -> None:
         self.link = link
-        self.a, self.b = End(self), End(self)
+        self.a = End(self, near, link.jitter_of(near))
+        self.b = End(self, far, link.jitter_of(far))
         self.a.other, self.b.other = self.b, self.a
         link.streams.append(self)
 
     def hang_up(self, end: End, reason: str) -> None:
         """The other side is told in its turn, unless the link is down: then its silence tells."""
         self._drop()
+        other, now = end.other, end.engine.now
         if self.link.up:
-            at = max(end.last_at, self.engine.now + self.link.way_s())
-            self.engine.at(at, end.other.end, reason)
+            other.engine.at(max(end.last_at, now + self.link.delay_s), other.end, reason)
         else:
-            self.engine.at(self.engine.now + self.link.keepalive_s, end.other.end, reason)
+            other.engine.at(now + self.link.keepalive_s, other.end, reason)
 
     def vanish(self, end: End, *, silent: bool) -> None:
         """The process of this end has died; silent: with its machine, so nobody resets it."""
@@ -154,8 +194,8 @@ class Stream:
         end.closed = True
         if silent:
             self._drop()
-            at = self.engine.now + self.link.keepalive_s
-            self.engine.at(at, end.other.end, "keepalive: no answer")
+            at = end.engine.now + self.link.keepalive_s
+            end.other.engine.at(at, end.other.end, "keepalive: no answer")
         else:
             self.hang_up(end, "connection reset")
 
@@ -170,7 +210,7 @@ class Stream:
         for end in (self.a, self.b):
             held, end.held = end.held, []
             for message in held:
-                end.send(message, self.engine.now)
+                end.send(message, end.engine.now)
 
     def _drop(self) -> None:
         if self in self.link.streams:
@@ -180,12 +220,14 @@ class Stream:
 class Dialler:
     """Keeps one stream to an upper side; jittered exponential backoff in between.
 
-    accept: takes the far end, False where nobody listens. opened: takes this one's.
+    far: the upper side's engine. accept: takes the far end, False where nobody listens.
+    opened: takes this one's.
     """
 
     def __init__(
         self,
         engine: Engine,
+        far: Engine,
         link: Link,
         costs: Costs,
         rng: random.Random,
@@ -193,6 +235,7 @@ class Dialler:
         opened: Callable[[End], None],
     ) -> None:
         self._engine = engine
+        self._far = far
         self._link = link
         self._costs = costs
         self._rng = rng
@@ -208,7 +251,7 @@ class Dialler:
         if self._stopped:
             return
         if self._link.up:
-            way_s = self._link.way_s() * CONNECT_WAYS
+            way_s = self._link.delay_s * CONNECT_WAYS
             self._engine.at(self._engine.now + way_s, self._connect)
         else:
             self._later()
@@ -216,7 +259,7 @@ class Dialler:
     def _connect(self, _: object) -> None:
         if self._stopped:
             return
-        stream = Stream(self._engine, self._link)
+        stream = Stream(self._engine, self._far, self._link)
         if not self._link.up or not self._accept(stream.b):
             self._link.streams.remove(stream)
             self._later()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tango.sim.tally import Interval
 from tango.workload.latency import LatencyHistogram
@@ -24,8 +23,8 @@ class Outcome:
     """One run. The report leaves the warm-up out; the timeline has it.
 
     latency: of answered requests of all services, for the CDF. stopped: it ended early, and
-    duration_s of the report says when. problems: operations that failed, services not ready.
-    events: calls that the engine made. log_lines: written to the decision log.
+    duration_s of the report says when. problems: services that were refused, or lacked replicas
+    when the load began. events: calls that the engine made. log_lines: of the decision log.
     """
 
     report: Report
@@ -35,5 +34,3 @@ class Outcome:
     problems: tuple[str, ...] = ()
     events: int = 0
     log_lines: int = 0
-    forwarded: int = 0
-    replicas: Mapping[str, int] = field(default_factory=dict)

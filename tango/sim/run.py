@@ -72,6 +72,7 @@ class _Run:
         """From the start of the load on."""
         world, scenario = self._world, self._scenario
         starts_at = world.starts_at
+        world.note_unready()
         self._cpu_total = self._total_cpu()
         self._close_interval_later(starts_at + world.tally.interval_s)
         self._advance(starts_at + scenario.warmup_s)
@@ -130,7 +131,7 @@ class _Run:
             self._jobs = central.controller.counts()
 
     def _close_interval_later(self, at: float) -> None:
-        self._world.engine.at(at, self._close_interval, at)
+        self._world.engine.common.at(at, self._close_interval, at)
 
     def _close_interval(self, planned: float | None) -> None:
         """planned: None for the last one."""

@@ -151,7 +151,7 @@ class Scenario:
         check_name(self.name, "name")
         require_number("duration_s", self.duration_s, 0, MAX_DURATION_S, above=True)
         require_number("warmup_s", self.warmup_s, 0, self.duration_s)
-        require_number("settle_s", self.settle_s, 0, 3600)
+        require_number("settle_s", self.settle_s, 1, 3600)
         self.topology.validate()
         names = self._validate_services()
         sites = {site.name for site in self.topology.sites}

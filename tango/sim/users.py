@@ -16,36 +16,64 @@ from tango.workload.arrival import Arrival
 from tango.workload.patterns import PatternSpec, arrivals
 
 
-class Desk(Protocol):
-    """Where a site takes calls."""
+class Site(Protocol):
+    """What takes calls. engine: the site's."""
+
+    engine: Engine
 
     def call(self, request: CallRequest, waiter: Callable[[CallReply, float], None]) -> bool:
         """Take a call that is here now; False where nobody listens."""
         ...
 
 
-class Users:
-    """Everybody who sends: what they have in common. stopped: nothing more is sent."""
+class Desk:
+    """A site as its users see it. jitter: of its answers."""
 
-    def __init__(
-        self, engine: Engine, tally: Tally, delay_s: float, jitter: Jitter, starts_at: float
-    ) -> None:
-        self.engine = engine
+    __slots__ = ("engine", "jitter", "site")
+
+    def __init__(self, site: Site, jitter: Jitter) -> None:
+        self.site = site
+        self.engine = site.engine
+        self.jitter = jitter
+
+
+class Users:
+    """What all who send have in common. stopped: nothing more is sent."""
+
+    def __init__(self, tally: Tally, delay_s: float, starts_at: float) -> None:
         self.tally = tally
+        self.delay_s = delay_s
         self.starts_at = starts_at
         self.stopped = False
-        self._delay_s = delay_s
+
+
+class Sender:
+    """Sends requests. Ids and jitter are its own, whatever others do."""
+
+    def __init__(self, users: Users, prefix: str, jitter: Jitter) -> None:
+        self.users = users
+        self._prefix = prefix
         self._jitter = jitter
         self._numbers = 0
 
-    def new_id(self) -> str:
-        """Of the next request."""
+    def send(
+        self,
+        desk: Desk,
+        service: str,
+        sends_s: float,
+        deadline_s: float,
+        work: float,
+        due_at: float,
+    ) -> None:
+        """One request goes out now, when it is due."""
+        users = self.users
+        users.tally.send(service, due_at)
+        headers: Headers = () if work == 1.0 else ((WORK_HEADER, repr(work)),)
         self._numbers += 1
-        return f"u-{self._numbers:x}"
-
-    def way_s(self) -> float:
-        """How long the next message to or from an edge takes."""
-        return self._delay_s * self._jitter.factor()
+        request_id = f"{self._prefix}-{self._numbers:x}"
+        request = CallRequest(request_id, service, headers=headers, deadline_s=sends_s)
+        sent = Sent(users, desk, service, deadline_s, due_at, request)
+        desk.engine.at(due_at + users.delay_s * self._jitter.factor(), sent.arrive)
 
 
 class Sent:
@@ -71,14 +99,15 @@ class Sent:
 
     def arrive(self, _: object) -> None:
         """It is at the edge."""
-        if not self._desk.call(self._request, self.answered):
+        if not self._desk.site.call(self._request, self.answered):
             users = self._users
-            users.tally.end(self._service, self._due_at, Outcome.FAILED, users.engine.now)
+            at = self._desk.engine.now
+            users.tally.end(self._service, self._due_at, Outcome.FAILED, at)
 
     def answered(self, reply: CallReply, leaves_at: float) -> None:
         """Judge as `tango load` does: by the time at which the user has the answer."""
         users = self._users
-        at = leaves_at + users.way_s()
+        at = leaves_at + users.delay_s * self._desk.jitter.factor()
         if reply.code is Code.OK and reply.http_status < 400:
             in_time = at - self._due_at <= self._deadline_s
             fate = Outcome.COMPLETED if in_time else Outcome.LATE
@@ -94,14 +123,17 @@ class Stream:
 
     def __init__(
         self,
-        users: Users,
+        sender: Sender,
+        engine: Engine,
         load: RequestLoad,
         service: SimService,
         desks: list[Desk],
         rng: random.Random,
     ) -> None:
         source = load.source
-        self._users = users
+        self._sender = sender
+        self._users = sender.users
+        self._engine = engine
         self._service = service.spec.name
         self._sends_s = load.deadline_s
         self._deadline_s = load.deadline_s or service.spec.deadline_s
@@ -121,18 +153,17 @@ class Stream:
     def _next(self) -> None:
         arrival = next(self._arrivals, None)
         if arrival is not None:
-            users = self._users
-            users.engine.at(users.starts_at + arrival.at_s, self._due, arrival.work)
+            self._engine.at(self._users.starts_at + arrival.at_s, self._due, arrival.work)
 
     def _due(self, work: float) -> None:
-        users = self._users
-        if users.stopped:
+        if self._users.stopped:
             return
         if self._random:
             work *= self._work.expovariate(1.0)
         desk = self._desks[self._turn]
         self._turn = (self._turn + 1) % len(self._desks)
-        send(users, desk, self._service, self._sends_s, self._deadline_s, work)
+        due_at = self._engine.now
+        self._sender.send(desk, self._service, self._sends_s, self._deadline_s, work, due_at)
         self._next()
 
 
@@ -141,13 +172,16 @@ class Trace:
 
     def __init__(
         self,
-        users: Users,
+        sender: Sender,
+        engine: Engine,
         requests: Iterator[TracedRequest],
         services: dict[str, SimService],
         desks: dict[str, Desk],
         rng: random.Random,
     ) -> None:
-        self._users = users
+        self._sender = sender
+        self._users = sender.users
+        self._engine = engine
         self._requests = requests
         self._services = services
         self._desks = desks
@@ -157,7 +191,7 @@ class Trace:
         """Plan the first."""
         request = next(self._requests, None)
         if request is not None:
-            self._users.engine.at(self._users.starts_at + request.at_s, self._due, request)
+            self._engine.at(self._users.starts_at + request.at_s, self._due, request)
 
     def _due(self, request: TracedRequest) -> None:
         if self._users.stopped:
@@ -168,18 +202,6 @@ class Trace:
             work *= self._work.expovariate(1.0)
         own_s = request.deadline_s
         deadline_s = own_s or service.spec.deadline_s
-        send(self._users, self._desks[request.site], request.service, own_s, deadline_s, work)
+        desk, due_at = self._desks[request.site], self._engine.now
+        self._sender.send(desk, request.service, own_s, deadline_s, work, due_at)
         self.begin()
-
-
-def send(
-    users: Users, desk: Desk, service: str, sends_s: float, deadline_s: float, work: float
-) -> None:
-    """One request goes out now."""
-    engine = users.engine
-    due_at = engine.now
-    users.tally.send(service, due_at)
-    headers: Headers = () if work == 1.0 else ((WORK_HEADER, repr(work)),)
-    request = CallRequest(users.new_id(), service, headers=headers, deadline_s=sends_s)
-    sent = Sent(users, desk, service, deadline_s, due_at, request)
-    engine.at(due_at + users.way_s(), sent.arrive)

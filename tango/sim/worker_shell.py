@@ -15,7 +15,8 @@ from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.request import Code, RequestDone
 from tango.model.settings import WorkerSettings
 from tango.sim.engine import Engine
-from tango.sim.machine import Job, Machine, Process
+from tango.sim.machine import Machine
+from tango.sim.machine_process import Job, Process
 from tango.sim.network import Dialler, End
 from tango.sim.payload import EPOCH
 from tango.sim.scenario import Costs
@@ -67,7 +68,6 @@ class Worker:
         self._machine = machine
         self._costs = costs
         self._per_request_s = costs.worker_request_s + costs.worker_answer_s
-        self.incarnation = incarnation
         self.controller = WorkerController(
             settings,
             incarnation=incarnation,

@@ -275,3 +275,19 @@ def test_patterns_are_drawn_from_the_seed() -> None:
     assert one.timeline == same.timeline
     assert one.report.requests != other.report.requests
     assert list(islice(one.timeline, 3)) != list(islice(other.timeline, 3))
+
+
+def test_a_service_that_finds_no_room_is_said() -> None:
+    large = service("large", memory_bytes=8 * GIB, replicas=1)
+    outcome = simulate(scenario(services=(service(), large)))
+    assert len(outcome.problems) == 1
+    assert outcome.problems[0].startswith("large at a: 0 of 1 replicas ready")
+
+
+def test_how_time_is_cut_into_windows_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sites go forward one after the other, for as long as no message can be on its way."""
+    near = overloaded_neighbour(0.008)
+    whole = simulate(near)
+    assert whole.report.nodes["b1"].lc_cpu_seconds > 0
+    monkeypatch.setattr("tango.sim.world.LONGEST_WINDOW_S", 0.0013)
+    assert simulate(near).report == whole.report

@@ -18,27 +18,19 @@ _WORD = (1 << 64) - 1
 
 
 class Ties:
-    """Numbers 0..65535 from a seed, by SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
+    """Whole numbers from a seed, by SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
 
-    __slots__ = ("_bits", "_left", "_state")
+    __slots__ = ("_state",)
 
     def __init__(self, seed: int) -> None:
         self._state = seed & _WORD
-        self._bits = 0
-        self._left = 0
 
-    def draw(self) -> int:
-        """The next one."""
-        if not self._left:
-            self._state = word = (self._state + 0x9E3779B97F4A7C15) & _WORD
-            word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-            word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
-            self._bits = word ^ (word >> 31)
-            self._left = 4
-        self._left -= 1
-        bits = self._bits
-        self._bits = bits >> 16
-        return bits & 0xFFFF
+    def draw(self, below: int) -> int:
+        """The next one, 0 and up."""
+        self._state = word = (self._state + 0x9E3779B97F4A7C15) & _WORD
+        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
+        return (word ^ (word >> 31)) % below
 
 
 class FewNodes:
@@ -66,11 +58,16 @@ class FewNodes:
         ]
 
     def routes(self, demand: Demand, ties: Ties) -> list[Route]:
-        """Route a demand as far as there is room, cheapest first, and reserve for it."""
+        """Route a demand as far as there is room, cheapest first, and reserve for it.
+
+        Of nodes that cost the same the first is taken that comes after a place that is drawn.
+        """
         service, steps, most_us = demand.service, self._steps, self._most_us
         service_us, slack_us = demand.service_s * 1e6, demand.slack_s * 1e6
         away_too = not demand.origin
-        arcs: list[tuple[int, int, int, int, int]] = []
+        n_nodes = len(self._offers)
+        turn = ties.draw(n_nodes)
+        arcs: list[tuple[int, int, int, int]] = []
         spare: list[tuple[int, int]] = []
         rejected: list[tuple[str, str]] = []
         needs: list[int] = []
@@ -118,7 +115,7 @@ class FewNodes:
                 cost = delay_us + service_us * (1.0 + load + held)
                 whole = round(min(cost, most_us - 1))
                 if reached:
-                    arcs.append((whole, ties.draw(), index, above - below, step))
+                    arcs.append((whole, (index - turn) % n_nodes, index, above - below))
                 else:
                     spare.append((whole, index))
                 below = above
@@ -126,7 +123,7 @@ class FewNodes:
         left = demand.count
         counts: dict[int, int] = {}
         dearest: dict[int, int] = {}
-        for cost, _, index, room, _ in arcs:
+        for cost, _, index, room in arcs:
             if left > 0:
                 sent = min(left, room)
                 left -= sent

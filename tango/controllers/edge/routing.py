@@ -59,7 +59,10 @@ class Shown:
 
 
 class Router:
-    """One Solve at a time. solve_at: when the next is due, infinity while nothing can be routed."""
+    """One Solve at a time. solve_at: when the next is due, infinity while nothing can be routed.
+
+    waiting: whether a Solve awaits its plan.
+    """
 
     def __init__(self, books: Books, peers: Peers, forwarding: Forwarding) -> None:
         self._books = books
@@ -68,34 +71,29 @@ class Router:
         self._tick_s = max(SHORTEST_TICK_S, books.settings.tick_ms / 1000)
         self._gap_s = 0.0
         self._solve_id = 0
-        self._outstanding = False
+        self.waiting = False
         self._again = False
         self._solved_at = -math.inf
         # What the policy was shown in the outstanding solve.
         self._shown: TrafficSnapshot | None = None
         self.solve_at = math.inf
 
-    @property
-    def waiting(self) -> bool:
-        """Whether a Solve awaits its plan."""
-        return self._outstanding
-
     def want(self, now: float) -> None:
         """Something changed that may let queued calls go: solve as soon as the pace allows."""
-        if self._outstanding:
+        if self.waiting:
             self._again = True
         elif self._books.queued:
             self.solve_at = min(self.solve_at, max(now, self._solved_at + self._gap_s))
 
     def settle(self, now: float) -> None:
         """Ask the policy, if it is time and something can be routed."""
-        if now < self.solve_at or self._outstanding:
+        if now < self.solve_at or self.waiting:
             return
         self.solve_at = math.inf
         snapshot = self._snapshot(now)
         if snapshot is not None:
             self._solve_id += 1
-            self._outstanding = True
+            self.waiting = True
             self._again = False
             self._solved_at = now
             self._shown = snapshot
@@ -105,9 +103,9 @@ class Router:
 
     def solved(self, event: RouteSolved, now: float) -> None:
         """Commit a plan as far as it still holds; what it no longer fits stays queued."""
-        if not self._outstanding or event.solve_id != self._solve_id:
+        if not self.waiting or event.solve_id != self._solve_id:
             return
-        self._outstanding = False
+        self.waiting = False
         self._gap_s = min(self._tick_s, COST_SHARE * event.cost_s)
         queued = self._books.queued
         policy = event.policy or self._books.settings.traffic_policy
@@ -120,9 +118,9 @@ class Router:
 
     def failed(self, event: SolveFailed, now: float) -> None:
         """The policy raised: the queue stays, and it is asked again after a pause."""
-        if not self._outstanding or event.solve_id != self._solve_id:
+        if not self.waiting or event.solve_id != self._solve_id:
             return
-        self._outstanding = False
+        self.waiting = False
         self._shown = None
         self.solve_at = now + FAILURE_PAUSE_S
         self._books.note("error", "traffic_solve_failed", error=event.error)
