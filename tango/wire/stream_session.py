@@ -20,6 +20,8 @@ Out = TypeVar("Out")
 # A write costs about as much as ten messages in it: on a busy stream those that come within this
 # time travel together. One that comes alone, after a pause, is never kept waiting.
 WRITE_GAP_S = 0.001
+# How long the end of a stream may take to reach its reader after its writer.
+REASON_S = 1.0
 
 
 class SessionBroken(Exception):
@@ -136,6 +138,11 @@ class StreamSession(Generic[In, Out]):
         try:
             ends: set[asyncio.Future[Any]] = {reader, writer, self._closed}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if writer.done() and not reader.done() and not self._closed.done():
+                # A write that failed says nothing of why; the read that fails with it does.
+                await asyncio.wait(
+                    ends - {writer}, timeout=REASON_S, return_when=asyncio.FIRST_COMPLETED
+                )
         finally:
             self._over = True
             tasks = [
