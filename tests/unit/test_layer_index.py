@@ -11,7 +11,8 @@ from tango.model.layers import HeldImage, ImageLayers, Layer, NodeImages
 
 MIB = 2**20
 BASE, APP_1, APP_2, OTHER = (
-    Layer(f"sha256:{letter * 64}", size * MIB) for letter, size in zip("abcd", (30, 40, 41, 5))
+    Layer(f"sha256:{letter * 64}", size * MIB)
+    for letter, size in zip("abcd", (30, 40, 41, 5), strict=True)
 )
 V1 = ImageLayers("sha256:" + "1" * 64, (BASE, APP_1), "sha256:" + "1" * 64)
 V2 = ImageLayers("sha256:" + "2" * 64, (BASE, APP_2), "sha256:" + "e" * 64)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tango.algorithms.placement.layer_table import LayerTable, download_times, layer_scores
+from tango.algorithms.placement.layer_arrays import download_times, layer_scores
 from tango.algorithms.placement.layers import (
     LayerScore,
     balanced_allocation,
     download_s,
+    local_bytes,
     required_layers,
     score_node,
     total_bytes,
@@ -39,11 +40,13 @@ def score(held: range, used_cpu: str | None = None, used_memory: str | None = No
     return score_node(LAYERS, {LAYERS[i].digest for i in held}, cpu, memory)
 
 
-def by_table(held: range, used_cpu: str | None = None, used_memory: str | None = None) -> int:
+def by_array(held: range, used_cpu: str | None = None, used_memory: str | None = None) -> int:
     cpu, memory = fractions(used_cpu, used_memory)
-    table = LayerTable(1)
-    table.add(0, (LAYERS[i].digest for i in held))
-    return int(table.scores(LAYERS, np.array([cpu]), np.array([memory]))[0])
+    local = local_bytes(LAYERS, {LAYERS[i].digest for i in held})
+    scores = layer_scores(
+        np.array([local]), total_bytes(LAYERS), np.array([cpu]), np.array([memory])
+    )
+    return int(scores[0])
 
 
 def test_the_image_is_the_pages() -> None:
@@ -54,28 +57,28 @@ def test_the_image_is_the_pages() -> None:
 def test_all_layers_idle() -> None:
     found = score(ALL)
     assert (found.raw, found.weight, found.score) == (50, 2, 100)
-    assert by_table(ALL) == 100
+    assert by_array(ALL) == 100
     assert found.missing_bytes == 0
 
 
 def test_first_layer_only_idle() -> None:
     found = score(FIRST)
     assert (found.raw, found.weight, found.score) == (20, 2, 40)
-    assert by_table(FIRST) == 40
+    assert by_array(FIRST) == 40
 
 
 @pytest.mark.parametrize("held", [NONE, TINY], ids=["no layer", "only the five tiny ones"])
 def test_no_layer_or_only_the_five_tiny_ones(held: range) -> None:
     found = score(held)
     assert (found.raw, found.weight, found.score) == (0, 0.5, 0)
-    assert by_table(held) == 0
+    assert by_array(held) == 0
 
 
 def test_all_layers_2100m_cpu_and_3gi_used() -> None:
     assert fractions("2100m", "3Gi")[0] == 0.625
     found = score(ALL, "2100m", "3Gi")
     assert (found.raw, found.weight, found.score) == (50, 0.5, 25)
-    assert by_table(ALL, "2100m", "3Gi") == 25
+    assert by_array(ALL, "2100m", "3Gi") == 25
 
 
 def test_an_idle_node_with_part_of_the_image_beats_a_busy_node_with_all_of_it() -> None:
@@ -91,7 +94,8 @@ def test_unknown_image_score_0_never_an_error() -> None:
     assert required == ()
     found = score_node(required, {LAYERS[0].digest}, 0.1, 0.1)
     assert (found.raw, found.weight, found.score, found.download_s) == (0, 0.5, 0, 0.0)
-    assert list(LayerTable(3).scores(required, np.zeros(3), np.zeros(3))) == [0, 0, 0]
+    nobody = layer_scores(np.zeros(3, np.int64), total_bytes(required), np.zeros(3), np.zeros(3))
+    assert list(nobody) == [0, 0, 0]
     empty = (Layer("sha256:" + "0" * 64, 0),)
     assert score_node(empty, {empty[0].digest}, 0.1, 0.1).score == 0
 
@@ -146,4 +150,3 @@ def test_balanced_allocation_of_alike_and_unlike_use() -> None:
 def test_no_nodes() -> None:
     nothing = np.zeros(0)
     assert len(layer_scores(np.zeros(0, np.int64), 10, nothing, nothing)) == 0
-    assert len(LayerTable(0).scores(LAYERS, nothing, nothing)) == 0
