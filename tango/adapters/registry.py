@@ -227,19 +227,30 @@ class RegistryClient:
     ) -> Reply:
         """With what let us in before; where that is not enough, as the challenge says, once."""
         tried = self._known(access, scope)
-        for _ in range(2):
-            headers = {"Accept": ACCEPT} | ({"Authorization": tried} if tried else {})
-            reply = await self._transport.send(
-                access, method, url, headers, ends=ends, max_bytes=max_bytes
-            )
-            if reply.status != 401:
-                return reply
-            challenges = parse_challenges(reply.headers.getall("WWW-Authenticate", []))
-            answer = await self._answer(access, challenges, scope, tried, ends)
-            if answer is None:
-                return reply
-            tried = answer
-        return reply
+        reply = await self._send_as(access, method, url, tried, ends, max_bytes)
+        if reply.status != 401:
+            return reply
+        challenges = parse_challenges(reply.headers.getall("WWW-Authenticate", []))
+        answer = await self._answer(access, challenges, scope, tried, ends)
+        if answer is None:
+            return reply
+        return await self._send_as(access, method, url, answer, ends, max_bytes)
+
+    async def _send_as(
+        self,
+        access: RegistryAccess,
+        method: str,
+        url: Url,
+        authorization: str,
+        ends: float,
+        max_bytes: int,
+    ) -> Reply:
+        headers = {"Accept": ACCEPT}
+        if authorization:
+            headers["Authorization"] = authorization
+        return await self._transport.send(
+            access, method, url, headers, ends=ends, max_bytes=max_bytes
+        )
 
     def _known(self, access: RegistryAccess, scope: str) -> str:
         token = self._tokens.get((access.registry, scope))
@@ -284,7 +295,7 @@ class RegistryClient:
         url = token_url(challenge, scope, username, plain_http=access.plain_http)
         headers = {"Authorization": credentials.basic} if credentials is not None else {}
         reply = await self._transport.send(
-            access, "GET", Url(url), headers, ends=ends, max_bytes=MAX_TOKEN_BYTES
+            access, "GET", Url(url, encoded=True), headers, ends=ends, max_bytes=MAX_TOKEN_BYTES
         )
         if reply.status != 200:
             who = f"as {username!r}" if username else "without credentials"

@@ -16,6 +16,7 @@ _SCHEME = re.compile(rf"\s*(?P<scheme>{_WORD})(?=\s|,|$)(?!\s*=)\s*")
 _PARAMETER = re.compile(
     rf'\s*(?P<name>{_WORD})\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>{_WORD}))\s*'
 )
+_PRINTABLE = re.compile(r"[!-~]+")
 _BARE_68 = re.compile(r"[A-Za-z0-9._~+/-]+=*\s*(?=,|$)")
 # What a token is worth where its issuer does not say (Docker token specification).
 DEFAULT_LIFE_S = 60.0
@@ -100,7 +101,11 @@ def token_url(challenge: Challenge, scope: str, username: str, *, plain_http: bo
     realm = challenge.parameters.get("realm", "")
     try:
         parts = urlsplit(realm)
-        usable = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        usable = (
+            bool(_PRINTABLE.fullmatch(realm))
+            and bool(parts.hostname)
+            and (parts.port is None or parts.port > 0)
+        )
     except ValueError:
         usable = False
     allowed = {"https", "http"} if plain_http else {"https"}
@@ -126,7 +131,7 @@ def parse_token(body: bytes, now: float) -> Token:
     if not isinstance(fields, dict):
         raise Refused("the token service's answer is no JSON object")
     value = fields.get("token") or fields.get("access_token")
-    if not isinstance(value, str) or not re.fullmatch(r"[!-~]+", value):
+    if not isinstance(value, str) or not _PRINTABLE.fullmatch(value):
         raise Refused("the token service's answer holds no token")
     life = fields.get("expires_in", DEFAULT_LIFE_S)
     if isinstance(life, bool) or not isinstance(life, int | float) or not life > 0:

@@ -9,6 +9,7 @@ import asyncio
 import email.utils
 import math
 import random
+import re
 import ssl
 import time
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ Url: TypeAlias = URL
 _API_HOSTS = {DEFAULT_REGISTRY: "registry-1.docker.io"}
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PRINTABLE = re.compile(r"[!-~]+")
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024
 
@@ -95,9 +97,14 @@ class Reply(NamedTuple):
     url: Url
 
     def follow(self, link: str) -> Url | None:
-        """Where a link of this answer leads; None where it is no HTTP URL."""
+        """Where a link of this answer leads; None where it is no HTTP URL.
+
+        It is kept as it is, since links to storage are signed, unless it could not be sent so.
+        """
+        if not _PRINTABLE.fullmatch(link):
+            return None
         try:
-            to = self.url.join(URL(link))
+            to = self.url.join(URL(link, encoded=True))
             return to if to.scheme in {"http", "https"} and to.host else None
         except ValueError:
             return None
