@@ -1,4 +1,4 @@
-"""Challenges of registries as they are written in the wild (RFC 9110, 11.6.1), and tokens' lives."""
+"""Challenges of registries as written in the wild (RFC 9110, 11.6.1), and tokens' lives."""
 
 from __future__ import annotations
 
