@@ -12,15 +12,9 @@ import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Self
 
-from tango.adapters.registry_auth import (
-    MAX_TOKEN_BYTES,
-    Challenge,
-    Token,
-    parse_challenges,
-    parse_token,
-    token_url,
-)
-from tango.adapters.registry_errors import BadManifest, BadReply
+from tango.adapters.registry_auth import parse_challenges
+from tango.adapters.registry_errors import BadManifest, BadReply, reason
+from tango.adapters.registry_login import RegistryLogin
 from tango.adapters.registry_manifests import (
     ACCEPT,
     MAX_MANIFEST_BYTES,
@@ -47,7 +41,6 @@ MAX_PAGE_BYTES = 4 * 2**20
 MAX_LISTED = 100_000
 # An index may point to indexes; more than this is a loop or a joke.
 MAX_INDEXES = 3
-MAX_TOKENS = 4096
 _NEXT = re.compile(r'<([^<>]*)>\s*;(?:[^,<]*;)?\s*rel="?next"?')
 _CATALOGUE = "registry:catalog:*"
 
@@ -77,9 +70,7 @@ class RegistryClient:
         self._platform = platform
         self._timeout_s = timeout_s
         self._transport = RegistryTransport(retry, generator or random.Random(), max_connections)
-        self._basic: set[str] = set()
-        self._tokens: dict[tuple[str, str], Token] = {}
-        self._asking: dict[tuple[str, str], asyncio.Lock] = {}
+        self._login = RegistryLogin(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -226,12 +217,12 @@ class RegistryClient:
         max_bytes: int,
     ) -> Reply:
         """With what let us in before; where that is not enough, as the challenge says, once."""
-        tried = self._known(access, scope)
+        tried = self._login.known(access, scope)
         reply = await self._send_as(access, method, url, tried, ends, max_bytes)
         if reply.status != 401:
             return reply
         challenges = parse_challenges(reply.headers.getall("WWW-Authenticate", []))
-        answer = await self._answer(access, challenges, scope, tried, ends)
+        answer = await self._login.answer(access, challenges, scope, tried, ends)
         if answer is None:
             return reply
         return await self._send_as(access, method, url, answer, ends, max_bytes)
@@ -252,78 +243,19 @@ class RegistryClient:
             access, method, url, headers, ends=ends, max_bytes=max_bytes
         )
 
-    def _known(self, access: RegistryAccess, scope: str) -> str:
-        token = self._tokens.get((access.registry, scope))
-        if token is not None and token.expires_at > asyncio.get_running_loop().time():
-            return token.bearer
-        if access.registry in self._basic and access.credentials is not None:
-            return access.credentials.basic
-        return ""
-
-    async def _answer(
-        self,
-        access: RegistryAccess,
-        challenges: tuple[Challenge, ...],
-        scope: str,
-        refused: str,
-        ends: float,
-    ) -> str | None:
-        """The Authorization field that a challenge asks for; None: there is no other to give."""
-        ways = {challenge.scheme: challenge for challenge in reversed(challenges)}
-        if "bearer" in ways:
-            key = (access.registry, scope)
-            # Many requests of one scope at once ask for one token.
-            async with self._asking.setdefault(key, asyncio.Lock()):
-                known = self._known(access, scope)
-                if known and known != refused and known.startswith("Bearer"):
-                    return known
-                token = await self._token(access, ways["bearer"], scope, ends)
-                self._keep(key, token)
-                return token.bearer
-        if "basic" in ways and access.credentials is not None:
-            if refused == access.credentials.basic:
-                return None
-            self._basic.add(access.registry)
-            return access.credentials.basic
-        return None
-
-    async def _token(
-        self, access: RegistryAccess, challenge: Challenge, scope: str, ends: float
-    ) -> Token:
-        credentials = access.credentials
-        username = credentials.username if credentials is not None else ""
-        url = token_url(challenge, scope, username, plain_http=access.plain_http)
-        headers = {"Authorization": credentials.basic} if credentials is not None else {}
-        reply = await self._transport.send(
-            access, "GET", Url(url, encoded=True), headers, ends=ends, max_bytes=MAX_TOKEN_BYTES
-        )
-        if reply.status != 200:
-            who = f"as {username!r}" if username else "without credentials"
-            raise Refused(
-                f"{access.registry}: its token service answered {reply.status} {who}"
-                f"{_reason(reply.body)}"
-            )
-        return parse_token(reply.body, asyncio.get_running_loop().time())
-
-    def _keep(self, key: tuple[str, str], token: Token) -> None:
-        if len(self._tokens) >= MAX_TOKENS:
-            self._tokens.clear()
-            self._asking = {k: lock for k, lock in self._asking.items() if lock.locked()}
-        self._tokens[key] = token
-
     def _check(self, access: RegistryAccess, reply: Reply, what: str) -> None:
         status = reply.status
         if status == 200:
             return
-        reason = _reason(reply.body)
+        why = reason(reply.body)
         if status in {401, 403}:
             who = "no credentials are declared for it"
             if access.credentials is not None:
                 who = f"as {access.credentials.username!r}"
-            raise Refused(f"{what}: {access.registry} refuses ({status}, {who}){reason}")
+            raise Refused(f"{what}: {access.registry} refuses ({status}, {who}){why}")
         if status == 404:
-            raise NotFound(f"{what}: {access.registry} does not have it{reason}")
-        raise Unavailable(f"{what}: {access.registry} answered {status}{reason}")
+            raise NotFound(f"{what}: {access.registry} does not have it{why}")
+        raise Unavailable(f"{what}: {access.registry} answered {status}{why}")
 
 
 def _pull(reference: ImageReference) -> str:
@@ -348,14 +280,3 @@ def _object(body: bytes, what: str) -> Mapping[str, object]:
     if not isinstance(fields, dict):
         raise BadReply(f"{what}: the answer is no JSON object")
     return fields
-
-
-def _reason(body: bytes) -> str:
-    """What the registry says for itself: the first of its errors, printable, and not too long."""
-    try:
-        first = json.loads(body)["errors"][0]
-        text = f"{first['code']}: {first['message']}"
-    except (ValueError, RecursionError, LookupError, TypeError):
-        return ""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return f": {printable[:200]}"

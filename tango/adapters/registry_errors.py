@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tango.model.errors import TangoError, Unavailable
 
 
@@ -23,3 +25,14 @@ class RegistryBusy(Unavailable):
     def __init__(self, message: str, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+def reason(body: bytes) -> str:
+    """What the registry says for itself: the first of its errors, printable, and not too long."""
+    try:
+        first = json.loads(body)["errors"][0]
+        text = f"{first['code']}: {first['message']}"
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return ""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return f": {printable[:200]}"

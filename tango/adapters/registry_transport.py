@@ -119,6 +119,7 @@ class RegistryTransport:
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
         self._contexts: dict[Path | None, ssl.SSLContext] = {}
+        self._reading = asyncio.Lock()
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -149,11 +150,12 @@ class RegistryTransport:
         large, Refused for a redirect that would give up TLS.
         """
         loop = asyncio.get_running_loop()
+        context = await self._context(access)
         failures = 0
         while True:
             reply: Reply | None = None
             try:
-                reply = await self._attempt(access, method, url, headers, ends, max_bytes)
+                reply = await self._attempt(access, context, method, url, headers, ends, max_bytes)
                 if reply.status not in _AGAIN:
                     return reply
                 problem = f"{method} {url.path} answered {reply.status}"
@@ -180,6 +182,7 @@ class RegistryTransport:
     async def _attempt(
         self,
         access: RegistryAccess,
+        context: ssl.SSLContext | bool,
         method: str,
         url: Url,
         headers: Mapping[str, str],
@@ -188,7 +191,6 @@ class RegistryTransport:
     ) -> Reply:
         left_s = ends - asyncio.get_running_loop().time()
         async with asyncio.timeout(min(left_s, self._retry.attempt_s)):
-            context = await self._context(access)
             for _ in range(MAX_REDIRECTS + 1):
                 session = self._open_session()
                 async with session.request(
@@ -215,19 +217,24 @@ class RegistryTransport:
             )
         return self._session
 
-    async def _context(self, access: RegistryAccess) -> ssl.SSLContext:
-        context = self._contexts.get(access.ca_file)
-        if context is None:
-            try:
-                # The system's certificates take tens of milliseconds to read.
-                context = await asyncio.to_thread(ssl.create_default_context, cafile=access.ca_file)
-            except (OSError, ssl.SSLError) as error:
-                problem = f"cannot read certificates of {access.ca_file}: {error}"
-                raise InvalidField(
-                    "ca_file", problem, "give a file with PEM certificates"
-                ) from None
-            self._contexts[access.ca_file] = context
-        return context
+    async def _context(self, access: RegistryAccess) -> ssl.SSLContext | bool:
+        """What to trust; True, the system's certificates, for what plain HTTP may redirect to."""
+        if access.plain_http:
+            return True
+        # They take tens of milliseconds to read: once, however many ask at first.
+        async with self._reading:
+            context = self._contexts.get(access.ca_file)
+            if context is None:
+                try:
+                    context = await asyncio.to_thread(
+                        ssl.create_default_context, cafile=access.ca_file
+                    )
+                except (OSError, ssl.SSLError) as error:
+                    problem = f"cannot read certificates of {access.ca_file}: {error}"
+                    fix = "give a file with PEM certificates"
+                    raise InvalidField("ca_file", problem, fix) from None
+                self._contexts[access.ca_file] = context
+            return context
 
 
 async def _read(response: aiohttp.ClientResponse, access: RegistryAccess, max_bytes: int) -> bytes:

@@ -33,7 +33,7 @@ from tango.adapters.registry_transport import Retry
 from tango.algorithms.placement.layer_index import LayerIndex
 from tango.algorithms.placement.layers import required_layers, score_node
 from tango.model.access import Identity, Role
-from tango.model.errors import NotFound, Refused, Unavailable
+from tango.model.errors import InvalidField, NotFound, Refused, Unavailable
 from tango.model.layers import Platform
 
 pytestmark = needs_registry
@@ -133,6 +133,9 @@ async def test_tls_with_an_authority_of_its_own(tmp_path: Path) -> None:
         untrusting = replace(there.access, ca_file=None)
         async with RegistryClient([untrusting], retry=FAST) as client:
             with pytest.raises(Unavailable, match=r"TLS failed.*certificate verify failed"):
+                await client.resolve(reference)
+        async with RegistryClient([replace(there.access, ca_file=tmp_path / "log")]) as client:
+            with pytest.raises(InvalidField, match="ca_file: cannot read certificates of"):
                 await client.resolve(reference)
         plain = replace(untrusting, plain_http=True)
         async with RegistryClient([plain], retry=FAST) as client:
