@@ -1,7 +1,8 @@
 """Image references to the standard: registry with port, repository, tag and digest.
 
 Grammar and defaults are those of github.com/distribution/reference, which Docker, containerd and
-Kubernetes share: `nginx` is `docker.io/library/nginx:latest`.
+Kubernetes share: `nginx` is `docker.io/library/nginx:latest`. Stricter in one thing: an owner in
+capitals (`Team/app`) is refused, where newer versions of theirs take it for a host.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ def check_digest(text: str, field: str = "digest") -> str:
 def _split(name: str) -> tuple[str, str]:
     """Registry and repository. The first part is a registry where it could not be an owner."""
     first, slash, rest = name.partition("/")
-    looks_like_host = "." in first or ":" in first or first != first.lower()
-    if not slash or not (looks_like_host or first == "localhost"):
+    looks_like_host = "." in first or ":" in first or first.lower() == "localhost"
+    if not slash or not looks_like_host:
         registry, repository = DEFAULT_REGISTRY, name
     else:
         registry, repository = first, rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tango.model.errors import InvalidField
@@ -28,6 +28,7 @@ SHA512 = "sha512:" + "0123456789abcdef" * 8
         ("host:5000/name", "host:5000", "name", "latest", ""),
         ("name:5000", "docker.io", "library/name", "5000", ""),
         ("localhost/app", "localhost", "app", "latest", ""),
+        ("LOCALHOST/app", "localhost", "app", "latest", ""),
         ("127.0.0.1:5000/a/b/c:x", "127.0.0.1:5000", "a/b/c", "x", ""),
         ("[::1]:5000/app:x", "[::1]:5000", "app", "x", ""),
         ("ghcr.io/o/a_b__c-d--e.f", "ghcr.io", "o/a_b__c-d--e.f", "latest", ""),
@@ -52,6 +53,7 @@ def test_references(text: str, registry: str, repository: str, tag: str, digest:
         ("https://ghcr.io/o/a", "is a URL"),
         ("Nginx", "lower case"),
         ("team/App", "lower case"),
+        ("Team/app", "lower case"),
         ("a//b", "is not a repository"),
         ("/a", "is not a repository"),
         ("a/", "is not a repository"),
@@ -102,6 +104,7 @@ def test_a_digest_pins_and_replaces_the_tag() -> None:
     assert check_digest(SHA512) == SHA512
 
 
+@example("A/b")
 @given(st.text(alphabet=string.ascii_letters + string.digits + "/:@._-[]\n é", max_size=80))
 def test_any_text_is_a_reference_or_an_error_of_ours(text: str) -> None:
     try:
