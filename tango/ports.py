@@ -14,6 +14,8 @@ from tango.model.cgroup import (
 )
 from tango.model.commands import Delete, Put, Stored
 from tango.model.errors import TangoError
+from tango.model.image import ImageReference
+from tango.model.layers import ImageLayers
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -197,4 +199,20 @@ class Solver(Protocol):
         done: Callable[[BatchPlan | Exception, float], None],
     ) -> None:
         """Ask a batch policy."""
+        ...
+
+
+class ImageRegistry(Protocol):
+    """What images consist of; many registries behind one face.
+
+    Raises NotFound (no such image), Refused, Unavailable (also where it is asked too often), and
+    other TangoErrors for an answer that cannot be trusted or used.
+    """
+
+    async def resolve(self, reference: ImageReference) -> ImageLayers:
+        """The layers of an image, verified."""
+        ...
+
+    async def digest(self, reference: ImageReference) -> str | None:
+        """What a tag points to now, cheaply; None where only `resolve` can say."""
         ...
