@@ -253,7 +253,7 @@ class _Run:
     def _seen(self, name: str, rate: float, load: Load, real: RunFigures) -> Seen:
         click.echo(
             f"{name:10} {rate:6.1f}/s  in time {real.qos:6.1%}  p95 {real.p95_ms or 0:6.1f} ms  "
-            f"CPU {real.lc_cpu:.1%} + {real.be_cpu:.1%}", err=True,
+            f"CPU {real.lc_cpu:.1%} + {real.be_cpu:.1%}, others {real.others:.1%}", err=True,
         )  # fmt: skip
         return Seen(name, rate, load, real)
 

@@ -23,7 +23,7 @@ from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.replica_http import ReplicaClient
 from tango.cli.benches.calibrate_rules import RunFigures
 from tango.cli.benches.figures import BenchFailed
-from tango.cli.benches.process_cpu import cpu_s, keep_on
+from tango.cli.benches.process_cpu import core_busy_s, cpu_s, keep_on
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
@@ -45,13 +45,22 @@ START_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """CPU seconds so far: of both nodes' sides, of the edge, and of the workers; and when."""
+    """CPU seconds so far: of both nodes' sides, of the edge, and of the workers; and when.
+
+    core_s: of everything on the nodes' core, where it was taken by the hypervisor included.
+    """
 
     at_s: float
     lc_s: float
     be_s: float
     edge_s: float
     worker_s: float
+    core_s: float = 0.0
+
+    @property
+    def others(self) -> float:
+        """Share of the nodes' core that went to what is not theirs."""
+        return max(0.0, self.core_s - self.lc_s - self.be_s) / self.at_s
 
     def since(self, before: Used) -> Used:
         """What was used meanwhile; at_s: how long that was."""
@@ -61,6 +70,7 @@ class Used:
             self.be_s - before.be_s,
             self.edge_s - before.edge_s,
             self.worker_s - before.worker_s,
+            self.core_s - before.core_s,
         )
 
     def beyond(self, idle: Used) -> Used:
@@ -72,6 +82,7 @@ class Used:
             max(0.0, self.be_s - share * idle.be_s),
             max(0.0, self.edge_s - share * idle.edge_s),
             max(0.0, self.worker_s - share * idle.worker_s),
+            max(0.0, self.core_s - share * idle.core_s),
         )
 
 
@@ -123,6 +134,7 @@ class Ground:
             sum(each.usage("be").cpu_s for each in groups),
             sum(map(cpu_s, self._pids["edge"])),
             sum(map(cpu_s, self._pids["worker"])),
+            core_busy_s(self._core),
         )
 
     async def idle(self, seconds: float) -> Used:
@@ -183,6 +195,7 @@ class Ground:
             latency.p50,
             latency.p95,
             latency.p99,
+            between.others,
         )
         return figures, whole
 

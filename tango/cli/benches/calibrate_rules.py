@@ -71,7 +71,8 @@ def delays_of(measured: Measured) -> Delays:
 @dataclass(frozen=True, slots=True)
 class RunFigures:
     """One run. qos: share of all sent that was answered in time; answered_per_s: late ones too;
-    lc_cpu, be_cpu: shares of what the nodes have. Latencies in ms, None where none was answered."""
+    lc_cpu, be_cpu: shares of what the nodes have. Latencies in ms, None where none was answered.
+    others: share of the nodes' core that was used by what is not theirs: 0 in the simulator."""
 
     sent: int
     completed: int
@@ -83,6 +84,7 @@ class RunFigures:
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
+    others: float = 0.0
 
     @property
     def cpu(self) -> float:

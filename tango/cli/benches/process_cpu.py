@@ -1,4 +1,4 @@
-"""CPU of processes, to the nanosecond, and on which cores they may run."""
+"""CPU of processes, to the nanosecond, and of cores; on which cores processes may run."""
 
 from __future__ import annotations
 
@@ -17,6 +17,17 @@ def cpu_s(pid: int) -> float:
         with contextlib.suppress(FileNotFoundError):
             total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def core_busy_s(core: int) -> float:
+    """Seconds in which a core was not idle so far, in ticks of 10 ms (proc_stat)."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, ticks[:8])
+            busy = user + nice + system + irq + softirq + steal
+            return busy / os.sysconf("SC_CLK_TCK")
+    raise ValueError(f"there is no core {core}")
 
 
 def keep_on(pids: Iterable[int], cores: Collection[int]) -> None:
