@@ -118,6 +118,8 @@ def calibrate(
     """
     check_report(report)
     options = Options(seed, seconds, warm_up, _loads(loads), be, cpu_ms, deadline_ms)
+    # Before this process keeps off a core.
+    where = machine()
     plan = plan_ground()
     begun = time.monotonic()
     with ended_by_sigterm(), scratch_dir() as directory:
@@ -126,7 +128,7 @@ def calibrate(
         try:
             ground = Ground(cluster, plan)
             try:
-                run = _Run(options, plan, ground, directory)
+                run = _Run(options, plan, ground, directory, where)
                 seen = uvloop.run(run.whole())
             finally:
                 ground.close()
@@ -153,7 +155,7 @@ def calibrate(
             "options": asdict(options),
             "seed": seed,
             "duration_s": round(time.monotonic() - begun, 1),
-            "machine": machine(),
+            "machine": where,
         }
         report.write_text(json.dumps(content, indent=2) + "\n")
     for name, out in misses.items():
@@ -166,12 +168,13 @@ class _Run:
     """One calibration against a cluster that runs."""
 
     def __init__(
-        self, options: Options, plan: EmbeddedPlan, ground: Ground, directory: Path
+        self, options: Options, plan: EmbeddedPlan, ground: Ground, directory: Path, where: str
     ) -> None:
         self._options = options
         self._plan = plan
         self._ground = ground
         self._directory = directory
+        self._where = f"{where}, {dt.datetime.now(dt.UTC):%Y-%m-%d}"
         self._spec = _service(options)
         self._be = _job(directory)
         self.saturation_per_s = 0.0
@@ -227,7 +230,7 @@ class _Run:
                 direct.percentiles(50)[0], carried.percentiles(50)[0],
                 net.edge_s * share, net.worker_s * share, net.lc_s * share, 1000 * request_cpu_s,
             ),
-            f"{machine()}, {dt.datetime.now(dt.UTC):%Y-%m-%d}",
+            self._where,
         )  # fmt: skip
         return self._seen("alone", ALONE_PER_S, Load((), 0.0, times, seconds, with_be=False), alone)
 
