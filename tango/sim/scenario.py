@@ -103,14 +103,14 @@ class Costs:
     redial_s, redial_longest_s: backoff of who dials, jittered. keepalive_s: silence after which a
     stream is given up whose other end is gone without a word.
     calibrated: what edge, worker and solve were measured on, for reports; "" for figures that are
-    only plausible. The defaults are of edges with some 50 requests a second, each of which wakes
-    the processes up; thousands a second go together and take less (`tango bench path`).
+    only plausible. The defaults (docs/simulate.md, Calibration) are of edges with some 50 requests
+    a second, each of which wakes the processes up; thousands a second go together and take less.
     """
 
-    edge_request_s: float = 0.00034
-    edge_answer_s: float = 0.00034
-    worker_request_s: float = 0.00029
-    worker_answer_s: float = 0.00029
+    edge_request_s: float = 0.00037
+    edge_answer_s: float = 0.00037
+    worker_request_s: float = 0.00032
+    worker_answer_s: float = 0.00032
     traffic_solve: SolveCost = SolveCost(0.00020, 0.000002)
     batch_solve: SolveCost = SolveCost(0.00020, 0.000002)
     store_commit_s: float = 0.005
