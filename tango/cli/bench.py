@@ -9,6 +9,7 @@ import click
 # Command name -> module and attribute.
 BENCHES = {
     "agent": ("tango.cli.benches.agent", "agent"),
+    "calibrate": ("tango.cli.benches.calibrate", "calibrate"),
     "colocation": ("tango.cli.benches.colocation", "colocation"),
     "flow": ("tango.cli.benches.flow", "flow"),
     "path": ("tango.cli.benches.path", "path"),

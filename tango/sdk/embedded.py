@@ -71,12 +71,14 @@ class EmbeddedCluster:
         workers_per_site: int = 1,
         reserve_millis: int = 700,
         record: Path | None = None,
+        plan: EmbeddedPlan | None = None,
     ) -> EmbeddedPlan:
         """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
 
+        plan: nodes laid out by the caller; the numbers before it say nothing then.
         record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
         """
-        plan = plan_nodes(
+        plan = plan or plan_nodes(
             sites=sites,
             workers_per_site=workers_per_site,
             cores=sorted(os.sched_getaffinity(0)),

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from tango.algorithms.quota.sides import BE, LC
+from tango.algorithms.quota.sides import BE, LC, NODE
 from tango.model.cgroup import GroupTarget
 from tango.model.events import GroupUsed
 from tango.model.messages import NodeTargets
@@ -35,9 +35,12 @@ class Machine:
         cpu_millis: int,
         memory_bytes: int,
         services: Mapping[str, SimService],
+        *,
+        cap_period_us: int = 0,
     ) -> None:
         self._engine = engine
         self._cpu_millis = cpu_millis
+        self._cap_period_us = cap_period_us
         self._services = services
         # By what the CPU knows its work by: a request's id, or a task's key.
         self._works: dict[str, Process] = {}
@@ -45,7 +48,7 @@ class Machine:
         self._armed_at = math.inf
         self._memory_bytes = memory_bytes
         self._memory = NodeMemory(memory_bytes)
-        self.cpu = NodeCpu(cpu_millis, engine.now)
+        self.cpu = self._cores()
         self.groups: dict[str, None] = {}
         self.records: dict[str, ProcessRecord] = {}
         self.alive: dict[str, Process] = {}
@@ -220,6 +223,15 @@ class Machine:
 
     # ---- CPU
 
+    def _cores(self) -> NodeCpu:
+        """Those of a machine that has just booted."""
+        now = self._engine.now
+        if not self._cap_period_us:
+            return NodeCpu(self._cpu_millis, now)
+        cpu = NodeCpu(-(-self._cpu_millis // 1000) * 1000, now)
+        cpu.set_group(NODE, GroupTarget(self._cpu_millis, self._cap_period_us), now)
+        return cpu
+
     def _arm(self) -> None:
         at = self.cpu.next_at
         if at < self._armed_at:
@@ -278,7 +290,7 @@ class Machine:
             self.records[process.key] = replace(
                 self.records[process.key], exit_code=None, lost=True
             )
-        self.cpu = NodeCpu(self._cpu_millis, self._engine.now)
+        self.cpu = self._cores()
         self.groups.clear()
         self._memory = NodeMemory(self._memory_bytes)
         self._armed_at = math.inf

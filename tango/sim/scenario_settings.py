@@ -22,6 +22,10 @@ from tango.sim.topology import CENTRAL
 from tango.workload.patterns import MAX_DURATION_S
 
 _COSTS = Costs()
+# What Costs.calibrated is about.
+_MEASURED = (
+    "edge_request_ms", "edge_answer_ms", "worker_request_ms", "worker_answer_ms", "traffic_solve",
+)  # fmt: skip
 _POLICIES = Policies()
 
 
@@ -89,6 +93,8 @@ def read_costs(section: Section) -> Costs:
     def cost(name: str) -> float:
         return milliseconds(section, f"{name}_ms", getattr(_COSTS, f"{name}_s"), 0, most)
 
+    # Whoever states other costs has measured them elsewhere, or not at all.
+    own = any(key in section for key in _MEASURED)
     with placed(section):
         return Costs(
             cost("edge_request"),
@@ -103,7 +109,7 @@ def read_costs(section: Section) -> Costs:
             cost("redial"),
             cost("redial_longest"),
             section.number("keepalive_s", _COSTS.keepalive_s, low=0, high=MAX_COST_S),
-            section.string("calibrated", _COSTS.calibrated),
+            section.string("calibrated", "" if own else _COSTS.calibrated),
         )
 
 

@@ -131,6 +131,7 @@ def _shape(section: Section, name: str) -> NodeShape:
         section.cpu("cpu"),
         section.memory("memory"),
         machine_memory_bytes=section.memory("machine_memory", 0),
+        cap_period_us=round(1000 * section.number("cap_period_ms", 0.0, low=0.0, high=1000.0)),
     )
 
 

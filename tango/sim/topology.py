@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tango.adapters.cgroup_values import MAX_PERIOD_US, MIN_PERIOD_US
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
 from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
@@ -32,6 +33,8 @@ class NodeShape:
     """One node: what it gives to payload. position: where it is no other than its site's, None.
 
     machine_memory_bytes: of the machine under it, 0 for what it gives and the worker's reserve.
+    cap_period_us: the node is a group on whole cores, held to cpu_millis by a CFS quota of this
+    period, as a container is; 0 for a machine of that size, the fluid limit of a short period.
     """
 
     name: str
@@ -39,6 +42,7 @@ class NodeShape:
     memory_bytes: int
     position: Position | None = None
     machine_memory_bytes: int = 0
+    cap_period_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,9 @@ class Topology:
             if machine and machine < least:
                 problem = "is less than what the node gives"
                 raise InvalidField(f"{place}.machine_memory_bytes", problem, f"at least {least}")
+            if node.cap_period_us:
+                low, high = MIN_PERIOD_US, MAX_PERIOD_US
+                require_whole(f"{place}.cap_period_us", node.cap_period_us, low, high)
         self._validate_delays(seen)
 
     def _validate_delays(self, sites: set[str]) -> None:

@@ -194,7 +194,13 @@ class World:
         )
         memory = node.machine_memory_bytes or node.memory_bytes + settings.memory_reserve_bytes
         edge = self.edges[site.name]
-        machine = Machine(edge.engine, node.cpu_millis, memory, self.services)
+        machine = Machine(
+            edge.engine,
+            node.cpu_millis,
+            memory,
+            self.services,
+            cap_period_us=node.cap_period_us,
+        )
         link = self._link(site.name, node.name, scenario.topology.delays.edge_worker_s)
         return NodeHost(self._around, edge.engine, settings, machine, edge, link)
 

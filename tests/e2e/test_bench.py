@@ -18,6 +18,7 @@ import psutil
 import pytest
 from cluster_at_work import CGROUPS, tango
 
+from tango.adapters.cgroup_detect import detect
 from tango.sdk.embedded import EmbeddedCluster
 
 pytestmark = pytest.mark.e2e
@@ -35,8 +36,11 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-def bench(folder: Path, *words: str) -> Any:
-    """Run it with `folder` for temporary files; its report. Checks that it leaves nothing."""
+def bench(folder: Path, *words: str, fails: bool = False) -> Any:
+    """Run it with `folder` for temporary files; its report. Checks that it leaves nothing.
+
+    fails: it may end with 1, where what it found is out of bounds.
+    """
     report = folder / "report.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "tango.cli.main", "bench", *words, "--report", str(report)],
@@ -57,7 +61,7 @@ def bench(folder: Path, *words: str) -> Any:
         if process.poll() is None:
             process.terminate()
         said, _ = process.communicate(timeout=30)
-    assert process.returncode == 0, said
+    assert process.returncode in ((0, 1) if fails else (0,)), said
     assert "FIGURE" in said
     assert list(folder.iterdir()) == [report]
     assert states
@@ -65,6 +69,8 @@ def bench(folder: Path, *words: str) -> Any:
     assert [path for root in roots for path in CGROUPS.glob(f"*/{root}")] == []
     assert started_in(folder) == []
     figures = json.loads(report.read_text())
+    if fails:
+        assert figures["holds"] == (process.returncode == 0)
     assert figures.keys() >= OF_EVERY_REPORT
     assert figures["seed"] == 5
     assert figures["duration_s"] > 0
@@ -118,6 +124,40 @@ def test_agent_measures_worker_and_supervisor(folder: Path) -> None:
     assert 0 < figures["cpu_percent"] < 50
     assert 0 < figures["cpu_percent_100ms"] < 50
     assert figures["groups"] == 5
+
+
+def _has_cpuset() -> bool:
+    with tempfile.TemporaryDirectory(prefix="tb-") as name:
+        found = detect(EmbeddedCluster(Path(name)).cgroup_root).cgroups
+        if found is None:
+            return False
+        with found:
+            usable = "cpuset" in found.features().controllers
+            found.remove("")
+        return usable
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="takes a core for the nodes alone")
+def test_calibrate_sets_a_real_load_beside_its_simulation(folder: Path) -> None:
+    if not _has_cpuset():
+        pytest.skip("no control groups with cpuset here: they take root, or a delegated tree")
+    words = ("--seconds", "2", "--warm-up", "1", "--loads", "40", "--seed", "5")
+    figures = bench(folder, "calibrate", *words, fails=True)
+    pairs = {pair["name"]: pair for pair in figures["pairs"]}
+    assert list(pairs) == ["alone", "saturation", "40%"]
+    assert pairs["40%"]["rate"] == pytest.approx(0.4 * figures["saturation_per_s"])
+    for name, pair in pairs.items():
+        real, simulated = pair["real"], pair["simulated"]
+        assert real["sent"] == simulated["sent"] > 5, name
+        assert real["completed"] > 0, name
+        assert real["lc_cpu"] > 0, name
+        assert (real["be_cpu"] > 0) == (simulated["be_cpu"] > 0) == (name != "alone"), name
+    measured = figures["measured_ms"]
+    # Ten of them are the burner's own; HTTP comes on top.
+    assert 10 < measured["request_cpu"] < 20
+    assert 0 < measured["direct"] < measured["carried"]
+    assert 0 < measured["edge_cpu"] < measured["carried"]
+    assert {one["what"] for one in figures["errors"]["40%"]} >= {"qos", "cpu", "p95_ms"}
 
 
 def test_a_report_that_cannot_be_written_is_told_before_anything_starts(folder: Path) -> None:

@@ -6,11 +6,15 @@ from typing import Any
 
 from tango.model.service import ServiceSpec
 from tango.sim.loads import JobLoad, JobShape, RequestLoad, SimService
-from tango.sim.scenario import Policies, Scenario
+from tango.sim.scenario import Costs, Policies, Scenario
 from tango.sim.topology import NodeShape, Site, Topology
 from tango.workload.job_patterns import JobPatternSpec
 from tango.workload.patterns import PatternSpec
 
+# Of their own: tests say which latencies these make.
+COSTS = Costs(
+    edge_request_s=0.00015, edge_answer_s=0.0001, worker_request_s=0.00015, worker_answer_s=0.0001
+)
 MIB = 2**20
 GIB = 2**30
 
@@ -63,6 +67,7 @@ def scenario(**fields: Any) -> Scenario:
             "duration_s": 20.0,
             "loads": (load(100.0),),
             "policies": Policies(traffic="least-loaded"),
+            "costs": COSTS,
             **fields,
         }
     )

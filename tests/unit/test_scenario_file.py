@@ -10,7 +10,7 @@ import pytest
 
 from tango.model.errors import InvalidField
 from tango.sim.loads import JobLoad, RequestLoad, TraceLoad
-from tango.sim.scenario import FailureKind, FailureRate, Policies, ScheduledFailure
+from tango.sim.scenario import Costs, FailureKind, FailureRate, Policies, ScheduledFailure
 from tango.sim.scenario_fields import BadRows
 from tango.sim.scenario_file import ScenarioFile, load_scenario, parse_change, survey
 from tango.workload.patterns import PatternSpec
@@ -207,7 +207,7 @@ def test_all_that_is_switched_and_tuned_is_read(tmp_path: Path) -> None:
     scenario = load_scenario(write(tmp_path, more=more))
     assert scenario.policies == Policies("least-loaded", "most-free", True, False, False)
     assert scenario.costs.edge_request_s == 0.0005
-    assert scenario.costs.edge_answer_s == 0.0001
+    assert scenario.costs.edge_answer_s == Costs().edge_answer_s
     assert scenario.costs.traffic_solve.per_unit_s == 2e-6
     assert scenario.costs.calibrated == "by hand"
     assert (scenario.edge.tick_ms, scenario.edge.reassurance.window_s) == (2, 0.5)
@@ -216,6 +216,15 @@ def test_all_that_is_switched_and_tuned_is_read(tmp_path: Path) -> None:
 
 
 # ---- topologies
+
+
+def test_only_the_costs_that_were_calibrated_say_so(tmp_path: Path) -> None:
+    def told(more: str) -> str:
+        return load_scenario(write(tmp_path, more=more)).costs.calibrated
+
+    assert told("") == told("[costs]\nstore_commit_ms = 1\n") == Costs().calibrated != ""
+    assert told("[costs]\nworker_answer_ms = 1\n") == ""
+    assert told("[costs]\ntraffic_solve = {base_ms = 1}\n") == ""
 
 
 def test_a_grid_and_a_scatter_have_positions(tmp_path: Path) -> None:
@@ -244,11 +253,12 @@ def test_nodes_of_several_sizes(tmp_path: Path) -> None:
     count = 2
     cpu = 1
     memory = "1Gi"
+    cap_period_ms = 10
     """
     text = PLAIN.replace('cpu = 4\nmemory = "8Gi"\n', textwrap.dedent(nodes))
     site = load_scenario(write(tmp_path, text)).topology.sites[1]
-    assert [(node.name, node.cpu_millis) for node in site.nodes] == [
-        ("big", 8000), ("b-2", 1000), ("b-3", 1000),
+    assert [(node.name, node.cpu_millis, node.cap_period_us) for node in site.nodes] == [
+        ("big", 8000, 0), ("b-2", 1000, 10_000), ("b-3", 1000, 10_000),
     ]  # fmt: skip
 
 

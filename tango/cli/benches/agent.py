@@ -12,6 +12,7 @@ import click
 import uvloop
 
 from tango.cli.benches.figures import BenchFailed, Figures, bench_options, check_report, conclude
+from tango.cli.benches.process_cpu import cpu_s
 from tango.cli.benches.programs import cluster_of_one, program, stop_and_wait
 from tango.model.job import JobSpec, TaskSpec
 from tango.sdk.client import Client
@@ -81,21 +82,12 @@ class _Measured:
 
     def __init__(self, pids: tuple[int, ...], seconds: float) -> None:
         time.sleep(SETTLE_S)
-        before, begun = sum(map(_cpu_s, pids)), time.perf_counter()
+        before, begun = sum(map(cpu_s, pids)), time.perf_counter()
         time.sleep(seconds)
-        used, took = sum(map(_cpu_s, pids)) - before, time.perf_counter() - begun
+        used, took = sum(map(cpu_s, pids)) - before, time.perf_counter() - begun
         self.cpu_percent = 100 * used / took
         self.rss_mib = sum(_kib(pid, "Rss") for pid in pids) / 1024
         self.pss_mib = sum(_kib(pid, "Pss") for pid in pids) / 1024
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU seconds of all threads that live, to the nanosecond (proc_pid_schedstat)."""
-    total = 0
-    for thread in (PROC / str(pid) / "task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            total += int((thread / "schedstat").read_text().split()[0])
-    return total / 1e9
 
 
 def _kib(pid: int, field: str) -> int:

@@ -19,6 +19,7 @@ from tango.adapters.cgroup_driver import CgroupDriver
 from tango.cli.benches import colocation_modes as modes
 from tango.cli.benches.be_work import COUNT, count_in
 from tango.cli.benches.figures import BenchFailed
+from tango.cli.benches.process_cpu import keep_on
 from tango.cli.benches.programs import program, stop_and_wait
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import TangoError
@@ -197,10 +198,7 @@ class Node:
         others = os.sched_getaffinity(0) - {int(core) for core in (own or "").split(",") if core}
         members = json.loads((self._cluster.state_dir / "processes.json").read_text())
         pids = [member["pid"] for member in members if psutil.pid_exists(member["pid"])]
-        for pid in (*pids, os.getpid(), *(p.pid for p in psutil.Process().children())):
-            for thread in psutil.Process(pid).threads():
-                with contextlib.suppress(ProcessLookupError):
-                    os.sched_setaffinity(thread.id, others)
+        keep_on((*pids, os.getpid(), *(p.pid for p in psutil.Process().children())), others)
 
     def _restart_worker(self, enforces: bool) -> None:
         self._worker.close()
