@@ -153,7 +153,7 @@ def _changes(settings: Sequence[str], duration: float | None) -> tuple[Change, .
     if duration is not None:
         if any(change.path == "duration_s" for change in found):
             raise InvalidField("--duration", "stands beside --set duration_s", "leave one out")
-        found.append(parse_change(f"duration_s={duration!r}"))
+        found.append(parse_change(f"duration_s={duration!r}", "--duration"))
     return tuple(found)
 
 

@@ -30,10 +30,11 @@ _COMMAND_LINE = "--set"
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Another value at a path of the file: of --set, or of a sweep."""
+    """Another value at a path of the file. option: where it was given, "" for a sweep."""
 
     path: str
     value: Item
+    option: str = ""
 
     @property
     def plain(self) -> object:
@@ -50,19 +51,19 @@ Point = tuple[Change, ...]
 """One combination of a sweep's values; () where nothing is swept."""
 
 
-def parse_change(text: str) -> Change:
+def parse_change(text: str, option: str = _COMMAND_LINE) -> Change:
     """A change by hand, "loads[0].rate=50": the value as TOML has it, a text if it is none.
 
     Raises InvalidField.
     """
     path, mark, value = text.partition("=")
     if not mark or not path.strip():
-        raise InvalidField(_COMMAND_LINE, f"{text!r} has no value", "write FIELD=VALUE")
+        raise InvalidField(option, f"{text!r} has no value", "write FIELD=VALUE")
     try:
         found = tomllib.loads(f"value = {value}")["value"]
     except ValueError:
         found = value.strip()
-    return Change(path.strip(), _item(found))
+    return Change(path.strip(), _item(found), option)
 
 
 class ScenarioFile:
@@ -71,7 +72,7 @@ class ScenarioFile:
     seeds: how many the file asks for, from `seed` on. points: of its sweep, in order; the last
     axis changes fastest. compare: pairings of policies ("traffic:batch") that it wants compared.
 
-    Raises InvalidField ("file:line: field: problem; fix"); of a change, "--set" for the place.
+    Raises InvalidField ("file:line: field: problem; fix"); of a change, its option for the place.
     """
 
     def __init__(
@@ -84,14 +85,15 @@ class ScenarioFile:
             self._document = document
             self.build()
         for change in changes:
-            document = _with(document, change, _COMMAND_LINE)
+            document = _with(document, change, change.option)
         self._document = document
         try:
             self._read()
         except InvalidField as error:
             if not changes or error.where.startswith("--"):
                 raise
-            raise InvalidField(error.field, error.problem, error.fix, _COMMAND_LINE) from None
+            options = " and ".join(dict.fromkeys(change.option for change in changes))
+            raise InvalidField(error.field, error.problem, error.fix, options) from None
 
     def _read(self) -> None:
         scenario = self.build()
@@ -149,7 +151,7 @@ def load_scenario(
     """One point of a file that ScenarioFile has checked, read once. Raises InvalidField."""
     document = load_toml(path)
     for change in changes:
-        document = _with(document, change, _COMMAND_LINE)
+        document = _with(document, change, change.option)
     return _at_point(document, path, point, seed, bad or BadRows())
 
 

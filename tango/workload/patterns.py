@@ -103,11 +103,14 @@ def _bursty(spec: PatternSpec, rng: random.Random) -> Iterator[float]:
     rate_on = spec.burst_factor * spec.rate_per_s
     rate_off = spec.rate_per_s * max(0.0, 1 - share_on * spec.burst_factor) / (1 - share_on)
 
+    # Of its own: at another rate the bursts come at the same times.
+    drawn = random.Random(rng.random())
+
     def states() -> Iterator[tuple[float, float]]:
-        on = rng.random() < share_on
+        on = drawn.random() < share_on
         while True:
             mean_s = spec.burst_on_s if on else spec.burst_off_s
-            yield rng.expovariate(1 / mean_s), rate_on if on else rate_off
+            yield drawn.expovariate(1 / mean_s), rate_on if on else rate_off
             on = not on
 
     return _by_segments(states(), spec.duration_s, rng)
@@ -116,9 +119,11 @@ def _bursty(spec: PatternSpec, rng: random.Random) -> Iterator[float]:
 def _random(spec: PatternSpec, rng: random.Random) -> Iterator[float]:
     low, high = (1 - spec.swing) * spec.rate_per_s, (1 + spec.swing) * spec.rate_per_s
 
+    drawn = random.Random(rng.random())
+
     def seconds() -> Iterator[tuple[float, float]]:
         while True:
-            yield 1.0, rng.uniform(low, high)
+            yield 1.0, drawn.uniform(low, high)
 
     return _by_segments(seconds(), spec.duration_s, rng)
 

@@ -54,6 +54,15 @@ def test_bursty_at_its_largest_factor_is_silent_between_bursts() -> None:
     assert max(counts) > 120
 
 
+@pytest.mark.parametrize("name", ["bursty", "random"])
+def test_at_another_rate_the_bursts_come_at_the_same_times(name: str) -> None:
+    # In a sweep over load everything else stays as it was.
+    once, twice = (per_second(PatternSpec(name, rate, 60)) for rate in (200, 400))
+    ratios = [b / a for a, b in zip(once, twice, strict=True) if a >= 100]
+    assert len(ratios) > 5
+    assert all(1.4 < ratio < 2.8 for ratio in ratios)
+
+
 def test_incremental_rises_linearly() -> None:
     counts = per_second(PatternSpec("incremental", 100, 100, swing=1))
     first, second = sum(counts[:50]), sum(counts[50:])
