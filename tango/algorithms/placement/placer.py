@@ -98,7 +98,7 @@ class Placer:
         if len(names) != len(pods):
             raise InvalidField("gang", "two of its pods have one name", "names are unique")
         placed: list[Chosen] = []
-        for pod in _leaders_first(order(pods), names):
+        for pod in leaders_first(order(pods), names):
             chosen = self.place(pod)
             if not chosen.node:
                 for earlier in reversed(placed):
@@ -233,7 +233,7 @@ class Placer:
             one.unreserve(pod, node)
 
 
-def _leaders_first(pods: list[Pod], names: set[str]) -> list[Pod]:
+def leaders_first(pods: list[Pod], names: set[str]) -> list[Pod]:
     """Each pod behind the one of its gang that it wants to be near; in a ring, as they came."""
     done: set[str] = set()
     ordered: list[Pod] = []

@@ -141,18 +141,16 @@ def random_cluster(size: int, rng: random.Random) -> Cluster:
 
 def random_pods(count: int, cluster: Cluster, rng: random.Random) -> list[Pod]:
     """Pods as the command's help says."""
-    pods = []
-    for number in range(count):
-        pods.append(
-            Pod(
-                f"p{number}",
-                memory_bytes=rng.randrange(64, 2048) * MIB,
-                cores=rng.randrange(1, 3),
-                ports=(rng.randrange(8000, 8050),) if rng.random() < 0.2 else (),
-                group=f"g{number % GROUPS}",
-                images=(f"image{rng.randrange(IMAGES)}",),
-                near=cluster.names[rng.randrange(cluster.size)],
-                bound_s=rng.uniform(0.02, 0.05),
-            )
+    return [
+        Pod(
+            f"p{number}",
+            memory_bytes=rng.randrange(64, 2048) * MIB,
+            cores=rng.randrange(1, 3),
+            ports=(rng.randrange(8000, 8050),) if rng.random() < 0.2 else (),
+            group=f"g{number % GROUPS}",
+            images=(f"image{rng.randrange(IMAGES)}",),
+            near=cluster.names[rng.randrange(cluster.size)],
+            bound_s=rng.uniform(0.02, 0.05),
         )
-    return pods
+        for number in range(count)
+    ]
