@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from placement_world import GIB, node, placer, room
 
-from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, UNPROTECTED, WAITS
+from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, WAITS
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placeholders import Need

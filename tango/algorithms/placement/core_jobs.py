@@ -31,7 +31,7 @@ class JobState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CoreJob:
-    """A gang. Each task names its node and core ids, or neither; names are unique in the cluster."""
+    """A gang. Each task may name its node and core ids; tasks' names are unique in the cluster."""
 
     name: str
     tasks: tuple[Pod, ...]

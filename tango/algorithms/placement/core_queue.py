@@ -1,7 +1,7 @@
 """A queue of jobs for whole cores: RESTfulSwarm's scheduling, as a pure state machine.
 
 A re-implementation that avoids the original's known faults: cores and memory are booked by one
-`Room`, a gang is whole or not there at all, tasks of nodes that left are placed again, and overtaking
+`Room`, a gang is whole or not there at all, tasks of nodes that left are placed again, overtaking
 is bounded. What a task names (node, core ids) counts under every strategy.
 """
 
@@ -36,7 +36,7 @@ class CoreQueue:
     """Jobs in order of arrival (of priority, under `priority`); one that does not fit is overtaken.
 
     max_overtaken: after so many later jobs went first, none does any more until it has started;
-    jobs that could never fit here are exempt.
+    jobs that could never fit here are exempt, and those that wait for a pod of another job.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class CoreQueue:
             tasks = [task for task in record.job.tasks if task.name in record.waiting]
             placed = self._placed(tasks)
             if isinstance(placed, Chosen):
-                if not record.never_fits:
+                if not record.never_fits and not self._waits_for_others(tasks):
                     if record.overtaken >= self._max_overtaken:
                         break
                     passed.append(record)
@@ -191,11 +191,9 @@ class CoreQueue:
     def _never_fits(self, tasks: Sequence[Pod]) -> str:
         """Why this strategy could not place them even if nothing else ran; "" if it could.
 
-        Where one wants to be near a pod of another job there is no telling: "".
+        Where one wants to be near a pod of another job there is no telling.
         """
-        names = {task.name for task in tasks}
-        index = self.room.cluster.index
-        if any(task.near and task.near not in names and task.near not in index for task in tasks):
+        if self._waits_for_others(tasks):
             return ""
         if self.strategy == "node" and any(not task.node for task in tasks):
             return f"NeverFits: {NO_NODE_NAMED}"
@@ -205,6 +203,11 @@ class CoreQueue:
             if not alone.place(task).node:
                 return f"NeverFits: {nearest_miss(alone, task)}"
         return ""
+
+    def _waits_for_others(self, tasks: Sequence[Pod]) -> bool:
+        """Whether one wants to be near a pod of another job, which may never come."""
+        known = {task.name for task in tasks} | self.room.cluster.index.keys()
+        return any(task.near and task.near not in known for task in tasks)
 
     def _record(self, name: str) -> JobRecord:
         record = self.jobs.get(name)
