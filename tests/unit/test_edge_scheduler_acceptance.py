@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from placement_world import GIB, node, placer, room
 
-from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, WAITS
+from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, UNPROTECTED, WAITS
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placeholders import Need
@@ -45,6 +45,12 @@ def free_gib(here: DelayBound, name: str) -> int:
 
 def where(here: DelayBound) -> dict[str, tuple[str, str]]:
     return {name: (one.node, one.backup) for name, one in here.bound.items()}
+
+
+def where_goes(here: DelayBound, name: str, gib: int) -> tuple[str, str]:
+    """A pod within 60 ms of edge-1: any node will do, the cloud is the roomiest."""
+    found = here.schedule(pod(name, gib, "edge-1", 60)).bound
+    return found.node, found.backup
 
 
 def test_acceptance_pod1_on_edge_1_with_a_6gi_placeholder_on_edge_2_then_pod2_then_pod4() -> None:
@@ -92,6 +98,16 @@ def test_pods_of_different_nodes_share_one_placeholder() -> None:
     third = here.schedule(pod("c", 2, "edge-1", 25)).bound
     assert (third.node, third.backup) == ("edge-1", "edge-3")
     assert sizes(here) == {"edge-2": 2, "edge-3": 2}
+
+
+def test_a_node_that_a_placeholder_covers_nothing_of_comes_first() -> None:
+    here = edge((8, 8, 4))
+    assert where_goes(here, "a", 4) == ("cloud-1", "edge-1")
+    assert where_goes(here, "b", 1) == ("edge-2", "edge-1")
+    # edge-2 has more room than edge-3, and its cover would suffice.
+    assert where_goes(here, "c", 1) == ("edge-3", "edge-1")
+    assert where_goes(here, "d", 1) == ("edge-2", "edge-1")
+    assert sizes(here) == {"edge-1": 4}
 
 
 def test_a_placeholder_with_slack_covers_more_of_the_same_node() -> None:
@@ -172,7 +188,10 @@ def test_a_pod_that_others_refer_to_is_not_moved_out_of_the_way() -> None:
     here = edge((4, 4, 4))
     here.schedule(pod("a", 2, "edge-1", 25))
     here.schedule(pod("friend", 1, "a", 1))
-    assert here.schedule(pod("strict", 4, "edge-1", 0)).reason
+    assert (where(here)["a"][0], free_gib(here, "edge-1")) == ("edge-1", 1)
+    assert here.schedule(pod("strict", 3, "edge-1", 0)).reason
+    here.delete("friend")
+    assert here.schedule(pod("strict", 3, "edge-1", 0)).moved == (("a", "edge-1", "edge-3"),)
 
 
 def test_failure_of_a_node_restarts_covered_work_on_its_backup() -> None:
@@ -183,6 +202,23 @@ def test_failure_of_a_node_restarts_covered_work_on_its_backup() -> None:
     # On the host of its placeholder, and covered anew by who is left.
     assert where(here) == {"a": ("edge-2", "edge-3")}
     assert sizes(here) == {"edge-3": 3}
+
+
+def test_covered_work_restarts_in_its_placeholder_before_others_keep_their_cover() -> None:
+    here = edge()
+    here.schedule(pod("a", 6, "edge-1", 25))
+    here.schedule(pod("b", 6, "edge-1", 25))
+    here.schedule(pod("c", 2, "edge-2", 0))
+    assert where(here) == {
+        "a": ("edge-1", "edge-2"),
+        "b": ("edge-3", "edge-2"),
+        "c": ("edge-2", ""),
+    }
+    assert (free_gib(here, "edge-2"), sizes(here)) == (0, {"edge-2": 6})
+    here.fail(["edge-1"])
+    assert where(here) == {"a": ("edge-2", ""), "b": ("edge-3", ""), "c": ("edge-2", "")}
+    assert {one.warning for one in here.bound.values()} == {UNPROTECTED, ALONE}
+    assert sizes(here) == {}
 
 
 def test_failure_of_the_host_of_a_placeholder_finds_new_cover() -> None:
