@@ -9,6 +9,7 @@ from placement_world import GIB, MIB, node, only, placer, room
 
 from tango.algorithms.placement.cluster import Cluster, ImageRow
 from tango.algorithms.placement.delays import MatrixDelays, SiteDelays
+from tango.algorithms.placement.nearest_miss import nearest_miss
 from tango.algorithms.placement.pod import Pod, Requirement, Taint, Toleration
 from tango.model.errors import InvalidField
 
@@ -237,3 +238,23 @@ def test_delays_by_site_and_both_directions() -> None:
     assert delays.row(2).tolist() == [0.02, 0.02, 0]
     with pytest.raises(ValueError, match="read-only"):
         delays.row(0)[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    ("wants", "told"),
+    [
+        ({"cores": 8}, "nearest b, 4 of 8 cores"),
+        ({"cpu_millis": 5500}, "nearest b, 4 of 5500m CPU"),
+        ({"cpu_millis": 3500, "memory_bytes": 9 * GIB}, "nearest a, 8.0 GiB of 9.0 GiB"),
+        ({"ports": (80,), "node": "b"}, "nearest b, without port 80"),
+        ({"cores": 1, "cpuset": (7,), "node": "a"}, "nearest a, without the cores that it names"),
+        ({"node": "z"}, "none of 2 nodes will do: 2 not z, which it names"),
+    ],
+)
+def test_the_nearest_miss(wants: dict[str, object], told: str) -> None:
+    nodes = [node("a", 3500, 8 * GIB), node("b", 4000, 2 * GIB)]
+    here = placer(room(nodes))
+    here.room.take(Pod("taken", ports=(80,)), 1)
+    pod = Pod("p", **wants)  # type: ignore[arg-type]
+    assert not here.look(pod).node
+    assert nearest_miss(here, pod) == told

@@ -91,3 +91,12 @@ def test_cores_are_back_with_whom_they_were() -> None:
     assert found is not None
     assert found.victims == ("r1", "r3")
     assert [here.room.held[f"r{n}"].cores for n in range(4)] == [(0,), (1,), (2,), (3,)]
+
+
+def test_a_victim_whom_a_later_one_makes_needless_is_spared() -> None:
+    here = placer(room([node("a", 6000)]), only("fit"))
+    here.room.take(Pod("small", 2000, priority=1), 0)
+    here.room.take(Pod("large", 4000, priority=2), 0)
+    found = preemption(here, [Pod(f"p{n}", 2000, priority=5) for n in range(2)])
+    assert found is not None
+    assert (found.victims, set(here.room.held)) == (("large",), {"small", "large"})

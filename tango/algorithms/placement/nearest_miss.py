@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from tango.algorithms.placement.arrays import Floats
+from tango.algorithms.placement.arrays import Floats, Ints
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
 from tango.model.units import format_cpu, format_memory
 
 
 def nearest_miss(placer: Placer, pod: Pod) -> str:
-    """Of the nodes that only lack room, the one that lacks the least share of any one thing.
+    """Of the nodes that only lack room, the one that has the most of what it has least of.
 
-    Says why there is none where every node is out for another reason.
+    Where every node is out for another reason, says which.
     """
     room = placer.room
-    open_to = placer.candidates(pod, full_too=True)
-    if not open_to.any():
+    only_room = placer.candidates(pod, full_too=True)
+    if not only_room.any():
         return placer.look(pod).reason
-    shares: list[Floats] = [
-        np.maximum(free, 0) / want
-        for free, want in (
-            (room.cores, pod.cores),
-            (room.cpu, pod.cpu_millis),
-            (room.memory, pod.memory_bytes),
-        )
-        if want
+    kinds: list[tuple[Ints, int, Callable[[int, int], str]]] = [
+        (room.cores, pod.cores, lambda free, want: f"{free} of {want} cores"),
+        (room.cpu, pod.cpu_millis, lambda a, b: f"{format_cpu(a)} of {format_cpu(b)} CPU"),
+        (room.memory, pod.memory_bytes, lambda a, b: f"{format_memory(a)} of {format_memory(b)}"),
     ]
+    wanted = [kind for kind in kinds if kind[1]]
+    shares: list[Floats] = [np.minimum(free / want, 1.0) for free, want, _ in wanted]
     least = np.minimum.reduce([*shares, np.ones(room.cluster.size)])
-    best = int(np.where(open_to, least, -1.0).argmax())
-    free, want = int(room.cores[best]), pod.cores
-    if want and free / want <= least[best] < 1:
-        had = f"{free} of {want} cores"
-    elif pod.cpu_millis and room.cpu[best] / pod.cpu_millis <= least[best] < 1:
-        had = f"{format_cpu(int(room.cpu[best]))} of {format_cpu(pod.cpu_millis)} CPU"
-    elif least[best] < 1:
-        had = f"{format_memory(int(room.memory[best]))} of {format_memory(pod.memory_bytes)}"
-    else:
-        had = room.lack(pod, best) or "all of it, but for what other plugins hold"
-        had = f"without {had}" if room.lack(pod, best) else had
-    return f"nearest {room.cluster.names[best]}, {had}"
+    best = int(np.where(only_room, least, -1.0).argmax())
+    nearest = f"nearest {room.cluster.names[best]}"
+    for share, (free, want, told) in zip(shares, wanted, strict=True):
+        if share[best] == least[best] < 1:
+            return f"{nearest}, {told(int(free[best]), want)}"
+    lacking = room.lack(pod, best)
+    return f"{nearest}, without {lacking}" if lacking else placer.look(pod).reason
