@@ -174,6 +174,31 @@ def test_a_score_beyond_0_to_100_is_an_error_that_names_the_plugin(mark: float) 
         here.place(Pod("p"))
 
 
+def test_a_gang_is_undone_where_a_plugin_fails_half_way() -> None:
+    class Breaks(Wild):
+        def scores(self, pod: Pod, among: Bools, out: Floats) -> bool:
+            out.fill(-1.0 if pod.name == "second" else 1.0)
+            return True
+
+    profile = Profile("p", (Use("fit"), Use("breaks"), Use("volume")))
+    plugins = {**PLUGINS, "breaks": Breaks, "volume": Volume}
+    here = Placer(room([node("b"), node("c")]), profile, plugins)
+    with pytest.raises(InvalidField):
+        here.place_gang([Pod("first", 1000), Pod("second", 500)])
+    assert not here.room.held
+    # Its volumes are back, too: one on each node.
+    assert {here.place(Pod(name)).node for name in ("third", "fourth")} == {"b", "c"}
+
+
+def test_a_profile_that_does_not_look_at_room_still_exceeds_none() -> None:
+    here = placer(room([node("a", 1000), node("b", 4000)]), only("image"))
+    found = here.place(Pod("p", 2000, cores=2))
+    assert (found.node, found.removed[0][:3]) == ("b", ("", "without CPU", 1))
+    assert here.place(Pod("q", 3000)).reason == (
+        "none of 2 nodes will do: 1 without CPU, 1 without CPU"
+    )
+
+
 def test_profiles_are_checked() -> None:
     with pytest.raises(InvalidField, match="weight"):
         Use("fit", -1.0)

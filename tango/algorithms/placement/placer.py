@@ -98,14 +98,19 @@ class Placer:
         if len(names) != len(pods):
             raise InvalidField("gang", "two of its pods have one name", "names are unique")
         placed: list[Chosen] = []
-        for pod in leaders_first(order(pods), names):
-            chosen = self.place(pod)
-            if not chosen.node:
+        whole = False
+        try:
+            for pod in leaders_first(order(pods), names):
+                chosen = self.place(pod)
+                if not chosen.node:
+                    return chosen
+                placed.append(chosen)
+            whole = True
+        finally:  # also where a plugin raises
+            if not whole:
                 for earlier in reversed(placed):
                     held = self.room.undo(earlier.pod)
                     self._unreserve(held.pod, held.node)
-                return chosen
-            placed.append(chosen)
         return tuple(placed)
 
     def place_all(
@@ -219,7 +224,13 @@ class Placer:
                 raise InvalidField(f"{self.profile.name}.{name}", problem, "scores are 0 to 100")
 
     def _reserve(self, pod: Pod, node: int) -> tuple[str, str] | None:
-        """(plugin, why) of the first that refuses; the others have given back then."""
+        """(plugin, why) of the first that refuses; the others have given back then.
+
+        The room comes first: a profile without `fit` or `cores` must not put pods where none fits.
+        """
+        lacking = self.room.lack(pod, node)
+        if lacking:
+            return "", f"without {lacking}"
         for at, (name, one) in enumerate(self._reserves):
             why = one.reserve(pod, node)
             if why:

@@ -17,6 +17,9 @@ from tango.algorithms.placement.layer_bytes import LayerBytes
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import AlreadyExists, NotFound, Refused
 
+# Images whose masks are kept ready; a mask of 20,000 nodes is 20 kB.
+MAX_MASKS = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -60,10 +63,10 @@ class Room:
         self._ports: dict[int, Bools] = {}
         self._groups: dict[str, Group] = {}
         self._images: dict[str, Bools] = {}
-        self._holders: dict[str, list[int]] = {}
+        self._holders: dict[str, set[int]] = {}
         for index, node in enumerate(cluster.nodes):
             for image in node.images:
-                self._holders.setdefault(image, []).append(index)
+                self._holders.setdefault(image, set()).add(index)
 
     # ---- looking
 
@@ -99,8 +102,10 @@ class Room:
         """Nodes that have the image, or will: a pod with it was placed there."""
         mask = self._images.get(image)
         if mask is None:
+            if len(self._images) >= MAX_MASKS:
+                self._images.clear()
             mask = self._images[image] = np.zeros(self.cluster.size, np.bool_)
-            mask[self._holders.get(image, [])] = True
+            mask[list(self._holders.get(image, ()))] = True
         return mask
 
     def lack(self, pod: Pod, node: int) -> str:
@@ -150,6 +155,7 @@ class Room:
         held = self.give(name)
         self.layers.take_back(held.new_layers, held.node)
         for image in held.new_images:
+            self._holders[image].discard(held.node)
             self.has_image(image)[held.node] = False
         return held
 
@@ -171,9 +177,10 @@ class Room:
         """The images and layers that are new there, counted as there from now on."""
         new = []
         for image in images:
-            mask = self.has_image(image)
-            if not mask[node]:
-                mask[node] = True
+            holders = self._holders.setdefault(image, set())
+            if node not in holders:
+                holders.add(node)
+                self.has_image(image)[node] = True
                 new.append(image)
         return tuple(new), self.layers.add(images, node) if new else ()
 
@@ -191,6 +198,8 @@ class Room:
             if taken is None:
                 taken = self._ports[port] = np.zeros(self.cluster.size, np.bool_)
             taken[node] = sign < 0
+            if sign > 0 and not taken.any():
+                del self._ports[port]
         if pod.group:
             self._count(pod.group, node, -sign)
 
