@@ -11,6 +11,7 @@ from tango.adapters.policies import placement_plugins, policy_names
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.delay_books import OUTSIDE
 from tango.algorithms.placement.delay_bound import DelayBound
+from tango.algorithms.placement.delay_offline import place_offline
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placeholders import NOTHING, PREFIX, need_of
 from tango.algorithms.placement.placer import Placer
@@ -146,3 +147,30 @@ def test_the_result_does_not_depend_on_the_order_of_the_nodes(
         assert one.schedule(pod) == other.schedule(pod)
     assert one.fail([names[0]]) == other.fail([names[0]])
     assert one.bound == other.bound
+
+
+@given(clusters(), st.integers(0, 99), st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_offline_plan_keeps_to_the_same_and_does_not_depend_on_order(
+    rows: list[NodeRow], seed: int, data: st.DataObject
+) -> None:
+    names = [row.name for row in rows]
+    pods: list[Pod] = []
+    for number in range(data.draw(st.integers(0, 10))):
+        near = data.draw(st.sampled_from(["", *names, *names, *[pod.name for pod in pods]]))
+        bound = {"near": near, "bound_s": data.draw(st.floats(0, 1))} if near else {}
+        pods.append(Pod(f"p{number}", memory_bytes=data.draw(st.integers(0, 6)), **bound))  # type: ignore[arg-type]
+    here = made(rows, seed)
+    rejected = {answer.bound.pod.name for answer in place_offline(here, pods)}
+    assert rejected | set(here.bound) == {pod.name for pod in pods}
+    assert not rejected & set(here.bound)
+    check(here)
+    again = made(rows[::-1], seed)
+    bound_to_nodes = [pod for pod in pods if pod.near in names]
+    others = [pod for pod in pods if pod.near not in names]
+    place_offline(again, [*others, *reversed(bound_to_nodes)])
+    assert again.bound == here.bound
+    for name in sorted(here.bound):
+        here.delete(name)
+    check(here)
+    assert not here.room.held

@@ -61,7 +61,7 @@ class BoundBooks:
         for host in hosts:
             if self.placeholders.suffices(host, node, need):
                 return host
-        new = [at for at in self._ranked(others) if at not in self.placeholders.sizes]
+        new = [at for at in self.ranked(others) if at not in self.placeholders.sizes]
         for host in (*new, *sorted(hosts, key=self._rank)):
             size = self.placeholders.sizes.get(host, Need())
             size = size.most(self.placeholders.load(host, node).plus(need))
@@ -73,6 +73,10 @@ class BoundBooks:
     def _uncovered(self, names: Iterable[str]) -> None:
         for name in names:
             self.bound[name] = replace(self.bound[name], backup="", warning=UNPROTECTED)
+
+    def put(self, pod: Pod, node: int, host: int | None) -> None:
+        """Place the pod; the host covers it, and its size suffices."""
+        self.bound[pod.name] = self._put(pod, node, host)
 
     def _put(self, pod: Pod, node: int, host: int | None = None, warning: str = "") -> Bound:
         names = self.room.cluster.names
@@ -107,7 +111,7 @@ class BoundBooks:
     def _rank(self, node: int) -> tuple[int, int]:
         return -int(self.room.memory[node]), node
 
-    def _ranked(self, among: Bools) -> list[int]:
+    def ranked(self, among: Bools) -> list[int]:
         """Most free memory first, ties by name."""
         return sorted(np.flatnonzero(among).tolist(), key=self._rank)
 

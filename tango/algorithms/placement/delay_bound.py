@@ -98,7 +98,7 @@ class DelayBound(BoundBooks):
         for one in fallen:
             self._restart(one.pod, hosts[one.pod.name])
         for host in sorted(self.placeholders.sizes):
-            self._repair(host)
+            self.repair(host)
         self.mend()
         return self._changed(before)
 
@@ -137,17 +137,17 @@ class DelayBound(BoundBooks):
 
     def _schedule(self, pod: Pod) -> Answer:
         if not pod.near:
-            cloud = self._ranked(self.placer.candidates(pod) & self.room.cluster.cloud)
+            cloud = self.ranked(self.placer.candidates(pod) & self.room.cluster.cloud)
             if not cloud:
                 reason = "it has no bound, and no cloud node has room"
                 return Answer(Bound(pod, ""), reason=reason)
             return Answer(self._put(pod, cloud[0]))
         radius = self.placer.candidates(pod, full_too=True)
-        fitting = self._ranked(self.placer.candidates(pod))
+        fitting = self.ranked(self.placer.candidates(pod))
         moved: tuple[tuple[str, str, str], ...] = ()
         if not fitting:
             moved = self._make_room(pod, radius)
-            fitting = self._ranked(self.placer.candidates(pod))
+            fitting = self.ranked(self.placer.candidates(pod))
             if not fitting:
                 return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
         if np.count_nonzero(radius) == 1:
@@ -177,13 +177,13 @@ class DelayBound(BoundBooks):
         """Move one pod off a node of the radius, so that `pod` fits there; () if none can go."""
         names = self.room.cluster.names
         wanted = {one.pod.near for one in self.bound.values()} | {pod.near}
-        for node in self._ranked(radius):
+        for node in self.ranked(radius):
             here = [name for name in self.room.pods_at[node] if name in self.bound]
             for name in sorted(here, key=lambda name: (self.bound[name].pod.memory_bytes, name)):
                 one = self.bound[name]
                 if name in wanted or not self._fits_without(pod, node, name):
                     continue
-                for target in self._ranked(self._elsewhere(one.pod, node)):
+                for target in self.ranked(self._elsewhere(one.pod, node)):
                     if self._still_covered(one, target):
                         self._move(one, target, self._host(one))
                         return ((name, names[node], names[target]),)
@@ -216,7 +216,7 @@ class DelayBound(BoundBooks):
 
     def _move_inside(self, one: Bound, node: int) -> None:
         """To the first node of its radius whose cover still suffices, else to any, else nowhere."""
-        ranked = self._ranked(self._elsewhere(one.pod, node))
+        ranked = self.ranked(self._elsewhere(one.pod, node))
         if not ranked:
             self.bound[one.pod.name] = replace(one, warning=OUTSIDE)
             return
@@ -264,7 +264,7 @@ class DelayBound(BoundBooks):
         else:
             self.bound[pod.name] = self._put(pod, host, warning=UNPROTECTED)
 
-    def _repair(self, host: int) -> None:
+    def repair(self, host: int) -> None:
         """Grow to what is required now, or cover fewer pods: the lowest priority first."""
         places, size = self.placeholders, self.placeholders.sizes[host]
         while not places.required(host).within(size):
