@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tango.model.errors import InvalidField
 from tango.model.plan import BatchPolicy, TrafficPolicy
+
+if TYPE_CHECKING:  # what it imports needs numpy, which is not on every node
+    from tango.algorithms.placement.plugin import Plugin
 
 _EXTRA = "install the extra `solver` (in a clone: pip install '.[solver]')"
 
@@ -21,19 +25,28 @@ def batch_policy(name: str) -> BatchPolicy:
     return cast("BatchPolicy", _load("tango.batch", name, "central.batch_policy"))
 
 
+def placement_plugins(names: Iterable[str]) -> Mapping[str, Plugin]:
+    """These plugins of `tango.placement`, loaded. Raises InvalidField with those there are."""
+    found = {name: _class("tango.placement", name, f"placement.{name}") for name in names}
+    return cast("Mapping[str, Plugin]", found)
+
+
 def policy_names(group: str) -> tuple[str, ...]:
     """All names registered in a group, sorted."""
     return tuple(sorted({entry.name for entry in entry_points(group=group)}))
 
 
 def _load(group: str, name: str, field: str) -> object:
+    return _class(group, name, field)()
+
+
+def _class(group: str, name: str, field: str) -> Callable[[], object]:
     found = tuple(entry_points(group=group, name=name))
     if not found:
         known = ", ".join(policy_names(group)) or "none is installed"
         raise InvalidField(field, f"no policy is named {name!r}", f"use one of: {known}")
     try:
-        policy = found[0].load()
+        return cast("Callable[[], object]", found[0].load())
     except ModuleNotFoundError as error:
         needs = f"{name!r} needs {error.name}, which is not installed"
         raise InvalidField(field, needs, _EXTRA) from None
-    return policy()

@@ -13,6 +13,7 @@ BENCHES = {
     "colocation": ("tango.cli.benches.colocation", "colocation"),
     "flow": ("tango.cli.benches.flow", "flow"),
     "path": ("tango.cli.benches.path", "path"),
+    "placement": ("tango.cli.benches.placement", "placement"),
     "resize": ("tango.cli.benches.resize", "resize"),
     "simulate": ("tango.cli.benches.simulate", "simulate"),
     "submit": ("tango.cli.benches.submit", "submit"),

@@ -36,10 +36,11 @@ def folder() -> Iterator[Path]:
         shutil.rmtree(made)
 
 
-def bench(folder: Path, *words: str, fails: bool = False) -> Any:
+def bench(folder: Path, *words: str, fails: bool = False, starts: bool = True) -> Any:
     """Run it with `folder` for temporary files; its report. Checks that it leaves nothing.
 
-    fails: it may end with 1, where what it found is out of bounds.
+    fails: it may end with 1, where what it found is out of bounds. starts: whether it starts
+    processes, with a directory for their state.
     """
     report = folder / "report.json"
     process = subprocess.Popen(
@@ -64,7 +65,7 @@ def bench(folder: Path, *words: str, fails: bool = False) -> Any:
     assert process.returncode in ((0, 1) if fails else (0,)), said
     assert "FIGURE" in said
     assert list(folder.iterdir()) == [report]
-    assert states
+    assert states or not starts
     roots = [EmbeddedCluster(state).cgroup_root for state in states]
     assert [path for root in roots for path in CGROUPS.glob(f"*/{root}")] == []
     assert started_in(folder) == []
@@ -158,6 +159,17 @@ def test_calibrate_sets_a_real_load_beside_its_simulation(folder: Path) -> None:
     assert 0 < measured["direct"] < measured["carried"]
     assert 0 < measured["edge_cpu"] < measured["carried"]
     assert {one["what"] for one in figures["errors"]["40%"]} >= {"qos", "cpu", "p95_ms"}
+
+
+def test_placement_measures_the_size_asked_for_and_how_it_grows(folder: Path) -> None:
+    figures = bench(
+        folder, "placement", "--nodes", "40", "--pods", "150", "--seed", "5", starts=False
+    )
+    assert (figures["nodes"], figures["pods"]) == (40, 150)
+    assert figures["pods_per_s"] > 100
+    assert figures["pods_per_cpu_s"] > 500
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert 0 < figures["p50_ms_100"] < figures["p50_ms_20000"]
 
 
 def test_a_report_that_cannot_be_written_is_told_before_anything_starts(folder: Path) -> None:

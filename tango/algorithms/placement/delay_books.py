@@ -1,0 +1,122 @@
+"""Where pods with a delay bound and their backups are: the books behind `delay_bound`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tango.algorithms.placement.arrays import Bools
+from tango.algorithms.placement.placeholders import Need, Placeholders, need_of
+from tango.algorithms.placement.placer import Placer
+from tango.algorithms.placement.pod import Pod
+
+UNPROTECTED = "unprotected: no room for its backup within its bound"
+ALONE = "unprotected: no other node within its bound"
+OUTSIDE = "outside its bound: no node within it has room"
+WAITS = "waits for a node"
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A pod, its node and its backup's node; "" for none. warning: what is not as it should be."""
+
+    pod: Pod
+    node: str
+    backup: str = ""
+    warning: str = ""
+
+
+class BoundBooks:
+    """Pods and placeholders in one room. bound: all that are known, those that wait included."""
+
+    def __init__(self, placer: Placer) -> None:
+        self.placer = placer
+        self.room = placer.room
+        self.placeholders = Placeholders(placer.room)
+        self.bound: dict[str, Bound] = {}
+
+    def _elsewhere(self, pod: Pod, node: int) -> Bools:
+        """Nodes where a pod could go that is on this one."""
+        held = self.room.give(pod.name)
+        nodes = self.placer.candidates(pod)
+        if not pod.near:
+            nodes &= self.room.cluster.cloud
+        self.room.restore(held)
+        nodes[node] = False
+        return nodes
+
+    def _still_covered(self, one: Bound, target: int) -> bool:
+        """Whether its backup would do there too; one that has none loses none."""
+        host = self._host(one)
+        if host is None:
+            return True
+        radius = self.placer.candidates(one.pod, full_too=True)
+        return bool(radius[host]) and self.placeholders.suffices(host, target, need_of(one.pod))
+
+    def _found_cover(self, pod: Pod, node: int, others: Bools) -> int | None:
+        """A placeholder that needs no growth, else a new one, else the roomiest that can grow."""
+        need, hosts = need_of(pod), self._hosts(others)
+        for host in hosts:
+            if self.placeholders.suffices(host, node, need):
+                return host
+        new = [at for at in self.ranked(others) if at not in self.placeholders.sizes]
+        for host in (*new, *sorted(hosts, key=self._rank)):
+            size = self.placeholders.sizes.get(host, Need())
+            size = size.most(self.placeholders.load(host, node).plus(need))
+            if self.placeholders.may_grow(host, size):
+                self.placeholders.resize(host, size)
+                return host
+        return None
+
+    def _uncovered(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.bound[name] = replace(self.bound[name], backup="", warning=UNPROTECTED)
+
+    def put(self, pod: Pod, node: int, host: int | None) -> None:
+        """Place the pod; the host covers it, and its size suffices."""
+        self.bound[pod.name] = self._put(pod, node, host)
+
+    def _put(self, pod: Pod, node: int, host: int | None = None, warning: str = "") -> Bound:
+        names = self.room.cluster.names
+        self.room.take(pod, node)
+        if host is not None:
+            self.placeholders.cover(pod, node, host)
+        elif pod.near and not warning:
+            warning = UNPROTECTED
+        return Bound(pod, names[node], "" if host is None else names[host], warning)
+
+    def _move(self, one: Bound, node: int, host: int | None) -> None:
+        name = one.pod.name
+        self.room.give(name)
+        before = self.placeholders.uncover(name)
+        self.bound[name] = self._put(one.pod, node, host)
+        self.placeholders.shrink(before)
+
+    def _leave(self, name: str) -> None:
+        if name in self.room.held:
+            self.room.give(name)
+        self.placeholders.shrink(self.placeholders.uncover(name))
+
+    def _host(self, one: Bound) -> int | None:
+        return self.placeholders.host_of.get(one.pod.name)
+
+    def _node(self, name: str) -> int:
+        return self.room.held[name].node
+
+    def _hosts(self, among: Bools) -> list[int]:
+        return [host for host in sorted(self.placeholders.sizes) if among[host]]
+
+    def _rank(self, node: int) -> tuple[int, int]:
+        return -int(self.room.memory[node]), node
+
+    def ranked(self, among: Bools) -> list[int]:
+        """Most free memory first, ties by name."""
+        return sorted(np.flatnonzero(among).tolist(), key=self._rank)
+
+    def _changed(self, before: dict[str, Bound]) -> tuple[Bound, ...]:
+        return tuple(one for one in self._all() if before.get(one.pod.name) != one)
+
+    def _all(self) -> Iterator[Bound]:
+        return (self.bound[name] for name in sorted(self.bound))

@@ -1,0 +1,58 @@
+"""Which plugins weigh in, and how much: a profile, as the configuration names it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tango.model.errors import InvalidField
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One plugin. weight: of its score, 0 for none; filters: whether its filter counts.
+
+    parameters: keyword arguments of the plugin's own.
+    """
+
+    plugin: str
+    weight: float = 1.0
+    filters: bool = True
+    parameters: tuple[tuple[str, Value], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < math.inf:
+            problem = f"{self.weight} is no weight"
+            raise InvalidField(f"{self.plugin}.weight", problem, "use 0 and up")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Plugins in the order in which they filter."""
+
+    name: str
+    plugins: tuple[Use, ...]
+
+    def __post_init__(self) -> None:
+        seen: set[str] = set()
+        for use in self.plugins:
+            if use.plugin in seen:
+                raise InvalidField(f"{self.name}.plugins", f"{use.plugin} is there twice", "once")
+            seen.add(use.plugin)
+
+
+DEFAULT = Profile(
+    "default",
+    (
+        Use("affinity"),
+        Use("taints"),
+        Use("delay"),
+        Use("fit"),
+        Use("cores"),
+        Use("spread", 2.0),
+        Use("image"),
+        Use("layers"),
+    ),
+)

@@ -1,0 +1,176 @@
+"""Delay bounds and shared backups after any arrivals, ends, failures, returns and drifts of RTT."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tango.adapters.policies import placement_plugins, policy_names
+from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.delay_books import OUTSIDE
+from tango.algorithms.placement.delay_bound import DelayBound
+from tango.algorithms.placement.delay_offline import place_offline
+from tango.algorithms.placement.delays import MatrixDelays
+from tango.algorithms.placement.placeholders import NOTHING, PREFIX, need_of
+from tango.algorithms.placement.placer import Placer
+from tango.algorithms.placement.pod import Pod
+from tango.algorithms.placement.profile import Profile, Use
+from tango.algorithms.placement.room import Room
+
+PLUGINS = placement_plugins(policy_names("tango.placement"))
+PROFILE = Profile("edge", (Use("affinity"), Use("delay"), Use("fit"), Use("cores")))
+
+
+def delays(size: int, seed: int) -> MatrixDelays:
+    rng = random.Random(seed)
+    places = [(rng.random(), rng.random()) for _ in range(size)]
+    return MatrixDelays(
+        [[((x - u) ** 2 + (y - v) ** 2) ** 0.5 for u, v in places] for x, y in places]
+    )
+
+
+def made(rows: list[NodeRow], seed: int) -> DelayBound:
+    return DelayBound(Placer(Room(Cluster(rows, delays=delays(len(rows), seed))), PROFILE, PLUGINS))
+
+
+def check(here: DelayBound) -> None:
+    room, names = here.room, here.room.cluster.names
+    placed = {name for name, one in here.bound.items() if one.node}
+    hosts = {PREFIX + names[host] for host in here.placeholders.sizes}
+    assert set(room.held) == placed | hosts
+    for index, row in enumerate(room.cluster.nodes):
+        pods = [held.pod for held in room.held.values() if held.node == index]
+        assert room.memory[index] == row.memory_bytes - sum(p.memory_bytes for p in pods) >= 0
+        assert room.cpu[index] == row.cpu_millis - sum(p.cpu_millis for p in pods) >= 0
+        assert room.open[index] or not pods
+    # The placeholder invariant, from the pods alone.
+    for host in names:
+        size = here.placeholders.sizes.get(room.index_of(host), NOTHING)
+        covered = [one for one in here.bound.values() if one.backup == host]
+        assert bool(covered) == (room.index_of(host) in here.placeholders.sizes)
+        for node in names:
+            load = NOTHING
+            for one in covered:
+                if one.node == node:
+                    load = load.plus(need_of(one.pod))
+            assert load.within(size), (host, node)
+    for one in here.bound.values():
+        assert room.node_of(one.pod.name) == one.node
+        if one.backup:
+            assert one.node
+            assert one.backup != one.node
+            assert not one.warning or one.warning == OUTSIDE
+        elif one.pod.near:
+            assert one.warning
+        elif one.node:
+            assert room.cluster.cloud[room.index_of(one.node)]
+        reference = room.place_of(one.pod.near)
+        if one.node and reference is not None and one.warning != OUTSIDE:
+            assert room.delays is not None
+            row = room.delays.row(reference)
+            for node in filter(None, (one.node, one.backup)):
+                assert row[room.index_of(node)] <= one.pod.bound_s
+
+
+@st.composite
+def clusters(draw: st.DrawFn) -> list[NodeRow]:
+    rows = [
+        NodeRow(f"n{number}", 1000 * draw(st.integers(1, 8)), draw(st.integers(1, 12)))
+        for number in range(draw(st.integers(1, 6)))
+    ]
+    return [*rows, NodeRow("sky", 64000, 64, cloud=True)]
+
+
+@given(clusters(), st.integers(0, 99), st.data())
+@settings(max_examples=200, deadline=None)
+def test_the_placeholder_invariant_and_nothing_is_leaked(
+    rows: list[NodeRow], seed: int, data: st.DataObject
+) -> None:
+    here = made(rows, seed)
+    names = [row.name for row in rows]
+    dead: set[str] = set()
+    for number in range(data.draw(st.integers(1, 14))):
+        event = data.draw(
+            st.sampled_from(["submit", "submit", "submit", "delete", "fail", "join", "drift"])
+        )
+        if event == "submit":
+            near = data.draw(st.sampled_from(["", *names, *names, *sorted(here.bound)]))
+            bound = {"near": near, "bound_s": data.draw(st.floats(0, 1))} if near else {}
+            pod = Pod(
+                f"p{number}", memory_bytes=data.draw(st.integers(0, 6)),
+                cores=data.draw(st.integers(0, 2)), priority=data.draw(st.integers(0, 2)), **bound,
+            )  # fmt: skip
+            answer = here.schedule(pod)
+            assert bool(answer.reason) == (pod.name not in here.bound)
+        elif event == "delete" and here.bound:
+            here.delete(data.draw(st.sampled_from(sorted(here.bound))))
+        elif event == "fail":
+            fallen = data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=3))
+            dead |= fallen
+            known = set(here.bound)
+            covered = {
+                one.pod.name for one in here.bound.values()
+                if {one.node} == fallen and one.backup
+            }  # fmt: skip
+            here.fail(fallen)
+            assert set(here.bound) == known
+            # One node alone: whoever was covered runs on.
+            assert all(here.bound[name].node for name in covered)
+        elif event == "join" and dead:
+            back = data.draw(st.sets(st.sampled_from(sorted(dead)), min_size=1))
+            dead -= back
+            here.join(back)
+        elif event == "drift":
+            here.delays_changed(delays(len(rows), data.draw(st.integers(0, 99))))
+        check(here)
+    for name in sorted(here.bound):
+        here.delete(name)
+    check(here)
+    assert not here.room.held
+    assert here.room.memory.tolist() == here.room.cluster.memory.tolist()
+
+
+@given(clusters(), st.integers(0, 99), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_the_result_does_not_depend_on_the_order_of_the_nodes(
+    rows: list[NodeRow], seed: int, rng: random.Random
+) -> None:
+    shuffled = list(rows)
+    rng.shuffle(shuffled)
+    one, other = made(rows, seed), made(shuffled, seed)
+    names = [row.name for row in rows]
+    for number in range(8):
+        pod = Pod(f"p{number}", memory_bytes=1 + number % 4, near=names[number % len(names)],
+                  bound_s=0.1 * number)  # fmt: skip
+        assert one.schedule(pod) == other.schedule(pod)
+    assert one.fail([names[0]]) == other.fail([names[0]])
+    assert one.bound == other.bound
+
+
+@given(clusters(), st.integers(0, 99), st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_offline_plan_keeps_to_the_same_and_does_not_depend_on_order(
+    rows: list[NodeRow], seed: int, data: st.DataObject
+) -> None:
+    names = [row.name for row in rows]
+    pods: list[Pod] = []
+    for number in range(data.draw(st.integers(0, 10))):
+        near = data.draw(st.sampled_from(["", *names, *names, *[pod.name for pod in pods]]))
+        bound = {"near": near, "bound_s": data.draw(st.floats(0, 1))} if near else {}
+        pods.append(Pod(f"p{number}", memory_bytes=data.draw(st.integers(0, 6)), **bound))  # type: ignore[arg-type]
+    here = made(rows, seed)
+    rejected = {answer.bound.pod.name for answer in place_offline(here, pods)}
+    assert rejected | set(here.bound) == {pod.name for pod in pods}
+    assert not rejected & set(here.bound)
+    check(here)
+    again = made(rows[::-1], seed)
+    bound_to_nodes = [pod for pod in pods if pod.near in names]
+    others = [pod for pod in pods if pod.near not in names]
+    place_offline(again, [*others, *reversed(bound_to_nodes)])
+    assert again.bound == here.bound
+    for name in sorted(here.bound):
+        here.delete(name)
+    check(here)
+    assert not here.room.held
