@@ -28,7 +28,7 @@ BUSY_SHARE = 0.15
 def demo_view(report: Report, record: RunRecord, machine: MachineCpu) -> RenderableType:
     """Everything on one page."""
     reasons = [
-        line for name in record.services for line in reasons_lines(name, record.services[name])
+        line for name, one in record.services.items() for line in reasons_lines(name, one.reasons)
     ]
     parts: list[RenderableType] = [
         Text("REQUESTS to latency-critical services", style="bold blue"),

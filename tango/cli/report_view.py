@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from tango.model.errors import InvalidField
-from tango.sdk.load_record import RunRecord, ServiceRecord
+from tango.sdk.load_record import RunRecord
 from tango.workload.latency import LatencySummary
+from tango.workload.reasons import Reasons
 from tango.workload.report import JobCounts, NodeReport, Report
 
 SHOWN_REASONS = 3
@@ -165,11 +166,11 @@ def jobs_line(jobs: JobCounts) -> Text:
     return Text(f"BATCH JOBS   {', '.join(parts)}{cpu}")
 
 
-def reasons_lines(name: str, record: ServiceRecord) -> list[Text]:
+def reasons_lines(name: str, reasons: Reasons) -> list[Text]:
     """The most frequent reasons of what was rejected or failed."""
     return [
         Text(f"{name}: {count:,} x {reason}")
-        for reason, count in record.reasons.most_common(SHOWN_REASONS)
+        for reason, count in reasons.most_common(SHOWN_REASONS)
     ]
 
 
@@ -187,7 +188,7 @@ def load_view(report: Report, record: RunRecord, where: str) -> RenderableType:
             ),
             Text(),
             outcomes_table(name, report),
-            *reasons_lines("why", record.services[name]),
+            *reasons_lines("why", record.services[name].reasons),
             Text(),
         ]
     if report.nodes:

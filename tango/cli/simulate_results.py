@@ -11,6 +11,7 @@ from tango.sim.scenario_file import Point
 from tango.sim.tally import Interval as Piece
 from tango.workload.comparison import Compared, compare, figures_of
 from tango.workload.latency import LatencyHistogram
+from tango.workload.reasons import Reasons
 from tango.workload.report import NodeReport, Report
 
 # Beyond so many nodes in all reports together, each report has one entry for all of its nodes.
@@ -29,6 +30,7 @@ class Ended:
     figures: Mapping[str, float]
     stopped: bool
     problems: tuple[str, ...]
+    reasons: Mapping[str, Reasons]
 
     def to_dict(self) -> dict[str, object]:
         """The common report, and beside it which run it is."""
@@ -64,7 +66,9 @@ class Results:
         report = outcome.report
         figures = figures_of(report, result.cores)
         self._nodes += len(report.nodes)
-        self._ended[number] = Ended(run, report, figures, outcome.stopped, outcome.problems)
+        self._ended[number] = Ended(
+            run, report, figures, outcome.stopped, outcome.problems, outcome.reasons
+        )
         if len(self.runs) > 1 and self._nodes > MOST_NODES:
             self._sum_nodes(result.cores)
         self.warmup_s = result.warmup_s

@@ -9,7 +9,13 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tango.cli.report_view import jobs_line, plain_table, services_table, share
+from tango.cli.report_view import (
+    jobs_line,
+    plain_table,
+    reasons_lines,
+    services_table,
+    share,
+)
 from tango.cli.simulate_charts import group_words
 from tango.cli.simulate_results import Ended, Group, Results
 from tango.workload.comparison import BY_NAME
@@ -56,6 +62,7 @@ def _run_view(results: Results, ended: Ended) -> RenderableType:
         Text(title, style="bold"),
         Text(),
         services_table(report, deadlines_ms),
+        *(line for name, why in ended.reasons.items() for line in reasons_lines(name, why)),
         Text(),
         _nodes_view(report.nodes),
         Text(),

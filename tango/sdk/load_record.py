@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,12 +10,12 @@ from tango.model.request import Outcome
 from tango.model.views import JobCounts as ClusterJobCounts
 from tango.sdk.observe import ClusterSnapshot, CpuMeter
 from tango.workload.latency import LatencyHistogram, LatencySummary
+from tango.workload.reasons import Reasons
 from tango.workload.report import JobCounts, NodeReport, Report, RequestTally
 from tango.workload.timeline import JobSecond, ServiceSecond, Timeline, TimelineRow
 
 # 5.5 hours: rows are about 1 KiB each, and a load may last for days.
 MAX_ROWS = 20_000
-MAX_REASONS = 20
 RECENT_SECONDS = 5
 
 
@@ -24,8 +24,7 @@ class ServiceRecord:
 
     def __init__(self) -> None:
         self.tally = RequestTally()
-        # Why requests were rejected or failed; the rarest kinds share one entry.
-        self.reasons: Counter[str] = Counter()
+        self.reasons = Reasons()
         self._recent: deque[_Second] = deque([_Second()], maxlen=RECENT_SECONDS + 1)
 
     def send(self) -> None:
@@ -40,9 +39,7 @@ class ServiceRecord:
         second.ended[outcome] += 1
         if latency_ms is not None and outcome in (Outcome.COMPLETED, Outcome.LATE):
             second.latency.add(latency_ms)
-        if reason:
-            known = reason in self.reasons or len(self.reasons) < MAX_REASONS
-            self.reasons[reason if known else "other reasons"] += 1
+        self.reasons.note(reason)
 
     @property
     def second_has_requests(self) -> bool:

@@ -14,6 +14,7 @@ from tango.model.errors import TangoError, Unavailable
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.sdk.load_record import ServiceRecord
 from tango.workload.arrival import Arrival
+from tango.workload.reasons import reason_of
 
 # Requests on their way at once; one more counts as sent and failed, without being sent.
 MAX_OUTSTANDING = 20_000
@@ -193,12 +194,4 @@ class Sender:
             outcome = reply.outcome
             if outcome not in (Outcome.REJECTED, Outcome.FAILED):
                 outcome = Outcome.FAILED
-            self._record.end(outcome, reason=_reason(reply))
-
-
-def _reason(reply: CallReply) -> str:
-    """Without its figures, so that a thousand predictions are one reason."""
-    words = [
-        "..." if any(letter.isdigit() for letter in word) else word for word in reply.error.split()
-    ]
-    return f"{reply.code.value}: {' '.join(words)}" if words else reply.code.value
+            self._record.end(outcome, reason=reason_of(reply))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from tango.sim.tally import Interval
 from tango.workload.latency import LatencyHistogram
+from tango.workload.reasons import Reasons
 from tango.workload.report import Report
 
 
@@ -25,6 +27,7 @@ class Outcome:
     latency: of answered requests of all services, for the CDF. stopped: it ended early, and
     duration_s of the report says when. problems: services that were refused, or lacked replicas
     when the load began. events: calls that the engine made. log_lines: of the decision log.
+    reasons: by service, why requests were rejected or failed, and how many.
     """
 
     report: Report
@@ -34,3 +37,4 @@ class Outcome:
     problems: tuple[str, ...] = ()
     events: int = 0
     log_lines: int = 0
+    reasons: Mapping[str, Reasons] = field(default_factory=dict)

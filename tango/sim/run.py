@@ -112,9 +112,10 @@ class _Run:
             self._events += engine.run(engine.now + EVERY_S)
             if self._log is not None:
                 self._log.flush()
-        for tally in world.tally.services.values():
+        for name, tally in world.tally.services.items():
             while tally.in_flight:
                 tally.end(Fate.FAILED)
+                world.tally.reasons[name].note("no answer at all")
 
     # ---- what is seen on the way
 
@@ -190,6 +191,7 @@ class _Run:
             tuple(world.problems),
             self._events,
             self._log.lines if self._log is not None else 0,
+            world.tally.reasons,
         )
 
 

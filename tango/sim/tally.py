@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tango.model.request import Outcome
 from tango.workload.latency import LatencyHistogram
+from tango.workload.reasons import Reasons
 from tango.workload.report import RequestTally
 
 # Rows of the timeline: beyond that, two become one and the interval doubles.
@@ -88,6 +89,8 @@ class Tally:
         self._rows: list[_Row] = []
         self._row = _Row(0.0)
         self.services = {name: RequestTally() for name in services}
+        # Of what was rejected or failed after the warm-up, by service.
+        self.reasons = {name: Reasons() for name in self.services}
         self.warm_up = RequestTally()
         self.interval_s = 1.0
 
@@ -108,8 +111,8 @@ class Tally:
         tally.send()
         self._row.sent += 1
 
-    def end(self, service: str, due_at: float, fate: Outcome, at: float) -> None:
-        """Its user knows at `at` what became of it."""
+    def end(self, service: str, due_at: float, fate: Outcome, at: float, reason: str = "") -> None:
+        """Its user knows at `at` what became of it. reason: why it was rejected or failed."""
         tally = self.services[service] if due_at >= self._counts_from else self.warm_up
         row = self._row
         row.ended[fate] += 1
@@ -119,6 +122,8 @@ class Tally:
             row.latency.add(latency_ms)
         else:
             tally.end(fate)
+            if tally is not self.warm_up:
+                self.reasons[service].note(reason)
 
     def close_interval(
         self, now: float, lc_s: float, be_s: float, pending: int, running: int

@@ -14,6 +14,7 @@ from tango.sim.tally import Tally
 from tango.sim.worker_shell import WORK_HEADER
 from tango.workload.arrival import Arrival
 from tango.workload.patterns import PatternSpec, arrivals
+from tango.workload.reasons import reason_of
 
 
 class Site(Protocol):
@@ -102,7 +103,8 @@ class Sent:
         if not self._desk.site.call(self._request, self.answered):
             users = self._users
             at = self._desk.engine.now
-            users.tally.end(self._service, self._due_at, Outcome.FAILED, at)
+            why = "nobody listens at the edge"
+            users.tally.end(self._service, self._due_at, Outcome.FAILED, at, why)
 
     def answered(self, reply: CallReply, leaves_at: float) -> None:
         """Judge as `tango load` does: by the time at which the user has the answer."""
@@ -115,7 +117,10 @@ class Sent:
             fate = Outcome.REJECTED
         else:
             fate = Outcome.FAILED
-        users.tally.end(self._service, self._due_at, fate, at)
+        if fate is Outcome.COMPLETED or fate is Outcome.LATE:
+            users.tally.end(self._service, self._due_at, fate, at)
+        else:
+            users.tally.end(self._service, self._due_at, fate, at, reason_of(reply))
 
 
 class Stream:
