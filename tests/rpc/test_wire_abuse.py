@@ -133,7 +133,8 @@ async def test_replies_that_nobody_takes_stop_the_reading(edge: grpc.aio.Channel
     call = stub.CallMany(metadata=AUTH, timeout=60)
     bad = {"request_id": "é" * 600, "service": "s"}
     message = pb.CallManyRequest(requests=[bad] * 200)
-    count = 70
+    # 240 KB each: well above what the connection's own buffers take, some 12 MB at the most.
+    count = 200
     written = 0
 
     async def write() -> None:
