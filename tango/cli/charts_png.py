@@ -23,7 +23,7 @@ from tango.cli.charts import (
     y_axis,
 )
 from tango.cli.plot import check_plot
-from tango.model.errors import InvalidField
+from tango.cli.whole_file import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,14 +56,8 @@ def write_pictures(title: str, pictures: Sequence[Picture], path: Path) -> None:
             _draw_dots(axes, each)
         else:
             _draw_chart(axes, each)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "plot") as part:
         figure.savefig(part, format="png")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("plot", problem, "choose another place", str(path)) from error
 
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:

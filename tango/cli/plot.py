@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tango.cli.whole_file import whole_file
 from tango.model.errors import InvalidField
 from tango.workload.timeline import JobSecond, NodeSecond, ServiceSecond, Timeline
 
@@ -63,14 +64,8 @@ def write_plot(timeline: Timeline, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(timeline.title, fontsize=14, fontweight="bold", x=0.01, ha="left")
     _draw(figure, timeline)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "plot") as part:
         figure.savefig(part, format="png")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("plot", problem, "choose another place", str(path)) from error
 
 
 def _draw(figure: Figure, timeline: Timeline) -> None:

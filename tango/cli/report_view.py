@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tango.cli.whole_file import whole_file
 from tango.model.errors import InvalidField
 from tango.sdk.load_record import RunRecord
 from tango.workload.latency import LatencySummary
@@ -38,14 +39,8 @@ def check_report(path: Path) -> None:
 
 def write_report(report: Report, path: Path) -> None:
     """The report as JSON; the file is there whole or not at all. Raises InvalidField."""
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "report") as part:
         part.write_text(json.dumps(report.to_dict(), indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("report", problem, "choose another place", str(path)) from error
 
 
 def print_view(view: RenderableType, pipe_columns: int = PIPE_COLUMNS) -> None:

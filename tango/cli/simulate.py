@@ -22,6 +22,7 @@ from tango.cli.simulate_replay import replay_recording
 from tango.cli.simulate_results import Results
 from tango.cli.simulate_runs import Stop, make_all
 from tango.cli.simulate_view import problem_lines, results_view
+from tango.cli.whole_file import whole_file
 from tango.model.errors import InvalidField
 from tango.sim.outcome import Progress as Told
 from tango.sim.scenario_fields import BadRows
@@ -182,14 +183,8 @@ def _write(
 
 
 def _write_json(results: Results, path: Path) -> None:
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "report") as part:
         part.write_text(json.dumps(results.to_dict(), indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("report", problem, "choose another place", str(path)) from error
 
 
 def _facts(results: Results, files: Sequence[ScenarioFile]) -> dict[str, str]:

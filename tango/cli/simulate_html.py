@@ -12,7 +12,7 @@ from tango.cli.report_view import milliseconds, share
 from tango.cli.simulate_charts import group_words, pictures
 from tango.cli.simulate_results import Ended, Group, Results
 from tango.cli.simulate_view import COLUMNS, RATIOS, figure_words, ratio_words
-from tango.model.errors import InvalidField
+from tango.cli.whole_file import whole_file
 from tango.workload.comparison import BY_NAME
 from tango.workload.latency import LatencySummary
 from tango.workload.report import RequestCounts
@@ -62,14 +62,8 @@ def write_html(results: Results, facts: Mapping[str, str], path: Path) -> None:
 
     Raises InvalidField where it cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with whole_file(path, "html") as part:
         part.write_text(page(results, facts), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("html", problem, "choose another place", str(path)) from error
 
 
 def page(results: Results, facts: Mapping[str, str]) -> str:
