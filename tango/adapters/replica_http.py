@@ -104,15 +104,7 @@ class ReplicaClient:
         """
         if self._closed:
             raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
-        if headers or body or len(path) > _MAX_KEPT_PATH:
-            exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
-        else:
-            # The same as above of what is asked most, without a call more than it takes.
-            try:
-                head = _plain_head(self._host, port, method, path)
-            except InvalidField as error:
-                raise ReplicaError(Code.INVALID, str(error), ran=False) from error
-            exchange = Exchange(method, head, body, timeout_s, self._max_body_bytes, None)
+        exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
         connection = self._idle_connection(port)
         if connection is None:
             return None
