@@ -26,7 +26,7 @@ from tango.cli.benches.figures import BenchFailed
 from tango.cli.benches.process_cpu import core_busy_s, cpu_s, keep_on
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import InvalidField
-from tango.model.job import JobSpec
+from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.service import ServiceSpec
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
@@ -144,20 +144,27 @@ class Ground:
         return self.used().since(before)
 
     async def start_be(self, client: Client, job: JobSpec) -> None:
-        """The job, one task on each node."""
-        await client.submit(job)
+        """The job, one task on each node; put again where the batch policy saw it otherwise."""
         limit = time.monotonic() + START_S
         while True:
-            counts = [self._be_processes(node) for node in self._groups]
-            if counts == [1] * len(counts):
+            found = await self._until_running(client, await client.submit(job), limit)
+            if {task.node for task in found.tasks} == set(self._groups):
                 return
-            if sum(counts) >= len(job.tasks) or time.monotonic() > limit:
-                raise BenchFailed(f"BE tasks on the nodes: {counts}, not one each")
-            await asyncio.sleep(0.05)
+            if time.monotonic() > limit:
+                places = [(task.node, task.state.value) for task in found.tasks]
+                raise BenchFailed(f"BE tasks run at {places}, not one on each of the nodes")
+            await client.cancel(found.job_id)
+            async with asyncio.timeout(START_S):
+                await client.wait(found.job_id)
 
-    def _be_processes(self, node: str) -> int:
-        groups = self._groups[node]
-        return sum(len(groups.procs(name)) for name in groups.groups() if name.startswith("be/"))
+    async def _until_running(self, client: Client, job: JobRecord, limit: float) -> JobRecord:
+        """The job once all of its tasks run, or as it is at the limit."""
+        while time.monotonic() < limit:
+            if all(task.state is JobState.RUNNING for task in job.tasks):
+                break
+            await asyncio.sleep(0.05)
+            job = await client.job(job.job_id)
+        return job
 
     async def warm_up(
         self, client: Client, spec: ServiceSpec, arrivals: Sequence[Arrival], seconds: float
