@@ -15,9 +15,9 @@ from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.decision import Chosen, Plan, packed
 from tango.algorithms.placement.plugin import Filter, Plugin, Reserve, Score, made
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile
 from tango.algorithms.placement.room import Room
 from tango.model.errors import AlreadyExists, InvalidField
+from tango.model.placement_profile import Profile
 
 CLOSED = "gone or cordoned"
 Removed = list[tuple[str, str, int, bytes]]
