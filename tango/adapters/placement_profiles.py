@@ -65,18 +65,20 @@ def _use(table: Section) -> Use:
         plugin,
         table.number("weight", 1.0, low=0, high=MAX_WEIGHT),
         table.boolean("filters", True),
-        _parameters(table, plugin) if "parameters" in table else (),
+        _parameters(table, plugin),
         table.where(),
     )
 
 
 def _parameters(table: Section, plugin: str) -> tuple[tuple[str, Value], ...]:
     """As the plugin's own signature has them: names, and types by its defaults."""
+    section = table.section("parameters")
+    if "parameters" not in table:
+        return ()
     try:
         kind = placement_plugins([plugin])[plugin]
     except InvalidField as error:  # what it imports is not installed
         raise error.at(table.where("name")) from None
-    section = table.section("parameters")
     takes = list(inspect.signature(kind).parameters.values())[1:]
     if not takes:
         raise table.error("parameters", f"{plugin} has none", "leave them out")
