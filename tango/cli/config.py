@@ -9,11 +9,13 @@ from pathlib import Path
 import click
 
 from tango.adapters.cgroup_values import parse_cpus
+from tango.adapters.documents import read_document
 from tango.adapters.manifests import load_manifests
 from tango.adapters.placement_profiles import load_profile
 from tango.adapters.policies import batch_policy, placement_plugins, traffic_policy
 from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.adapters.toml_documents import load_toml
+from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
 from tango.model.placement_profile import DEFAULT, Profile
 from tango.model.service import ServiceSpec
@@ -38,8 +40,8 @@ def config() -> None:
 @config.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> int:
-    """Check daemon configurations, placement profiles and scenarios (TOML), and manifests (YAML);
-    of a folder all that are in it. Nothing is started or sent.
+    """Check daemon configurations, placement profiles and scenarios (TOML), manifests and
+    cluster snapshots (YAML); of a folder all that are in it. Nothing is started or sent.
 
     Each problem is one line, FILE:LINE: FIELD: PROBLEM; FIX. Exit status 1 if there is any.
     What depends on the machine or the site (is the token's file there, are there so many cores)
@@ -87,6 +89,8 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
         if isinstance(settings, EdgeSettings):
             _check_profile(settings.placement)
         return f"a configuration for `tango {kind}`", _of_this_machine(file, settings)
+    if file.suffix in (".yaml", ".yml") and _is_snapshot(file):
+        return _snapshot(file), []
     if file.suffix in (".yaml", ".yml"):
         manifests = load_manifests(file)
         names = ", ".join(f"{type(one.spec).__name__[:-4]} {one.spec.name}" for one in manifests)
@@ -147,6 +151,21 @@ def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
             problem = f"core {max(named)} is not among the {cores} of this machine"
             found.append(InvalidField("worker.cpuset", problem, fix))
     return [one.at(_place(file, one.field)) for one in found]
+
+
+def _is_snapshot(file: Path) -> bool:
+    first = parse_yaml(read_document(file), str(file))[0]
+    return first.has("kind") and first.string("kind") == "ClusterSnapshot"
+
+
+def _snapshot(file: Path) -> str:
+    try:
+        from tango.adapters.cluster_snapshots import load_snapshot
+    except ModuleNotFoundError as error:
+        needs = f"needs {error.name}, which is not installed"
+        raise InvalidField("document", needs, "install the extra `solver`", str(file)) from None
+    nodes = len(load_snapshot(file).nodes)
+    return f"a snapshot of a cluster for `tango place`, {nodes} nodes"
 
 
 def _has_daemon(file: Path) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tango.adapters.cluster_snapshots import load_snapshot
 from tango.adapters.manifests import load_manifests
 from tango.adapters.placement_profiles import load_profile
 from tango.adapters.settings import (
@@ -46,6 +47,7 @@ def test_every_shipped_file_loads() -> None:
         "central.toml": load_central,
         "edge.toml": load_edge,
         "placement.toml": load_profile,
+        "cluster.yaml": load_snapshot,
         "worker.toml": lambda path: load_worker(path, uid=0),
         "service.yaml": load_manifests,
         "job.yaml": load_manifests,
