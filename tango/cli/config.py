@@ -90,7 +90,7 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
             _check_profile(settings.placement)
         return f"a configuration for `tango {kind}`", _of_this_machine(file, settings)
     if file.suffix in (".yaml", ".yml") and _is_snapshot(file):
-        return _snapshot(file), []
+        return _snapshot(file)
     if file.suffix in (".yaml", ".yml"):
         manifests = load_manifests(file)
         names = ", ".join(f"{type(one.spec).__name__[:-4]} {one.spec.name}" for one in manifests)
@@ -158,14 +158,15 @@ def _is_snapshot(file: Path) -> bool:
     return first.has("kind") and first.string("kind") == "ClusterSnapshot"
 
 
-def _snapshot(file: Path) -> str:
+def _snapshot(file: Path) -> tuple[str, list[InvalidField]]:
+    what = "a snapshot of a cluster for `tango place`"
     try:
         from tango.adapters.cluster_snapshots import load_snapshot
     except ModuleNotFoundError as error:
-        needs = f"needs {error.name}, which is not installed"
-        raise InvalidField("document", needs, "install the extra `solver`", str(file)) from None
-    nodes = len(load_snapshot(file).nodes)
-    return f"a snapshot of a cluster for `tango place`, {nodes} nodes"
+        problem = f"was not read: that needs {error.name}, which is not installed here"
+        fix = "install the extra `solver`"
+        return what, [InvalidField("document", problem, fix, str(file))]
+    return f"{what}, {len(load_snapshot(file).nodes)} nodes", []
 
 
 def _has_daemon(file: Path) -> bool:

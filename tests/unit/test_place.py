@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,17 @@ def test_the_shipped_job_on_the_shipped_cluster() -> None:
     shown = place("-f", str(CONFIGS / "job.yaml"), "--snapshot", CLUSTER)
     assert "digest has room\n  digest/main -> b1, with 96.7 of 100" in shown
     assert "pair has room for all of its 2 tasks" in shown
+
+
+def test_the_pod_and_the_output_of_the_documentation() -> None:
+    text = (CONFIGS.parent / "docs" / "placement.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (job,) = decided(block)["jobs"]
+    assert job["tasks"][0]["node"] == "a1"
+    (shown,) = re.findall(r"```\n\$ tango place .*?\n(.*?)\.\.\.\n", text, re.DOTALL)
+    said = place("-f", str(CONFIGS / "job.yaml"), "--snapshot", CLUSTER)
+    told = said.replace(CLUSTER, "configs/cluster.yaml").splitlines()
+    assert [line.rstrip() for line in told][: len(shown.splitlines())] == shown.splitlines()
 
 
 def test_without_a_runner_up_there_is_no_second_score() -> None:

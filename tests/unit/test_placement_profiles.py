@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,14 @@ def test_plugins_weights_and_parameters_in_the_order_of_the_file(tmp_path: Path)
     ]  # fmt: skip
     used = made(load_profile(path), room([node("a")]), PLUGINS)
     assert isinstance(used[0][1], Fit)
+
+
+def test_the_profile_of_the_documentation(tmp_path: Path) -> None:
+    text = (CONFIGS.parent / "docs" / "placement.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    profile = load_profile(written(tmp_path, block))
+    assert [use.plugin for use in profile.plugins] == ["fit", "lr-scheduler", "balanced"]
+    assert len(made(profile, room([node("a")]), PLUGINS)) == 3
 
 
 def test_an_edge_has_the_default_profile_or_its_own(tmp_path: Path) -> None:
@@ -142,3 +153,68 @@ def test_a_value_that_the_plugin_does_not_take_has_its_place_where_it_is_made(
 
 def test_config_check_knows_profiles(tmp_path: Path) -> None:
     assert check_file(written(tmp_path, PACKED)) == ("the placement profile packed, 3 plugins", [])
+
+
+class Own:
+    """A plugin from elsewhere, with a parameter of every kind."""
+
+    def __init__(self, room: object, path: str, share: float = 0.5, quick: bool = False) -> None:
+        self.told = (path, share, quick)
+
+    def scores(self, pod: object, among: object, out: object) -> bool:
+        return False
+
+
+def test_a_plugin_from_elsewhere_has_parameters_as_its_signature_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = "tango.adapters.placement_profiles"
+    monkeypatch.setattr(f"{module}.policy_names", lambda group: ("own",))
+    monkeypatch.setattr(f"{module}.placement_plugins", lambda names: {"own": Own})
+    own = PLUGIN.replace("fit", "own")
+    path = written(tmp_path, own + 'parameters = { path = "x", share = 1, quick = true }\n')
+    ((_, plugin),) = made(load_profile(path), room([node("a")]), {"own": Own})  # type: ignore[dict-item]
+    assert isinstance(plugin, Own)
+    assert plugin.told == ("x", 1.0, True)
+    for parameters, said in (
+        ("{ share = 1 }", "parameters.path: is missing"),
+        ('{ path = "x", quick = 1 }', "parameters.quick: is the number 1, not true or false"),
+        ('{ path = "x", share = "1" }', "parameters.share: is the text '1', not a number"),
+    ):
+        path.write_text(own + f"parameters = {parameters}\n")
+        with pytest.raises(InvalidField) as caught:
+            load_profile(path)
+        assert said in str(caught.value)
+    path.write_text(own)  # no parameters at all: known where it is made
+    with pytest.raises(InvalidField, match=r"profile\.toml:1: configured\.own: .*'path'"):
+        made(load_profile(path), room([node("a")]), {"own": Own})  # type: ignore[dict-item]
+
+
+WITHOUT_NUMPY = "import sys; sys.modules['numpy'] = None; from tango.cli.main import main; main()"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["config", "check", str(CONFIGS)], 0, "cluster.yaml: document: was not read: that needs"),
+        (["place", "--dry-run", "-f", str(CONFIGS / "job.yaml")], 1, "place: needs numpy, which"),
+    ],
+)
+def test_without_numpy_it_is_said_what_to_install(words: list[str], status: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMPY, *words],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert said in done.stderr
+    assert "install the extra `solver`" in done.stderr
+
+
+def test_parameters_of_a_plugin_that_needs_numpy_are_refused_without_it(tmp_path: Path) -> None:
+    path = written(tmp_path, PACKED)
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_NUMPY, "config", "check", str(path)],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"{path}:4: placement.fit: 'fit' needs numpy, which is not installed" in done.stderr
