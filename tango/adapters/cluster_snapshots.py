@@ -100,8 +100,11 @@ def snapshot_text(snapshot: ClusterSnapshot) -> str:
 
 def _node(row: Section) -> NodeRow:
     cores = row.integer("cores", -1, low=0, high=MAX_CORES)
+    name = row.string("name")
+    if not name:
+        raise row.error("name", "is empty", "name it")
     return NodeRow(
-        row.string("name"),
+        name,
         row.cpu("cpu"),
         row.memory("memory"),
         cores=None if cores < 0 else cores,

@@ -17,7 +17,7 @@ def load_json(path: Path) -> Section:
 
 
 def parse_json(data: bytes | str, file: str) -> Section:
-    """As load_json, from text. A key given twice, NaN and Infinity are refused."""
+    """As load_json, from text. A key that is empty or given twice, NaN and Infinity are refused."""
     text = decode_document(data, file, MAX_JSON_BYTES)
     try:
         value = _item(json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)).value
@@ -27,7 +27,7 @@ def parse_json(data: bytes | str, file: str) -> Section:
     except RecursionError:
         raise InvalidField("document", "is nested too deeply", "", file) from None
     except ValueError as error:  # of the hooks, and int() of thousands of digits
-        raise InvalidField("document", f"is not JSON: {error}", "", file) from None
+        raise InvalidField("document", f"is wrong: {error}", "", file) from None
     if not isinstance(value, dict):
         raise InvalidField("document", "is no object", 'begin with "{"', file)
     return Section(file, "", 0, value)
@@ -35,6 +35,8 @@ def parse_json(data: bytes | str, file: str) -> Section:
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
+    if "" in found:
+        raise ValueError("a key is empty")
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
