@@ -355,10 +355,11 @@ def _kind(item: Item) -> str:
             return "a date or time"
 
 
-def decode_document(data: bytes | str, file: str, most: int = MAX_DOCUMENT_BYTES) -> str:
-    """The text of a document of so many bytes of UTF-8 at most; InvalidField with line, column."""
-    if len(data) > most:
-        raise InvalidField("document", f"has {len(data)} bytes", _at_most(most), file)
+def decode_document(data: bytes | str, file: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
+    """The text of a document of at most 1 MiB of UTF-8; InvalidField with line and column."""
+    size = len(data)
+    if size > max_bytes:
+        raise InvalidField("document", f"has {size} bytes", f"at most {max_bytes >> 20} MiB", file)
     if isinstance(data, str):
         return data
     try:
@@ -370,21 +371,17 @@ def decode_document(data: bytes | str, file: str, most: int = MAX_DOCUMENT_BYTES
         raise InvalidField("document", "is not UTF-8 text", "save it as UTF-8", where) from None
 
 
-def read_document(path: Path, most: int = MAX_DOCUMENT_BYTES) -> str:
-    """The text of a regular file of so many bytes at most; InvalidField where it cannot be read."""
+def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
+    """The text of a regular file of at most 1 MiB; InvalidField where it cannot be read."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InvalidField("document", "is not a regular file", "name a file", str(path))
         with path.open("rb") as file:
-            data = file.read(most + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise InvalidField("document", f"cannot be read: {error.strerror}", "", str(path)) from None
-    if len(data) > most:
+    if len(data) > max_bytes:
         problem = f"has {max(status.st_size, len(data))} bytes"
-        raise InvalidField("document", problem, _at_most(most), str(path))
-    return decode_document(data, str(path), most)
-
-
-def _at_most(size: int) -> str:
-    return f"at most {size // 2**20} MiB"
+        raise InvalidField("document", problem, f"at most {max_bytes >> 20} MiB", str(path))
+    return decode_document(data, str(path), max_bytes)
