@@ -136,6 +136,21 @@ class Section:
             raise self._wrong(key, item, "a list", 'write a list: ["program", "argument"]')
         return tuple(self._text(f"{key}[{i}]", part) for i, part in enumerate(item.value))
 
+    def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
+        """A list of whole numbers in [low, high], empty where absent."""
+        item = self._take(key, True)
+        if item is None:
+            return ()
+        if not isinstance(item.value, list):
+            raise self._wrong(key, item, "a list", "write a list: [1, 2]")
+        for index, part in enumerate(item.value):
+            if not isinstance(part.value, int) or isinstance(part.value, bool):
+                raise self._wrong(f"{key}[{index}]", part, "a whole number", "write it plainly")
+            if not low <= part.value <= high:
+                fix = f"use {low} to {high}"
+                raise self.error(f"{key}[{index}]", f"{part.value} is out of range", fix)
+        return tuple(part.value for part in item.value)
+
     def string_map(self, key: str) -> tuple[tuple[str, str], ...]:
         """A mapping of texts in the order of the file, empty where absent; numbers as written."""
         item = self._take(key, True)
@@ -189,10 +204,11 @@ class Section:
             raise self._wrong(key, item, "a mapping", "write its keys below it, indented")
         return self._open(self.field(key), item)
 
-    def sections(self, key: str) -> tuple[Section, ...]:
-        """A list of sections; required, and empty only where the list is."""
-        item = self._take(key, False)
-        assert item is not None
+    def sections(self, key: str, *, required: bool = True) -> tuple[Section, ...]:
+        """The mappings of a list, e.g. the tasks of a job; empty where it is absent and may be."""
+        item = self._take(key, not required)
+        if item is None:
+            return ()
         if not isinstance(item.value, list):
             raise self._wrong(key, item, "a list", "begin each entry with '- '")
         found = []
@@ -339,11 +355,11 @@ def _kind(item: Item) -> str:
             return "a date or time"
 
 
-def decode_document(data: bytes | str, file: str) -> str:
+def decode_document(data: bytes | str, file: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     """The text of a document of at most 1 MiB of UTF-8; InvalidField with line and column."""
     size = len(data)
-    if size > MAX_DOCUMENT_BYTES:
-        raise InvalidField("document", f"has {size} bytes", "at most 1 MiB", file)
+    if size > max_bytes:
+        raise InvalidField("document", f"has {size} bytes", f"at most {max_bytes >> 20} MiB", file)
     if isinstance(data, str):
         return data
     try:
@@ -355,17 +371,17 @@ def decode_document(data: bytes | str, file: str) -> str:
         raise InvalidField("document", "is not UTF-8 text", "save it as UTF-8", where) from None
 
 
-def read_document(path: Path) -> str:
+def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:
     """The text of a regular file of at most 1 MiB; InvalidField where it cannot be read."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InvalidField("document", "is not a regular file", "name a file", str(path))
         with path.open("rb") as file:
-            data = file.read(MAX_DOCUMENT_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise InvalidField("document", f"cannot be read: {error.strerror}", "", str(path)) from None
-    if len(data) > MAX_DOCUMENT_BYTES:
+    if len(data) > max_bytes:
         problem = f"has {max(status.st_size, len(data))} bytes"
-        raise InvalidField("document", problem, "at most 1 MiB", str(path))
-    return decode_document(data, str(path))
+        raise InvalidField("document", problem, f"at most {max_bytes >> 20} MiB", str(path))
+    return decode_document(data, str(path), max_bytes)

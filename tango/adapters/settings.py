@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tango.adapters.documents import Section
+from tango.adapters.placement_profiles import read_profile
 from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
 from tango.adapters.tuning import central_tuning, edge_tuning, worker_tuning
@@ -73,7 +74,7 @@ def load_central(path: Path | str) -> CentralSettings:
 
 
 def load_edge(path: Path | str) -> EdgeSettings:
-    """[server], [tls], [decisions], [record] and [edge] of a file.
+    """[server], [tls], [decisions], [record], [placement] and [edge] of a file.
 
     Raises InvalidField with field, file and line.
     """
@@ -89,6 +90,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
         max_body_bytes=_body(section, _EDGE.max_body_bytes),
         peers=_peers(section, server.tls),
         neighbours=section.integer("neighbours", _EDGE.neighbours, low=0, high=_MAX_PEERS),
+        placement=read_profile(document),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
     )

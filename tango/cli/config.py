@@ -9,11 +9,15 @@ from pathlib import Path
 import click
 
 from tango.adapters.cgroup_values import parse_cpus
+from tango.adapters.documents import read_document
 from tango.adapters.manifests import load_manifests
-from tango.adapters.policies import batch_policy, traffic_policy
+from tango.adapters.placement_profiles import load_profile
+from tango.adapters.policies import batch_policy, placement_plugins, traffic_policy
 from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.adapters.toml_documents import load_toml
+from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
+from tango.model.placement_profile import DEFAULT, Profile
 from tango.model.service import ServiceSpec
 from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
 from tango.sim.scenario_file import ScenarioFile
@@ -36,8 +40,8 @@ def config() -> None:
 @config.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 def check(files: tuple[Path, ...]) -> int:
-    """Check daemon configurations and scenarios (TOML), and manifests (YAML); of a folder all that
-    are in it. Nothing is started or sent.
+    """Check daemon configurations, placement profiles and scenarios (TOML), manifests and
+    cluster snapshots (YAML); of a folder all that are in it. Nothing is started or sent.
 
     Each problem is one line, FILE:LINE: FIELD: PROBLEM; FIX. Exit status 1 if there is any.
     What depends on the machine or the site (is the token's file there, are there so many cores)
@@ -74,11 +78,19 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
         scenario = ScenarioFile(file)
         words = f", a sweep of {len(scenario.points)} points" if scenario.points != ((),) else ""
         return f"the scenario {scenario.name} for `tango simulate`{words}", []
+    if file.suffix == ".toml" and load_toml(file).has("placement") and not _has_daemon(file):
+        profile = load_profile(file)
+        _check_profile(profile)
+        return f"the placement profile {profile.name}, {len(profile.plugins)} plugins", []
     if file.suffix == ".toml":
         kind = daemon_kind(file)
         settings = LOADERS[kind](file)
         _check_policy(file, settings)
+        if isinstance(settings, EdgeSettings):
+            _check_profile(settings.placement)
         return f"a configuration for `tango {kind}`", _of_this_machine(file, settings)
+    if file.suffix in (".yaml", ".yml") and _is_snapshot(file):
+        return _snapshot(file)
     if file.suffix in (".yaml", ".yml"):
         manifests = load_manifests(file)
         names = ", ".join(f"{type(one.spec).__name__[:-4]} {one.spec.name}" for one in manifests)
@@ -109,6 +121,18 @@ def _check_policy(file: Path, settings: Settings) -> None:
         raise error.at(_place(file, error.field)) from None
 
 
+def _check_profile(profile: Profile) -> None:
+    """Raises InvalidField for what a plugin does not take, as at the start of who uses it."""
+    if profile == DEFAULT:  # and numpy, which all plugins need, may not be installed here
+        return
+    plugins = placement_plugins(use.plugin for use in profile.plugins)
+    from tango.algorithms.placement.cluster import Cluster
+    from tango.algorithms.placement.plugin import made
+    from tango.algorithms.placement.room import Room
+
+    made(profile, Room(Cluster(())), plugins)
+
+
 def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
     found: list[InvalidField] = []
     if settings.server.token_file:
@@ -127,6 +151,27 @@ def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
             problem = f"core {max(named)} is not among the {cores} of this machine"
             found.append(InvalidField("worker.cpuset", problem, fix))
     return [one.at(_place(file, one.field)) for one in found]
+
+
+def _is_snapshot(file: Path) -> bool:
+    first = parse_yaml(read_document(file), str(file))[0]
+    return first.has("kind") and first.string("kind") == "ClusterSnapshot"
+
+
+def _snapshot(file: Path) -> tuple[str, list[InvalidField]]:
+    what = "a snapshot of a cluster for `tango place`"
+    try:
+        from tango.adapters.cluster_snapshots import load_snapshot
+    except ModuleNotFoundError as error:
+        problem = f"was not read: that needs {error.name}, which is not installed here"
+        fix = "install the extra `solver`"
+        return what, [InvalidField("document", problem, fix, str(file))]
+    return f"{what}, {len(load_snapshot(file).nodes)} nodes", []
+
+
+def _has_daemon(file: Path) -> bool:
+    document = load_toml(file)
+    return any(document.has(kind) for kind in LOADERS)
 
 
 def _place(file: Path, field: str) -> str:

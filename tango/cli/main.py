@@ -30,6 +30,7 @@ COMMANDS = {
     "load": ("tango.cli.load", "load"),
     "logs": ("tango.cli.jobs", "logs"),
     "routes": ("tango.cli.routes", "routes"),
+    "place": ("tango.cli.place", "place"),
     "policy": ("tango.cli.policy", "policy"),
     "simulate": ("tango.cli.simulate", "simulate"),
     "submit": ("tango.cli.jobs", "submit"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.placement_profile import DEFAULT as DEFAULT_PROFILE
+from tango.model.placement_profile import Profile
 from tango.model.reassurance import ReassuranceRule
 
 DEFAULT_MAX_BODY_BYTES = 4 * 2**20
@@ -120,6 +122,7 @@ class EdgeSettings:
     peer_interval_ms: how often each of those is asked what it offers.
     peer_max_age_ms: an offer older than this is not used.
     eviction_grace_s: what a BE task that makes room for LC has to end by itself.
+    placement: [placement], by which plugins replicas find their nodes.
     """
 
     server: ServerSettings
@@ -138,6 +141,7 @@ class EdgeSettings:
     record: RecordSettings = RecordSettings()
     eviction_grace_s: float = 1.0
     reassurance: ReassuranceRule = ReassuranceRule()
+    placement: Profile = DEFAULT_PROFILE
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.preemption import preemption
-from tango.algorithms.placement.profile import DEFAULT
 from tango.algorithms.placement.room import Room
 from tango.model.errors import Refused
+from tango.model.placement_profile import DEFAULT
 
 PLUGINS = placement_plugins(policy_names("tango.placement"))
 SETTINGS = settings(max_examples=150, deadline=None)

@@ -8,8 +8,8 @@ from tango.adapters.policies import placement_plugins, policy_names
 from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placer import Placer
-from tango.algorithms.placement.profile import DEFAULT, Profile, Use, Value
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import DEFAULT, Profile, Use, Value
 
 GIB = 2**30
 MIB = 2**20

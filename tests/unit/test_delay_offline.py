@@ -12,8 +12,8 @@ from tango.algorithms.placement.delay_offline import place_offline
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile, Use
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import Profile, Use
 
 PROFILE = Profile("edge", (Use("affinity"), Use("delay"), Use("fit")))
 N_NODES = 20

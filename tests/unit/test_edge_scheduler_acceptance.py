@@ -12,8 +12,8 @@ from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placeholders import Need
 from tango.algorithms.placement.pod import Pod, Taint
-from tango.algorithms.placement.profile import Profile, Use
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
+from tango.model.placement_profile import Profile, Use
 
 PROFILE = Profile("edge", (Use("affinity"), Use("taints"), Use("delay"), Use("fit"), Use("cores")))
 # In the order of the names: cloud-1, edge-1, edge-2, edge-3.

@@ -13,9 +13,9 @@ from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.decision import Chosen, named, sentence
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod, Requirement
-from tango.algorithms.placement.profile import DEFAULT, Profile, Use
 from tango.algorithms.placement.room import Room
 from tango.model.errors import AlreadyExists, InvalidField, NotFound, Refused
+from tango.model.placement_profile import DEFAULT, Profile, Use
 
 
 def test_each_placement_sees_the_one_before() -> None:

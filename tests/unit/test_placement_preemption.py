@@ -7,7 +7,7 @@ from placement_world import node, only, placer, room
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod, Taint
 from tango.algorithms.placement.preemption import preemption
-from tango.algorithms.placement.profile import Profile, Use
+from tango.model.placement_profile import Profile, Use
 
 
 def running(*pods: tuple[str, int, int, int], profile: Profile | None = None) -> Placer:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tango.adapters.cluster_snapshots import load_snapshot
 from tango.adapters.manifests import load_manifests
+from tango.adapters.placement_profiles import load_profile
 from tango.adapters.settings import (
     check_run_as,
     is_loopback,
@@ -44,6 +46,8 @@ def test_every_shipped_file_loads() -> None:
     loaders: dict[str, Loader] = {
         "central.toml": load_central,
         "edge.toml": load_edge,
+        "placement.toml": load_profile,
+        "cluster.yaml": load_snapshot,
         "worker.toml": lambda path: load_worker(path, uid=0),
         "service.yaml": load_manifests,
         "job.yaml": load_manifests,

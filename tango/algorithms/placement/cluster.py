@@ -19,7 +19,8 @@ class NodeRow:
     """A node: what it has in all, and what is said of it. cores: ids 0 to cores - 1; None: by CPU.
 
     images: names of those it holds; their layers count as present. layers: digests of others.
-    cordoned: takes nothing new. cloud: not of the edge; see `edge_delay`.
+    cordoned: takes nothing new. cloud: not of the edge; see `delay_bound`.
+    bandwidth_bytes_per_s: at which it downloads images; None where nobody knows.
     """
 
     name: str
@@ -33,6 +34,7 @@ class NodeRow:
     layers: tuple[str, ...] = ()
     cordoned: bool = False
     cloud: bool = False
+    bandwidth_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class Cluster:
         for node in self.nodes:
             if node.cpu_millis < 0 or node.memory_bytes < 0 or (node.cores or 0) < 0:
                 raise InvalidField(f"nodes.{node.name}", "has less than nothing", "0 and up")
+            if node.bandwidth_bytes_per_s is not None and not node.bandwidth_bytes_per_s > 0:
+                field, problem = f"nodes.{node.name}.bandwidth", "is not above 0"
+                raise InvalidField(field, problem, "leave it out where it is unknown")
         if delays is not None and delays.size != self.size:
             problem = f"are of {delays.size} nodes, and there are {self.size}"
             raise InvalidField("delays", problem, "give one row a node")
@@ -91,6 +96,14 @@ class Cluster:
     def per_core(self) -> Floats:
         """1 / number of cores, 0 where there is none."""
         return _inverse(self.cores)
+
+    @cached_property
+    def bandwidth(self) -> Floats:
+        """Bytes/s of each node, NaN where unknown."""
+        known = (node.bandwidth_bytes_per_s for node in self.nodes)
+        column = np.array([np.nan if one is None else one for one in known], np.float64)
+        column.setflags(write=False)
+        return column
 
     @cached_property
     def labels(self) -> tuple[Mapping[str, str], ...]:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile, Use
 from tango.model.errors import InvalidField
+from tango.model.placement_profile import Profile, Use
 
 STRATEGIES = (
     "first-fit",

@@ -15,9 +15,9 @@ from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.decision import Chosen, Plan, packed
 from tango.algorithms.placement.plugin import Filter, Plugin, Reserve, Score, made
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile
 from tango.algorithms.placement.room import Room
 from tango.model.errors import AlreadyExists, InvalidField
+from tango.model.placement_profile import Profile
 
 CLOSED = "gone or cordoned"
 Removed = list[tuple[str, str, int, bytes]]
@@ -88,11 +88,13 @@ class Placer:
         self,
         pods: Sequence[Pod],
         order: Callable[[Sequence[Pod]], list[Pod]] = largest_first,
+        missed: Callable[[Pod], None] | None = None,
     ) -> tuple[Chosen, ...] | Chosen:
         """All of them, in the order of placing; or what the one met for which there is no room.
 
-        Then nothing is taken. A pod may be near another one of the gang, which then goes first.
-        Raises InvalidField where two have one name.
+        Then nothing is taken; `missed` is called with that one while the others are still there.
+        A pod may be near another one of the gang, which then goes first. Raises InvalidField where
+        two have one name.
         """
         names = {pod.name for pod in pods}
         if len(names) != len(pods):
@@ -103,6 +105,8 @@ class Placer:
             for pod in leaders_first(order(pods), names):
                 chosen = self.place(pod)
                 if not chosen.node:
+                    if missed is not None:
+                        missed(pod)
                     return chosen
                 placed.append(chosen)
             whole = True

@@ -12,9 +12,9 @@ from typing import Protocol, runtime_checkable
 
 from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile, Use
 from tango.algorithms.placement.room import Room
 from tango.model.errors import InvalidField
+from tango.model.placement_profile import Profile, Use
 
 
 @runtime_checkable
@@ -62,8 +62,14 @@ class Plugin(Protocol):
 
 
 def made(profile: Profile, room: Room, plugins: Mapping[str, Plugin]) -> list[tuple[Use, object]]:
-    """The profile's plugins for this room. Raises InvalidField, naming the plugin."""
-    return [(use, _made(profile, use, room, plugins)) for use in profile.plugins]
+    """The profile's plugins for this room. Raises InvalidField, naming the plugin and its place."""
+    found = []
+    for use in profile.plugins:
+        try:
+            found.append((use, _made(profile, use, room, plugins)))
+        except InvalidField as error:
+            raise error.at(error.where or use.where) from None
+    return found
 
 
 def _made(profile: Profile, use: Use, room: Room, plugins: Mapping[str, Plugin]) -> object:

@@ -9,8 +9,8 @@ from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
 from tango.algorithms.placement.delays import SiteDelays
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import DEFAULT
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import DEFAULT
 
 NODES_PER_SITE = 40
 GROUPS = 100

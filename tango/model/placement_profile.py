@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tango.model.errors import InvalidField
 
@@ -14,13 +14,14 @@ Value = str | int | float | bool
 class Use:
     """One plugin. weight: of its score, 0 for none; filters: whether its filter counts.
 
-    parameters: keyword arguments of the plugin's own.
+    parameters: keyword arguments of the plugin's own. where: "file:line", "" for no file.
     """
 
     plugin: str
     weight: float = 1.0
     filters: bool = True
     parameters: tuple[tuple[str, Value], ...] = ()
+    where: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:

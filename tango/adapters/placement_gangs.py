@@ -1,0 +1,61 @@
+"""What `tango place -f` reads: jobs as `tango submit` takes them, or pods with all they want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tango.adapters.documents import Section, decode_document, read_document
+from tango.adapters.manifests import read_manifests
+from tango.adapters.placement_pods import read_pod
+from tango.adapters.yaml_documents import parse_yaml
+from tango.algorithms.placement.pod import Pod
+from tango.model.errors import InvalidField
+from tango.model.job import JobSpec
+
+Gang = tuple[str, tuple[Pod, ...]]
+
+
+def load_gangs(path: str, *, stdin: bytes | str = b"") -> tuple[Gang, ...]:
+    """(name, pods) of each job of a file, or of each `kind: Pod`; "-" is `stdin`.
+
+    A task is a pod JOB/TASK. Raises InvalidField with field, file and line.
+    """
+    if path == "-":
+        return _gangs(decode_document(stdin, "<stdin>"), "<stdin>")
+    return _gangs(read_document(Path(path)), path)
+
+
+def _gangs(text: str, file: str) -> tuple[Gang, ...]:
+    documents = parse_yaml(text, file)
+    if any(document.string("kind", "") == "Pod" for document in documents):
+        return _pods(documents)
+    gangs = []
+    for manifest in read_manifests(text, file):
+        spec = manifest.spec
+        if not isinstance(spec, JobSpec):
+            fix = "replicas of services are placed by their edge; `tango place` takes jobs and pods"
+            raise InvalidField("kind", "Service", fix, manifest.where)
+        gangs.append((spec.name, task_pods(spec)))
+    return tuple(gangs)
+
+
+def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
+    """What the tasks of a job want of their nodes."""
+    return tuple(
+        Pod(f"{spec.name}/{task.name}", task.cpu_millis, task.memory_bytes, priority=spec.priority)
+        for task in spec.tasks
+    )
+
+
+def _pods(documents: tuple[Section, ...]) -> tuple[Gang, ...]:
+    found: dict[str, Gang] = {}
+    for document in documents:
+        kind = document.string("kind")
+        if kind != "Pod":
+            raise document.error("kind", f"is {kind!r} beside pods", "put it into another file")
+        pod = read_pod(document)
+        if pod.name in found:
+            raise document.error("name", f"{pod.name!r} is there twice", "rename one")
+        document.finish()
+        found[pod.name] = (pod.name, (pod,))
+    return tuple(found.values())

@@ -1,0 +1,146 @@
+"""Pods of placement as documents write them: all that they may want of a node, and back again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+from tango.adapters.documents import Section
+from tango.algorithms.placement.pod import (
+    MAX_CORES,
+    Effect,
+    Operator,
+    Pod,
+    Requirement,
+    Taint,
+    Toleration,
+)
+from tango.model.errors import InvalidField
+from tango.model.image import parse_image
+from tango.model.units import format_cpu
+
+MAX_BOUND_MS = 86_400_000.0
+MAX_PRIORITY = 2**31 - 1
+T = TypeVar("T")
+Row = dict[str, object]
+# The model's fields by the document's keys, where they differ.
+_KEYS = {"cpu_millis": "cpu", "memory_bytes": "memory", "bound_s": "bound_ms"}
+
+
+def read_pod(row: Section) -> Pod:
+    """A row of `pods`. Raises InvalidField with field, file and line."""
+    bound_ms = row.number("bound_ms", math.inf, low=0, high=MAX_BOUND_MS)
+    pod = {
+        "name": row.string("name"),
+        "cpu_millis": row.cpu("cpu", 0),
+        "memory_bytes": row.memory("memory", 0),
+        "cores": row.integer("cores", 0, low=0, high=MAX_CORES),
+        "cpuset": row.integers("cpuset", low=0, high=MAX_CORES - 1),
+        "ports": row.integers("ports", low=1, high=65535),
+        "group": row.string("group", ""),
+        "images": read_images(row, "images"),
+        "near": row.string("near", ""),
+        "bound_s": bound_ms / 1000,
+        "node": row.string("node", ""),
+        "requires": tuple(_requirement(one) for one in row.sections("requires", required=False)),
+        "prefers": tuple(
+            (_requirement(one), one.number("weight", 1.0, low=0))
+            for one in row.sections("prefers", required=False)
+        ),
+        "tolerations": tuple(
+            _toleration(one) for one in row.sections("tolerations", required=False)
+        ),
+        "priority": row.integer("priority", 0, low=-MAX_PRIORITY, high=MAX_PRIORITY),
+    }
+    return _checked(row, lambda: Pod(**pod))  # type: ignore[arg-type]
+
+
+def pod_row(pod: Pod) -> Row:
+    """What read_pod makes the pod from; what is as by default is left out."""
+    row: Row = {"name": pod.name}
+    plain: tuple[tuple[str, object], ...] = (
+        ("cpu", format_cpu(pod.cpu_millis) if pod.cpu_millis else None),
+        ("memory", pod.memory_bytes),
+        ("cores", pod.cores),
+        ("cpuset", list(pod.cpuset)),
+        ("ports", list(pod.ports)),
+        ("group", pod.group),
+        ("images", list(pod.images)),
+        ("near", pod.near),
+        ("node", pod.node),
+        ("requires", [_requirement_row(one) for one in pod.requires]),
+        ("prefers", [_requirement_row(one) | {"weight": w} for one, w in pod.prefers]),
+        ("tolerations", [_toleration_row(one) for one in pod.tolerations]),
+        ("priority", pod.priority),
+    )
+    row |= {key: value for key, value in plain if value}
+    if pod.bound_s < math.inf:
+        row["bound_ms"] = as_ms(pod.bound_s)
+    return row
+
+
+def as_ms(seconds: float) -> float:
+    """Milliseconds without the noise of the product, so that what is read back is the same."""
+    return round(seconds * 1000, 9)
+
+
+def read_taint(row: Section) -> Taint:
+    """{key, value, effect}"""
+    key, value = row.string("key"), row.string("value", "")
+    effect = cast("Effect", row.string("effect", "NoSchedule"))
+    return _checked(row, lambda: Taint(key, value, effect))
+
+
+def read_images(row: Section, key: str) -> tuple[str, ...]:
+    """References to images, in the one form in which all ways to write a name are the same."""
+    return tuple(
+        read_image(row, f"{key}[{at}]", text) for at, text in enumerate(row.strings(key, ()))
+    )
+
+
+def read_image(row: Section, key: str, text: str) -> str:
+    """One of them."""
+    try:
+        return str(parse_image(text, row.field(key)))
+    except InvalidField as error:
+        raise error.at(row.where(key)) from None
+
+
+def _requirement(row: Section) -> Requirement:
+    key, operator = row.string("key"), cast("Operator", row.string("operator", "In"))
+    values = row.strings("values", ())
+    return _checked(row, lambda: Requirement(key, operator, values))
+
+
+def _requirement_row(one: Requirement) -> Row:
+    row: Row = {"key": one.key, "operator": one.operator}
+    return row | ({"values": list(one.values)} if one.values else {})
+
+
+def _toleration(row: Section) -> Toleration:
+    key = row.string("key", "")
+    given, told = row.string("value", ""), row.string("effect", "")
+    value = given if "value" in row else None
+    effect = cast("Effect", told) if "effect" in row else None
+
+    def made() -> Toleration:
+        if effect is not None:
+            Taint(key, value or "", effect)  # of a taint it is the same word
+        return Toleration(key, value, effect)
+
+    return _checked(row, made)
+
+
+def _toleration_row(one: Toleration) -> Row:
+    fields = (("key", one.key or None), ("value", one.value), ("effect", one.effect))
+    return {key: value for key, value in fields if value is not None}
+
+
+def _checked(row: Section, make: Callable[[], T]) -> T:
+    """The model's own checks, their errors with the document's keys and the place."""
+    try:
+        return make()
+    except InvalidField as error:
+        key = error.field.rpartition(".")[2]
+        raise row.error(_KEYS.get(key, key), error.problem, error.fix) from None

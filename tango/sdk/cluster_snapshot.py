@@ -1,0 +1,148 @@
+"""A running cluster as a snapshot for placement, from what its masters tell every client."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+from tango.algorithms.placement.cluster import NodeRow
+from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
+from tango.algorithms.placement.pod import Pod
+from tango.model.cluster import NodeView
+from tango.model.job import JobRecord, JobState
+from tango.model.peers import PeerView
+from tango.model.views import ServiceView
+from tango.sdk.client import Client
+from tango.wire.edge_client import EdgeClient
+
+_AT_WORK = (JobState.SCHEDULED, JobState.RUNNING)
+
+
+async def cluster_snapshot(client: Client) -> ClusterSnapshot:
+    """Nodes and tasks as the central master knows them, replicas and round trips from the sites.
+
+    A site that does not answer is there with its nodes, and what they hold as one pod. Nodes
+    report neither images nor core ids. Raises Unavailable where the central master is away.
+    """
+    views = tuple(node for edge in await client.edges() for node in edge.nodes)
+    jobs, _ = await client.jobs(*_AT_WORK)
+    services, _ = await client.from_sites(EdgeClient.services)
+    peers, _ = await client.from_sites(EdgeClient.peers)
+    return snapshot_of(views, jobs, services, peers)
+
+
+def snapshot_of(
+    views: tuple[NodeView, ...],
+    jobs: tuple[JobRecord, ...],
+    services: tuple[ServiceView, ...],
+    peers: tuple[PeerView, ...],
+) -> ClusterSnapshot:
+    """As cluster_snapshot, from the listings; by site and node. Two of one name are SITE/NODE."""
+    views = tuple(sorted(views, key=lambda view: (view.edge, view.node)))
+    count = Counter(view.node for view in views)
+    names = {
+        (view.edge, view.node): view.node if count[view.node] == 1 else f"{view.edge}/{view.node}"
+        for view in views
+    }
+    held: dict[tuple[str, str], list[Pod]] = {place: [] for place in names}
+    for (edge, node), pod in (*_tasks(jobs), *_replicas(services)):
+        if (edge, node) in held:
+            held[edge, node].append(pod)
+    pods = [
+        Placed(pod, names[view.edge, view.node])
+        for view in views
+        for pod in _within(view, names[view.edge, view.node], held[view.edge, view.node])
+    ]
+    return ClusterSnapshot(
+        tuple(_node(view, names[view.edge, view.node]) for view in views),
+        round_trips=_round_trips(peers, {view.edge for view in views}),
+        pods=tuple(pods),
+    )
+
+
+def _node(view: NodeView, name: str) -> NodeRow:
+    report = view.report
+    short = report is not None and bool(report.problem or report.memory_short_bytes > 0)
+    return NodeRow(
+        name,
+        view.capacity.cpu_millis,
+        view.capacity.memory_bytes,
+        site=view.edge,
+        labels=view.labels,
+        cordoned=view.cordoned or not view.ready or short,
+    )
+
+
+def _tasks(jobs: tuple[JobRecord, ...]) -> list[tuple[tuple[str, str], Pod]]:
+    return [
+        (
+            (record.edge, record.node),
+            Pod(
+                f"{job.job_id}/{task.name}",
+                task.cpu_millis,
+                task.memory_bytes,
+                priority=job.spec.priority,
+            ),
+        )
+        for job in jobs
+        for task, record in zip(job.spec.tasks, job.tasks, strict=True)
+        if record.node and record.state in _AT_WORK
+    ]
+
+
+def _replicas(services: tuple[ServiceView, ...]) -> list[tuple[tuple[str, str], Pod]]:
+    """They hold memory; CPU is held by the requests that they serve."""
+    return [
+        (
+            (view.edge, replica.node),
+            Pod(
+                f"{view.edge}/{replica.status.replica_id}",
+                memory_bytes=view.spec.memory_bytes,
+                ports=(view.spec.port,) if view.spec.port else (),
+                group=view.spec.name,
+                priority=view.spec.priority,
+            ),
+        )
+        for view in services
+        for replica in view.replicas
+        if replica.node
+    ]
+
+
+def _within(view: NodeView, name: str, pods: list[Pod]) -> list[Pod]:
+    """Never more than the node has, and as much as it says that it holds.
+
+    Requests in flight, and what the listings do not show, are one pod. Where BE has CPU that LC
+    reserves and does not use, more is held than there is.
+    """
+    cpu, memory = view.capacity.cpu_millis, view.capacity.memory_bytes
+    ports: set[int] = set()
+    found = []
+    for pod in pods:
+        # A port twice is an old replica that leaves while the new one waits for it.
+        free = tuple(port for port in pod.ports if port not in ports)
+        ports.update(free)
+        fitting = replace(
+            pod,
+            cpu_millis=min(pod.cpu_millis, cpu),
+            memory_bytes=min(pod.memory_bytes, memory),
+            ports=free,
+        )
+        cpu, memory = cpu - fitting.cpu_millis, memory - fitting.memory_bytes
+        found.append(fitting)
+    told_cpu = view.lc_held_millis + view.be_held_millis
+    told_memory = view.lc_memory_bytes + view.be_memory_bytes
+    more_cpu = min(cpu, told_cpu - sum(pod.cpu_millis for pod in pods))
+    more_memory = min(memory, told_memory - sum(pod.memory_bytes for pod in pods))
+    if more_cpu > 0 or more_memory > 0:
+        found.append(Pod(f"{name}/held", max(0, more_cpu), max(0, more_memory)))
+    return found
+
+
+def _round_trips(peers: tuple[PeerView, ...], sites: set[str]) -> RoundTrips | None:
+    pairs = tuple(
+        (peer.edge, peer.peer, peer.rtt_ms)
+        for peer in peers
+        if peer.rtt_ms is not None and peer.edge in sites and peer.peer in sites
+    )
+    return RoundTrips("sites", pairs) if pairs else None

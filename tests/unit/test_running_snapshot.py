@@ -1,0 +1,105 @@
+"""A running cluster as a snapshot: who holds what on which node, by what the masters tell."""
+
+from __future__ import annotations
+
+from tango.adapters.cluster_snapshots import read_snapshot, snapshot_text
+from tango.adapters.json_documents import parse_json
+from tango.algorithms.placement.cluster_snapshot import RoundTrips
+from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
+from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
+from tango.model.peers import PeerView
+from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
+from tango.model.views import ReplicaView, RequestCounts, ServiceView
+from tango.sdk.cluster_snapshot import snapshot_of
+
+MIB = 2**20
+
+
+def node(name: str, edge: str = "s1", **more: object) -> NodeView:
+    capacity = NodeCapacity(2000, 1024 * MIB)
+    return NodeView(name, edge, ready=True, capacity=capacity, **more)  # type: ignore[arg-type]
+
+
+def job(job_id: str, *tasks: tuple[str, str, int], state: JobState = JobState.RUNNING) -> JobRecord:
+    """tasks: (edge, node, CPU)."""
+    specs = tuple(
+        TaskSpec(f"t{at}", ("x",), cpu_millis=cpu, memory_bytes=100 * MIB)
+        for at, (_, _, cpu) in enumerate(tasks)
+    )
+    records = tuple(TaskRecord(state, edge=edge, node=where) for edge, where, _ in tasks)
+    return JobRecord(job_id, "", JobSpec("j", specs, priority=3), JobState.RUNNING, records, 0.0)
+
+
+def service(edge: str, *nodes: str, port: int = 0) -> ServiceView:
+    spec = ServiceSpec("web", ("x",), memory_bytes=64 * MIB, port=port)
+    replicas = tuple(
+        ReplicaView(ReplicaStatus(f"web-{at}", "web", 1, ReplicaState.READY), where)
+        for at, where in enumerate(nodes)
+    )
+    return ServiceView(spec, 1, edge, replicas, 1, 0, 0, RequestCounts())
+
+
+def test_tasks_replicas_and_requests_hold_what_the_node_says_is_held() -> None:
+    views = (
+        node("n1", labels=(("zone", "a"),), be_held_millis=300, be_memory_bytes=100 * MIB,
+             lc_held_millis=250, lc_memory_bytes=64 * MIB),
+        node("n2"),
+    )  # fmt: skip
+    found = snapshot_of(views, (job("j-1", ("s1", "n1", 300)),), (service("s1", "n1", ""),), ())
+    assert [(one.node, one.pod.name) for one in found.pods] == [
+        ("n1", "j-1/t0"), ("n1", "s1/web-0"), ("n1", "n1/held")
+    ]  # fmt: skip
+    room = found.room()
+    assert (room.cpu.tolist(), room.memory.tolist()) == ([1450, 2000], [860 * MIB, 1024 * MIB])
+    assert found.pods[0].pod.priority == 3
+    assert found.pods[1].pod.group == "web"
+    assert (found.nodes[0].site, found.nodes[0].labels) == ("s1", (("zone", "a"),))
+    assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found
+
+
+def test_a_task_that_has_ended_or_a_node_that_is_unknown_holds_nothing() -> None:
+    jobs = (job("j-1", ("s1", "n1", 300), state=JobState.SUCCEEDED), job("j-2", ("s1", "gone", 1)))
+    assert snapshot_of((node("n1"),), jobs, (service("s2", "n1"),), ()).pods == ()
+
+
+def test_more_may_be_held_than_there_is_and_then_nothing_is_free() -> None:
+    view = node("n1", be_held_millis=2500, be_memory_bytes=200 * MIB)
+    jobs = (job("j-1", ("s1", "n1", 1500), ("s1", "n1", 1000)),)
+    room = snapshot_of((view,), jobs, (), ()).room()
+    assert (room.cpu.tolist(), room.memory.tolist()) == ([0], [824 * MIB])
+
+
+def test_a_fixed_port_is_held_once() -> None:
+    views = (node("n1", lc_memory_bytes=128 * MIB),)
+    room = snapshot_of(views, (), (service("s1", "n1", "n1", port=80),), ()).room()
+    taken = room.port_taken(80)
+    assert taken is not None
+    assert taken.tolist() == [True]
+
+
+def test_what_takes_nothing_new_is_cordoned() -> None:
+    usage = SideUsage()
+    views = (
+        node("n1", cordoned=True),
+        node("n2", report=NodeReport("n2", 0.0, usage, usage, problem="no cgroups")),
+        node("n3", report=NodeReport("n3", 0.0, usage, usage, memory_short_bytes=1)),
+        node("n4", report=NodeReport("n4", 0.0, usage, usage)),
+        NodeView("n5", "s1", ready=False, capacity=NodeCapacity(1, 1)),
+    )
+    found = snapshot_of(views, (), (), ())
+    assert [one.cordoned for one in found.nodes] == [True, True, True, False, True]
+
+
+def test_two_nodes_of_one_name_are_told_apart_and_round_trips_are_of_sites() -> None:
+    views = (node("n1", "s1"), node("n1", "s2"), node("n2", "s2"))
+    peers = (
+        PeerView("s1", "s2", "", connected=True, rtt_ms=4.5),
+        PeerView("s2", "s1", "", connected=True),
+        PeerView("s1", "s9", "", connected=True, rtt_ms=1.0),
+    )
+    jobs = (job("j", ("s2", "n1", 100), ("s2", "n2", 100)),)
+    found = snapshot_of(views, jobs, (), peers)
+    assert [one.name for one in found.nodes] == ["s1/n1", "s2/n1", "n2"]
+    assert [one.node for one in found.pods] == ["s2/n1", "n2"]
+    assert found.round_trips == RoundTrips("sites", (("s1", "s2", 4.5),))
+    assert found.room().delays is not None
