@@ -74,8 +74,17 @@ FORWARD_REFUSED = Form("forward-refused", "request", "service", "site", "why")
 
 # ---- at an edge: replicas, BE attempts, nodes
 
-# nodes: the SpreadNodes that were looked at; memory_bytes: what the replica declares.
-REPLICA_PLACE = Form("replica-place", "service", "replica", "node", "memory_bytes", "nodes")
+# memory_bytes: what the replica declares. nodes: the best few Candidates. rule: by name, with its
+# Choice, None where it keeps none.
+REPLICA_PLACE = Form(
+    "replica-place", "service", "replica", "node", "memory_bytes", "nodes", "rule", "choice"
+)
+# A replica moves for balance's sake. node: where it is; score, score_there: of the two nodes by the
+# rule, as if it were gone, 0 to 100.
+REPLICA_MOVE = Form(
+    "replica-move", "service", "replica", "node", "successor", "to", "score", "score_there", "why"
+)
+REPLICA_MOVE_END = Form("replica-move-end", "service", "replica", "node", "why")
 REPLICA_LEAVE = Form("replica-leave", "service", "replica", "node", "why")
 REPLICA_WAIT = Form("replica-wait", "service", "why")
 # What was asked and what was free on the node for BE, when the edge said yes or no.

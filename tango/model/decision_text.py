@@ -115,6 +115,9 @@ def _replica_place(d: Facts) -> str:
     chosen = next((node for node in nodes if node["node"] == d["node"]), None)
     if chosen is not None:
         text += f", which had {_of_service(chosen)} and {_free(chosen)} free for LC"
+    choice = d.get("choice")
+    if choice is not None:
+        return "; ".join([text, *_marks(d["rule"], choice)])
     fitting = [node for node in nodes if node is not chosen and _fits(node, d)]
     if fitting:
         best = min(fitting, key=lambda n: (n["replicas"], -n["idle_bytes"], n["node"]))
@@ -124,6 +127,22 @@ def _replica_place(d: Facts) -> str:
     if full:
         text += f"; {_names(full)}: less than {format_memory(d['memory_bytes'])} free"
     return text
+
+
+def _marks(rule: str, choice: Facts) -> list[str]:
+    """Score, runner-up, what each plugin said of both, and who was out of the question."""
+    parts = [f"{rule} gave it {choice['score']:.1f} of 100"]
+    name, score = choice["runner_up"]
+    parts.append(f"before {name} with {score:.1f}" if name else "no other node would do")
+    said = [
+        f"{plugin} {mine:.0f}" + (f" against {other:.0f}" if name else "") + f" (x{weight:g})"
+        for plugin, weight, mine, other in choice["scores"]
+    ]
+    parts += [", ".join(said)] if said else []
+    for why, count, nodes in choice["removed"]:
+        more = f" and {count - len(nodes)} more" if count > len(nodes) else ""
+        parts.append(f"{', '.join(nodes)}{more}: {why}")
+    return parts
 
 
 def _fits(node: Facts, d: Facts) -> bool:
@@ -259,6 +278,14 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
         f"site {d['site']} refused request {d['request']} of {d['service']}{_because(d)}"
     ),
     form.REPLICA_PLACE.kind: _replica_place,
+    form.REPLICA_MOVE.kind: lambda d: (
+        f"replica {d['replica']} of {d['service']} moves from {d['node']} to {d['to']}, as "
+        f"{d['successor']}: {d['score_there']:.1f} of 100 there, {d['score']:.1f} where it is"
+        f"{_because(d)}"
+    ),
+    form.REPLICA_MOVE_END.kind: lambda d: (
+        f"replica {d['replica']} of {d['service']} stays on {d['node']} after all{_because(d)}"
+    ),
     form.REPLICA_LEAVE.kind: lambda d: (
         f"replica {d['replica']} of {d['service']} left {d['node']}{_because(d)}"
     ),

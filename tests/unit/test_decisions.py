@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from tango.algorithms.placement.spread import SpreadNode
+from tango.algorithms.placement.replicas import Candidate, Choice
 from tango.algorithms.quota.reassurance import Assessment
 from tango.controllers.decisions import Decisions
 from tango.model import decision as d
@@ -22,10 +22,16 @@ ROUTE = Route("web", "a1", 1, 0.25, ("a2", 0.5), (("a3", "no free slot"), ("a4",
 DEMAND = Demand("web", 1, 100, 0, 0, service_s=0.01, slack_s=math.inf)
 OFFER = NodeOffer("a1", 1500, 64 * MIB, (("api", 9), ("web", 3)), 0.25, 0.0004)
 ROUTED = ("dss-lc", ROUTE, DEMAND, OFFER, 4, 0.002, 0.02, 0.1)
+CHOICE = Choice(
+    90.0,
+    ("a2", 40.0),
+    (("fit", 1.0, 70.0, 70.0), ("spread", 2.0, 100.0, 25.0)),
+    (("not enough memory", 1, ("a3",)), ("dead", 4, ("a4", "a5"))),
+)
 NODES = (
-    SpreadNode("a1", 0, 512 * MIB, 512 * MIB),
-    SpreadNode("a2", 1, 256 * MIB, 256 * MIB),
-    SpreadNode("a3", 0, 32 * MIB, 0),
+    Candidate("a1", 0, 512 * MIB, 512 * MIB),
+    Candidate("a2", 1, 256 * MIB, 256 * MIB),
+    Candidate("a3", 0, 32 * MIB, 0),
 )
 PLACEMENT = Placement("j1", 0, "site-a", "a1", 0.2, ("b1", 0.4), (("a2", "not enough CPU"),))
 ATTEMPT = ("j1", "main", "j1.0.1", "site-a", "a1")
@@ -63,10 +69,19 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         "site site-b refused request r1 of web: no room",
     ),
     d.REPLICA_PLACE: (
-        ("web", "web-g1-0", "a1", 64 * MIB, NODES),
+        ("web", "web-g1-0", "a1", 64 * MIB, NODES, "default", CHOICE),
         ("replica web-g1-0 of web was placed on a1, which had no replicas of it and 512.0 MiB free "
-        "for LC; next would have been a2 with 1 replica of it and 256.0 MiB; a3: less than "
-        "64.0 MiB free"),
+        "for LC; default gave it 90.0 of 100; before a2 with 40.0; fit 70 against 70 (x1), spread "
+        "100 against 25 (x2); a3: not enough memory; a4, a5 and 2 more: dead"),
+    ),
+    d.REPLICA_MOVE: (
+        ("web", "web-g1-0", "a1", "web-g1-4", "a2", 25.0, 100.0, "a2 came back"),
+        ("replica web-g1-0 of web moves from a1 to a2, as web-g1-4: 100.0 of 100 there, 25.0 where "
+        "it is: a2 came back"),
+    ),
+    d.REPLICA_MOVE_END: (
+        ("web", "web-g1-0", "a1", "web-g1-4 is not ready"),
+        "replica web-g1-0 of web stays on a1 after all: web-g1-4 is not ready",
     ),
     d.REPLICA_LEAVE: (
         ("web", "web-g1-0", "a1", "the node is drained"),

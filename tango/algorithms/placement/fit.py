@@ -1,7 +1,8 @@
 """Fit: CPU, memory and ports must be free; the emptier node scores higher, or the fuller one.
 
 LeastAllocated and MostAllocated of Kubernetes: the mean of what is free (held) of CPU and memory
-once the pod is there.
+once the pod is there. Memory that others would yield to the pod is free for the filter, and held
+for the score.
 """
 
 from __future__ import annotations
@@ -48,6 +49,9 @@ class Fit:
         np.subtract(room.cpu, pod.cpu_millis, out=out)
         np.multiply(out, room.cluster.per_millicore, out=out)
         np.subtract(room.memory, pod.memory_bytes, out=memory)
+        if room.yields is not None:
+            np.subtract(memory, room.yields, out=memory)
+            np.maximum(memory, 0.0, out=memory)
         np.multiply(memory, room.cluster.per_byte, out=memory)
         np.add(out, memory, out=out)
         np.multiply(out, 50.0, out=out)

@@ -138,6 +138,14 @@ class Placer:
 
     # ---- what others build on
 
+    def marks(self, pod: Pod) -> Floats:
+        """The score of each node, -1 where it is filtered out."""
+        keep, _, left = self._filtered(pod, ())
+        if not left:
+            return np.full(self.room.cluster.size, -1.0)
+        self._scored(pod, keep)
+        return self._total.copy()
+
     def candidates(self, pod: Pod, *, full_too: bool = False) -> Bools:
         """Nodes that pass the filters; full_too: those, too, that only lack room now."""
         keep: Bools = self.room.open.copy()

@@ -47,6 +47,8 @@ class Room:
     """Free CPU, memory, cores and ports by node; who is where.
 
     open: nodes that may get something new (alive and not cordoned). delays: as measured last.
+    yields: bytes that are counted as free and held by others, who give them up when they are
+    wanted; None for nothing.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -56,6 +58,7 @@ class Room:
         self.memory: Ints = cluster.memory.copy()
         self.cores: Ints = cluster.cores.copy()
         self.core_ids = [(1 << int(count)) - 1 for count in cluster.cores]
+        self.yields: Ints | None = None
         self.delays: Delays | None = cluster.delays
         self.layers = LayerBytes(cluster)
         self.held: dict[str, Held] = {}

@@ -1,102 +1,68 @@
-"""Placement of a service's replicas: spread over nodes, memory must fit, the shortage explained."""
+"""The plain rule for replicas, where numpy is not installed or nothing else is wanted: spread."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from tango.model.units import format_memory
+from tango.algorithms.placement.replicas import (
+    Candidate,
+    Choice,
+    ReplicaDemand,
+    ReplicaPlan,
+    grouped,
+    shortage,
+)
 
-MAX_NODES_NAMED = 5
 
+class Spread:
+    """ReplicaRule: the node with the fewest replicas of the service, then the most idle memory,
+    then the first name. Memory must fit, and a fixed port is there once. No plugins.
 
-@dataclass(frozen=True, slots=True)
-class SpreadNode:
-    """A node as a candidate. replicas: of this service, already there.
-
-    memory_bytes: what LC replicas may still take there (BE yields memory to LC).
-    idle_bytes: what nobody holds there; below zero where BE would have to yield.
+    A score is 100 / (1 + replicas of the service there).
     """
 
-    node: str
-    replicas: int
-    memory_bytes: int
-    idle_bytes: int
+    name = "spread"
+
+    def plan(
+        self,
+        count: int,
+        demand: ReplicaDemand,
+        nodes: Sequence[Candidate],
+        closed: Sequence[tuple[str, str]] = (),
+    ) -> ReplicaPlan:
+        """See ReplicaRule."""
+        left = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
+        looked = tuple(left.values())
+        out = grouped(closed)
+        chosen: list[str] = []
+        choices: list[Choice] = []
+        reason = ""
+        while len(chosen) < count:
+            fitting = sorted(_fitting(demand, left.values()), key=_rank)[:2]
+            if not fitting:
+                reason = shortage(count - len(chosen), demand, list(left.values()), closed)
+                break
+            best = fitting[0]
+            other = (fitting[1].node, _score(fitting[1])) if len(fitting) > 1 else ("", 0.0)
+            chosen.append(best.node)
+            choices.append(Choice(_score(best), other, (), out))
+            left[best.node] = best.beside(demand)
+        return ReplicaPlan(tuple(chosen), reason, looked, tuple(choices))
+
+    def scores(self, demand: ReplicaDemand, nodes: Sequence[Candidate]) -> Mapping[str, float]:
+        """See ReplicaRule."""
+        return {node.node: _score(node) for node in _fitting(demand, nodes)}
 
 
-@dataclass(frozen=True, slots=True)
-class SpreadPlan:
-    """One node per replica that found room; reason says why fewer than asked for, "" if none.
-
-    looked: the candidates as they were before, by name.
-    """
-
-    nodes: tuple[str, ...]
-    reason: str = ""
-    looked: tuple[SpreadNode, ...] = ()
+def _fitting(demand: ReplicaDemand, nodes: Iterable[Candidate]) -> Iterator[Candidate]:
+    for node in nodes:
+        if node.memory_bytes >= demand.memory_bytes and not (demand.port and node.replicas):
+            yield node
 
 
-def spread(
-    count: int,
-    memory_bytes: int,
-    nodes: Sequence[SpreadNode],
-    *,
-    one_per_node: bool = False,
-    cordoned: Sequence[str] = (),
-) -> SpreadPlan:
-    """Nodes for `count` replicas of one service, each declaring memory_bytes.
-
-    Each in turn goes to the node with the fewest replicas of the service, then the most idle
-    memory, then the first name. one_per_node: for a service with a fixed port.
-    cordoned: nodes that are connected and no candidates, for the reason's sake.
-    """
-    left = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
-    looked = tuple(left.values())
-    chosen: list[str] = []
-    while len(chosen) < count:
-        fitting = [
-            node
-            for node in left.values()
-            if node.memory_bytes >= memory_bytes and not (one_per_node and node.replicas)
-        ]
-        if not fitting:
-            return SpreadPlan(
-                tuple(chosen),
-                _shortage(
-                    count - len(chosen), memory_bytes, list(left.values()), one_per_node, cordoned
-                ),
-                looked,
-            )
-        best = min(fitting, key=lambda node: (node.replicas, -node.idle_bytes, node.node))
-        chosen.append(best.node)
-        left[best.node] = SpreadNode(
-            best.node,
-            best.replicas + 1,
-            best.memory_bytes - memory_bytes,
-            best.idle_bytes - memory_bytes,
-        )
-    return SpreadPlan(tuple(chosen), "", looked)
+def _rank(node: Candidate) -> tuple[int, int, str]:
+    return node.replicas, -node.idle_bytes, node.node
 
 
-def _shortage(
-    missing: int,
-    memory_bytes: int,
-    nodes: list[SpreadNode],
-    one_per_node: bool,
-    cordoned: Sequence[str],
-) -> str:
-    what = f"no room for {missing} {'replica' if missing == 1 else 'replicas'}"
-    if not nodes and cordoned:
-        named = ", ".join(sorted(cordoned)[:MAX_NODES_NAMED])
-        rest = len(cordoned) - MAX_NODES_NAMED
-        more = f" and {rest} more" if rest > 0 else ""
-        return f"{what}: every connected node is cordoned or drained ({named}{more})"
-    if not nodes:
-        return f"{what}: no node is connected"
-    if one_per_node and any(node.memory_bytes >= memory_bytes for node in nodes):
-        return f"{what}: its port is fixed, so a node takes only one, and there are {len(nodes)}"
-    most = sorted(nodes, key=lambda node: (-node.memory_bytes, node.node))[:MAX_NODES_NAMED]
-    free = ", ".join(f"{node.node} {format_memory(max(0, node.memory_bytes))}" for node in most)
-    rest = len(nodes) - len(most)
-    more = f" and {rest} more with less" if rest else ""
-    return f"{what}: each needs {format_memory(memory_bytes)}, free for LC is {free}{more}"
+def _score(node: Candidate) -> float:
+    return 100.0 / (1 + node.replicas)

@@ -6,7 +6,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.peers import Peers
-from tango.controllers.edge.service_book import ServiceBook, generation_of
+from tango.controllers.edge.service_book import ServiceBook, claim_of, generation_of
 from tango.model.job import AttemptState
 from tango.model.service import ReplicaState
 
@@ -187,5 +187,10 @@ def _audit_claims(books: Books) -> None:
                 size = service.specs[generation_of(replica)].memory_bytes
                 placed[node] = placed.get(node, 0) + size
     assert books.replicas_on == counts
+    claims: dict[str, int] = {}
+    for service in books.services.values():
+        for node in service.placement.values():
+            claims[node] = claims.get(node, 0) + claim_of(service.spec)
+    assert books.claimed_millis == claims
     for node, size in placed.items():
         assert books.replica_memory.get(node, 0) >= size, f"replica memory of {node} is off"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from tango.algorithms.placement.replicas import ReplicaRule
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_book import ServiceBook, claim_of
 from tango.model.addresses import parse_address
 from tango.model.commands import (
     Delete,
@@ -30,12 +31,18 @@ class Books:
     embedded: only clients on this machine reach this edge. published: services whose routes someone
     follows; republish: those of them whose replicas or readiness changed since the last settle.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
-    replica_memory, replicas_on: bytes claimed for replicas, and replicas placed, by node name.
+    rule: says where replicas go.
+    replica_memory, replicas_on, claimed_millis: bytes claimed for replicas, replicas placed, and
+    the CPU that they hold when they serve as much as they may, by node name.
+    moving: service -> its replica that goes once the one that was placed for it is ready.
     decisions: what `explain` can still tell about.
     """
 
-    def __init__(self, settings: EdgeSettings, incarnation: int, seed: int) -> None:
+    def __init__(
+        self, settings: EdgeSettings, incarnation: int, seed: int, rule: ReplicaRule
+    ) -> None:
         self.settings = settings
+        self.rule = rule
         self.edge = settings.name
         self.incarnation = incarnation
         self.seed = seed
@@ -49,6 +56,8 @@ class Books:
         self.totals = Counts()
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
+        self.claimed_millis: dict[str, int] = {}
+        self.moving: dict[str, str] = {}
         self.cordons: dict[str, NodeRecord] = {}
         self.pressed: dict[str, NodeBook] = {}
         self.unseen_lost = False
@@ -108,10 +117,13 @@ class Books:
     def count_replicas(self) -> None:
         """Count the placed replicas of each node again, after placements changed."""
         counts: dict[str, int] = {}
+        claims: dict[str, int] = {}
         for service in self.services.values():
+            claim = claim_of(service.spec)
             for node in service.placement.values():
                 counts[node] = counts.get(node, 0) + 1
-        self.replicas_on = counts
+                claims[node] = claims.get(node, 0) + claim
+        self.replicas_on, self.claimed_millis = counts, claims
 
     def claim_memory(self, node: str, memory_bytes: int) -> None:
         """Add to (or take from) what LC replicas hold of a node that may be away."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tango.algorithms.placement.replicas import ReplicaRule
+from tango.algorithms.placement.spread import Spread
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.audit import audit
@@ -72,10 +74,18 @@ class EdgeController:
 
     The shell calls load() once, then handle() for each event in order, carries the commands out,
     and sends Tick when `wake_at` has come. `now` never goes back. Same events, same commands.
+    rule: says where replicas go, `spread` where None.
     """
 
-    def __init__(self, settings: EdgeSettings, *, incarnation: int, seed: int = 0) -> None:
-        books = Books(settings, incarnation, seed)
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        *,
+        incarnation: int,
+        seed: int = 0,
+        rule: ReplicaRule | None = None,
+    ) -> None:
+        books = Books(settings, incarnation, seed, rule or Spread())
         self.books = books
         self._endings = Endings(books)
         self._peers = Peers(books)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tango.algorithms.placement.spread import SpreadNode
+from tango.algorithms.placement.replicas import Candidate, Choice
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.rollout import Step, step
 from tango.controllers.edge.service_book import (
@@ -24,7 +24,8 @@ class Change:
     placement: (replica id, node), node "" while there is no room; short says why then.
     claims: (node, bytes) of replica memory set aside until the change is durable or has failed.
     forgets: a service deleted long ago whose grave goes to keep their number bounded, "" for none.
-    op_id: who waits, None for a change of the edge's own. looked: candidates for new replicas.
+    op_id: who waits, None for a change of the edge's own. looked: candidates for new replicas;
+    choices: why these go where they go.
     """
 
     op_id: int | None
@@ -34,7 +35,8 @@ class Change:
     short: str = ""
     claims: tuple[tuple[str, int], ...] = ()
     forgets: str = ""
-    looked: tuple[SpreadNode, ...] = ()
+    looked: tuple[Candidate, ...] = ()
+    choices: tuple[tuple[str, Choice | None], ...] = ()
 
 
 def plan_apply(books: Books, spec: ServiceSpec, op_id: int, last_generation: int) -> Change | None:
@@ -116,4 +118,7 @@ def _change(books: Books, service: ServiceBook | None, due: Step, op_id: int | N
         if size > held.get(node, 0)
     )
     name = due.record.spec.name
-    return Change(op_id, name, due.record, due.placement, due.short, claims, looked=due.looked)
+    return Change(
+        op_id, name, due.record, due.placement, due.short, claims,
+        looked=due.looked, choices=due.choices,
+    )  # fmt: skip

@@ -3,7 +3,8 @@
 A replica is one of these:
 
     staying    of the present generation, and may stay where it is
-    outgoing   of an earlier generation, or on a node that is drained: serves until it is replaced
+    outgoing   of an earlier generation, on a node that is drained, or moved for balance's sake
+               (rebalance.py): serves until it is replaced
     lost       on a node that is dead: replaced as soon as another node has room, kept until then
 
 Where some are outgoing, one new replica is added on top of the declared number (the surge), and
@@ -17,8 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tango.algorithms.placement.spread import SpreadNode, SpreadPlan, spread
+from tango.algorithms.placement.replicas import Candidate, Choice, ReplicaPlan
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.candidates import candidates, closed, demand_of
 from tango.controllers.edge.service_book import generation_of, ordinal_of, replica_id, specs_of
 from tango.model.commands import ServiceRecord
 from tango.model.service import ReplicaState
@@ -28,13 +30,15 @@ from tango.model.service import ReplicaState
 class Step:
     """What the service shall be next; record with older specs that are still needed.
 
-    short: why it cannot be all that is declared, "" if it can. looked: candidates for new places.
+    short: why it cannot be all that is declared, "" if it can. looked: candidates for new places;
+    choices: why new replicas go where they go.
     """
 
     record: ServiceRecord
     placement: tuple[tuple[str, str], ...]
     short: str = ""
-    looked: tuple[SpreadNode, ...] = ()
+    looked: tuple[Candidate, ...] = ()
+    choices: tuple[tuple[str, Choice | None], ...] = ()
 
 
 def step(books: Books, record: ServiceRecord, placement: dict[str, str]) -> Step:
@@ -50,7 +54,9 @@ class _Rollout:
         self._specs = specs_of(record)
         self._next = record.next_replica
         self._at = dict(placement)
-        self._looked: tuple[SpreadNode, ...] = ()
+        self._looked: tuple[Candidate, ...] = ()
+        self._choices: dict[str, Choice | None] = {}
+        self._moving = books.moving.get(record.spec.name, "")
         for name, node in placement.items():
             if not node and generation_of(name) != record.generation:
                 del self._at[name]
@@ -65,7 +71,8 @@ class _Rollout:
         kept = {generation_of(name) for name in self._at}
         older = tuple(one for one in self._record.older if one.generation in kept)
         record = replace(self._record, next_replica=self._next, older=older)
-        return Step(record, tuple(self._at.items()), short, self._looked)
+        choices = tuple(self._choices.items())
+        return Step(record, tuple(self._at.items()), short, self._looked, choices)
 
     # ---- what they are
 
@@ -83,7 +90,11 @@ class _Rollout:
             for name, node in self._at.items()
             if node
             and not self._books.is_lost(node)
-            and (generation_of(name) != self._record.generation or self._books.is_draining(node))
+            and (
+                generation_of(name) != self._record.generation
+                or self._books.is_draining(node)
+                or name == self._moving
+            )
         ]
 
     def _staying(self) -> list[str]:
@@ -147,22 +158,27 @@ class _Rollout:
         if not wanted:
             return False, ""
         plan = self._spread(wanted)
-        for index, node in enumerate(plan.nodes):
+        for index, (node, choice) in enumerate(zip(plan.nodes, plan.choices, strict=True)):
             if index < len(homeless):
-                self._at[homeless[index]] = node
+                name = homeless[index]
             else:
                 del self._at[lost[index - len(homeless)]]
-                self._at[self._new_name()] = node
+                name = self._new_name()
+            self._at[name] = node
+            self._choices[name] = choice
         return bool(missing or plan.nodes), plan.reason
 
     def _replace(self) -> str:
         """Go on with those that are to be replaced, if all the others are well; why it cannot."""
-        outgoing = self._outgoing()
+        # What only moves was given its successor when the move began.
+        outgoing = [name for name in self._outgoing() if name != self._moving]
         if not outgoing or len(self._at) > self._spec.replicas or not self._settled():
             return ""
         plan = self._spread(1)
         if plan.nodes:
-            self._at[self._new_name()] = plan.nodes[0]
+            name = self._new_name()
+            self._at[name] = plan.nodes[0]
+            self._choices[name] = plan.choices[0]
             return ""
         generation = self._record.generation
         old = [name for name in outgoing if generation_of(name) != generation]
@@ -172,38 +188,16 @@ class _Rollout:
                 return ""
         return f"{len(outgoing)} of its replicas cannot be replaced: {plan.reason}"
 
-    def _spread(self, count: int, without: str = "") -> SpreadPlan:
+    def _spread(self, count: int, without: str = "") -> ReplicaPlan:
         """Nodes for new replicas; `without`: as if this one were gone."""
-        candidates, cordoned = [], []
-        for node in self._books.sessions.values():
-            if node.name in self._books.cordons:
-                cordoned.append(node.name)
-                continue
-            if node.problem:
-                continue
-            there = [name for name, where in self._at.items() if where == node.name]
-            room = node.memory_bytes - node.replica_memory_bytes + self._changed(node.name, there)
-            if without in there:
-                there.remove(without)
-                room += self._specs[generation_of(without)].memory_bytes
-            idle = room - node.be_memory_bytes
-            candidates.append(SpreadNode(node.name, len(there), room, idle))
-        one_per_node = self._spec.port != 0
-        plan = spread(
-            count,
-            self._spec.memory_bytes,
-            candidates,
-            one_per_node=one_per_node,
-            cordoned=cordoned,
-        )
+        at = {name: node for name, node in self._at.items() if name != without}
+        books = self._books
+        plan = books.rule.plan(
+            count, demand_of(self._spec), candidates(books, self._spec, self._specs, at),
+            closed(books),
+        )  # fmt: skip
         self._looked = plan.looked
         return plan
-
-    def _changed(self, node: str, there: list[str]) -> int:
-        """What the node has more of than its books say, by the steps that were taken so far."""
-        service = self._books.services.get(self._spec.name)
-        before = service.memory_on(node) if service is not None else 0
-        return before - sum(self._specs[generation_of(name)].memory_bytes for name in there)
 
     def _new_name(self) -> str:
         name = replica_id(self._spec.name, self._record.generation, self._next)

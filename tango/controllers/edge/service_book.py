@@ -45,6 +45,11 @@ def specs_of(record: ServiceRecord) -> dict[int, ServiceSpec]:
     return specs
 
 
+def claim_of(spec: ServiceSpec) -> int:
+    """The CPU that one replica holds when it serves as many requests as it may, in millicores."""
+    return spec.cpu_per_request_millis * spec.concurrency
+
+
 def memory_by_node(placement: Placement, record: ServiceRecord) -> dict[str, int]:
     """What placed replicas declare, by node."""
     specs = specs_of(record)
