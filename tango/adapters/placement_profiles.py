@@ -9,7 +9,7 @@ from tango.adapters.documents import Section
 from tango.adapters.policies import placement_plugins, policy_names
 from tango.adapters.toml_documents import load_toml
 from tango.model.errors import InvalidField
-from tango.model.placement_profile import DEFAULT, Profile, Use, Value
+from tango.model.placement_profile import DEFAULT, SPREAD, Profile, Use, Value
 
 GROUP = "tango.placement"
 MAX_WEIGHT = 1e6
@@ -18,7 +18,8 @@ MAX_WEIGHT = 1e6
 def read_profile(document: Section) -> Profile:
     """[placement] of a document that is being read, DEFAULT where it has none.
 
-    The plugins that it lists take the place of the default ones. Each must be installed, and have
+    The plugins that it lists take the place of the default ones; `name = "spread"` alone is the
+    rule without any. Each must be installed, and have
     the parameters that are given it; what it makes of their values is known where it is made for
     a room (`plugin.made`). Raises InvalidField with field, file and line.
     """
@@ -44,6 +45,11 @@ def load_profile(path: Path | str) -> Profile:
 
 def _profile(section: Section) -> Profile:
     name = section.string("name", "configured")
+    if name == SPREAD.name:
+        if "plugins" in section:
+            problem = f"a profile of plugins is not {SPREAD.name!r}, which has none"
+            raise section.error("name", problem, "give it another name")
+        return SPREAD
     uses: dict[str, Use] = {}
     for table in section.sections("plugins"):
         use = _use(table)

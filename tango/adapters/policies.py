@@ -12,7 +12,7 @@ from tango.model.plan import BatchPolicy, TrafficPolicy
 if TYPE_CHECKING:  # what it imports needs numpy, which is not on every node
     from tango.algorithms.placement.plugin import Plugin
 
-_EXTRA = "install the extra `solver` (in a clone: pip install '.[solver]')"
+NEEDS_EXTRA = "install the extra `solver` (in a clone: pip install '.[solver]')"
 
 
 def traffic_policy(name: str) -> TrafficPolicy:
@@ -49,4 +49,4 @@ def _class(group: str, name: str, field: str) -> Callable[[], object]:
         return cast("Callable[[], object]", found[0].load())
     except ModuleNotFoundError as error:
         needs = f"{name!r} needs {error.name}, which is not installed"
-        raise InvalidField(field, needs, _EXTRA) from None
+        raise InvalidField(field, needs, NEEDS_EXTRA) from None

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tango.adapters.documents import Section
 from tango.model.errors import InvalidField
 from tango.model.reassurance import ReassuranceRule
+from tango.model.rebalance import RebalanceRule
 from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
 
 
@@ -46,6 +47,7 @@ def edge_tuning(section: Section, plain: EdgeSettings) -> EdgeSettings:
             "eviction_grace_s", plain.eviction_grace_s, low=0, high=600
         ),
         reassurance=reassurance_rule(section),
+        rebalance=rebalance_rule(section),
     )
 
 
@@ -63,6 +65,20 @@ def worker_tuning(section: Section, plain: WorkerSettings) -> WorkerSettings:
         quota_period_ms=section.number("quota_period_ms", plain.quota_period_ms, low=1, high=1000),
         cap_be=section.boolean("cap_be", plain.cap_be),
         memory_reserve_bytes=section.memory("memory_reserve", plain.memory_reserve_bytes),
+    )
+
+
+def rebalance_rule(edge: Section) -> RebalanceRule:
+    """[edge.rebalance], all of it optional."""
+    if "rebalance" not in edge:
+        return RebalanceRule()
+    section, plain = edge.section("rebalance"), RebalanceRule()
+    return RebalanceRule(
+        enabled=section.boolean("enabled", plain.enabled),
+        settle_s=section.number("settle_s", plain.settle_s, low=0, high=86_400),
+        max_moves=section.integer("max_moves", plain.max_moves, low=1, high=1000),
+        min_gain=section.number("min_gain", plain.min_gain, low=0.1, high=100),
+        patience_s=section.number("patience_s", plain.patience_s, low=1, high=3600),
     )
 
 

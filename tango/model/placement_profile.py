@@ -57,3 +57,5 @@ DEFAULT = Profile(
         Use("layers"),
     ),
 )
+# No plugins and no numpy: fewest of the service's replicas, then most idle memory.
+SPREAD = Profile("spread", ())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from tango.model.placement_profile import DEFAULT as DEFAULT_PROFILE
 from tango.model.placement_profile import Profile
 from tango.model.reassurance import ReassuranceRule
+from tango.model.rebalance import RebalanceRule
 
 DEFAULT_MAX_BODY_BYTES = 4 * 2**20
 
@@ -142,6 +143,7 @@ class EdgeSettings:
     eviction_grace_s: float = 1.0
     reassurance: ReassuranceRule = ReassuranceRule()
     placement: Profile = DEFAULT_PROFILE
+    rebalance: RebalanceRule = RebalanceRule()
 
 
 @dataclass(frozen=True, slots=True)

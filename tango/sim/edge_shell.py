@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from tango import __version__
+from tango.adapters.replica_rules import replica_rule
 from tango.controllers.edge import EdgeController
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -48,7 +49,9 @@ class Edge:
         self._store = store
         self.name = settings.name
         self.incarnation = incarnation
-        self.controller = EdgeController(settings, incarnation=incarnation, seed=seed)
+        self.controller = EdgeController(
+            settings, incarnation=incarnation, seed=seed, rule=replica_rule(settings.placement)
+        )
         self.shell = Shell(
             engine,
             self.controller,

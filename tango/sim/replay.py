@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+from tango.adapters.replica_rules import replica_rule
 from tango.controllers.central.begin import begin as begin_central
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.begin import begin as begin_edge
@@ -189,7 +190,8 @@ def _controller(start: Start, policy: Policy | None) -> Controller:
     kept = replace(start.settings.decisions, ring=RING)
     # Each kind by itself, for the types.
     if isinstance(start, EdgeStart):
-        return begin_edge(replace(start, settings=replace(start.settings, decisions=kept)))
+        rule = replica_rule(start.settings.placement)
+        return begin_edge(replace(start, settings=replace(start.settings, decisions=kept)), rule)
     if isinstance(start, CentralStart):
         if policy is not None:
             # As the daemon of that policy would begin it.

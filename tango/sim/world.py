@@ -7,6 +7,7 @@ import random
 from dataclasses import replace
 
 from tango.adapters.policies import batch_policy, traffic_policy
+from tango.adapters.replica_rules import installed
 from tango.model.service import QuotaMode, ServiceSpec
 from tango.model.settings import DecisionSettings, EdgeSettings, PeerSettings
 from tango.sim.engine import Lanes
@@ -179,6 +180,7 @@ class World:
             peers=tuple(PeerSettings(peer, peer) for peer in peers),
             neighbours=scenario.topology.neighbours,
             reassurance=rule,
+            placement=installed(template.placement),
             decisions=self._decisions,
         )
 

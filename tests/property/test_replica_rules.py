@@ -18,8 +18,8 @@ SPREAD = Spread()
 
 def rules() -> list[ReplicaRule]:
     try:
-        from tango.algorithms.placement.profile import DEFAULT
         from tango.algorithms.placement.profile_rule import ProfileRule
+        from tango.model.placement_profile import DEFAULT
     except ModuleNotFoundError:
         return [SPREAD]
     plugins = placement_plugins(use.plugin for use in DEFAULT.plugins)

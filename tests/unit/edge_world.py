@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar, cast
 
+from tango.adapters.replica_rules import installed, replica_rule
 from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.controllers.edge import EdgeController
 from tango.model import commands as cmd
@@ -35,6 +36,7 @@ from tango.model.messages import (
     WorkerHello,
     WorkerState,
 )
+from tango.model.placement_profile import DEFAULT
 from tango.model.plan import TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Dispatch, Outcome, RequestDone
 from tango.model.routes import FollowReport, ReplicaTally, RouteTable
@@ -49,7 +51,7 @@ Message = TypeVar("Message")
 
 
 def settings(**fields: object) -> EdgeSettings:
-    plain = EdgeSettings(ServerSettings("", "", ""), "site-a")
+    plain = EdgeSettings(ServerSettings("", "", ""), "site-a", placement=installed(DEFAULT))
     return replace(plain, **fields)  # type: ignore[arg-type]
 
 
@@ -175,7 +177,9 @@ class EdgeWorld:
     """The controller and everyone it talks to. auto_*: answer Persist and Solve at once."""
 
     def __init__(self, *, seed: int = 0, **fields: object) -> None:
-        self.controller = EdgeController(settings(**fields), incarnation=7, seed=seed)
+        chosen = settings(**fields)
+        rule = replica_rule(chosen.placement)
+        self.controller = EdgeController(chosen, incarnation=7, seed=seed, rule=rule)
         self.now = 100.0
         self.reporting = True
         self.reported_at = self.now

@@ -12,7 +12,6 @@ from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile
 from tango.algorithms.placement.replicas import (
     MAX_NODES_NAMED,
     Candidate,
@@ -24,6 +23,7 @@ from tango.algorithms.placement.replicas import (
     shortage,
 )
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import Profile
 from tango.model.units import MAX_CPU_MILLIS
 
 

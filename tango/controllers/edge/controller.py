@@ -25,6 +25,7 @@ from tango.controllers.edge.nodes import Nodes
 from tango.controllers.edge.peering import Peering
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.reassurance import Reassurance
+from tango.controllers.edge.rebalance import Rebalance
 from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
@@ -97,15 +98,22 @@ class EdgeController:
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
         self._guests = Guests(books)
         self._services = Services(books, self._endings, self._router)
+        self._rebalance = Rebalance(books, self._services)
         self._reassurance = Reassurance(books, self._router, self._services)
         self._inflight = InFlight(
             books, self._endings, self._router, self._waiting, self._reassurance
         )
-        self._cordons = Cordons(books, self._services, self._central)
+        self._cordons = Cordons(books, self._services, self._central, self._rebalance)
         self._attempts = Attempts(books, self._central)
         self._evictions = Evictions(books, self._attempts)
         self._nodes = Nodes(
-            books, self._router, self._inflight, self._services, self._attempts, self._evictions
+            books,
+            self._router,
+            self._inflight,
+            self._services,
+            self._attempts,
+            self._evictions,
+            self._rebalance,
         )
         self._wake_at = math.inf
         self._begun = False
@@ -161,6 +169,9 @@ class EdgeController:
         services, router, central = self._services, self._router, self._central
         if now >= self._reassurance.due_at:
             self._reassurance.settle(now)
+        rebalance = self._rebalance
+        if now >= rebalance.due_at:
+            rebalance.settle(now)
         if now >= services.place_at:
             services.settle(now)
         routes = self._routes
@@ -194,6 +205,7 @@ class EdgeController:
             guests.check_at,
             routes.due_at,
             self._reassurance.due_at,
+            rebalance.due_at,
         )
         return commands
 

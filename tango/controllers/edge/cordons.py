@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
+from tango.controllers.edge.rebalance import Rebalance
 from tango.controllers.edge.service_book import ServiceBook, generation_of, ordinal_of
 from tango.controllers.edge.services import Services
 from tango.controllers.edge.views import node_view, replica_view
@@ -36,10 +37,13 @@ class DrainBook:
 class Cordons:
     """Keeps books.cordons; the moves themselves are Services' (replicas) and central's (tasks)."""
 
-    def __init__(self, books: Books, services: Services, central: CentralLink) -> None:
+    def __init__(
+        self, books: Books, services: Services, central: CentralLink, rebalance: Rebalance
+    ) -> None:
         self._books = books
         self._services = services
         self._central = central
+        self._rebalance = rebalance
         self._waiting: dict[int, tuple[int, str, NodeRecord | None]] = {}
         self._drains: dict[str, DrainBook] = {}
         services.on_left = self._left
@@ -87,6 +91,8 @@ class Cordons:
         books.decisions.record(NODE_STATE, now, name, what, "an operator asked for it")
         books.out.append(Answer(op_id, self.node_view(name)))
         self._services.place_soon(now, 0.0)
+        if record is None:
+            self._rebalance.joined(name, "is in service again", now)
 
     def persist_failed(self, event: PersistFailed, _now: float) -> None:
         """The store refused: the node is as it was."""

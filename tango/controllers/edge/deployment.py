@@ -12,6 +12,7 @@ from tango.controllers.edge.service_book import (
     ServiceBook,
     generation_of,
     memory_by_node,
+    replica_id,
 )
 from tango.model.commands import Delete, OlderSpec, PlacementRecord, Put, ServiceRecord
 from tango.model.service import ServiceSpec
@@ -71,6 +72,26 @@ def plan_next(books: Books, service: ServiceBook) -> Change | None:
             books.changed(service)
         return None
     return _change(books, service, due, None)
+
+
+def plan_move(
+    books: Books,
+    service: ServiceBook,
+    node: str,
+    choice: Choice | None,
+    looked: tuple[Candidate, ...],
+) -> tuple[Change, str]:
+    """The change that puts one replica more on the node, and its name; another goes after it."""
+    record = service.record
+    successor = replica_id(service.name, record.generation, record.next_replica)
+    due = Step(
+        replace(record, next_replica=record.next_replica + 1),
+        (*service.placement.items(), (successor, node)),
+        service.short,
+        looked,
+        ((successor, choice),),
+    )
+    return _change(books, service, due, None), successor
 
 
 def unsettled(books: Books, service: ServiceBook) -> bool:

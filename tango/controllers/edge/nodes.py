@@ -10,6 +10,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.rebalance import Rebalance
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
 from tango.model.commands import CloseWorker, SendWorker
@@ -47,6 +48,7 @@ class Nodes:
         services: Services,
         attempts: Attempts,
         evictions: Evictions,
+        rebalance: Rebalance,
     ) -> None:
         self._books = books
         self._router = router
@@ -54,6 +56,7 @@ class Nodes:
         self._services = services
         self._attempts = attempts
         self._evictions = evictions
+        self._rebalance = rebalance
         self._dead_after_s = books.settings.node_dead_after_s
         self._unseen_at = math.inf
         self._refused = ("", "")
@@ -78,6 +81,7 @@ class Nodes:
                 self._refused = (hello.node, why)
                 books.decisions.record(NODE_STATE, now, hello.node, "refused", why)
             return
+        came = "joined" if node is None else "returned" if node.dead else ""
         if node is None:
             node = NodeBook(hello, books.replica_memory.get(hello.node, 0))
             books.nodes[hello.node] = node
@@ -112,6 +116,8 @@ class Nodes:
         books.decisions.record(NODE_STATE, now, node.name, "up", "its worker dialled in")
         self._router.want(now)
         self._services.place_soon(now)
+        if came:
+            self._rebalance.joined(node.name, came, now)
 
     def down(self, event: WorkerDown, now: float) -> None:
         """A stream ended; a superseded or refused one matters to nobody."""
@@ -158,6 +164,8 @@ class Nodes:
         level = "warning" if node.problem else "info"
         self._books.note(level, "node_problem", node=node.name, problem=node.problem)
         self._services.place_soon(now)
+        if not node.problem:
+            self._rebalance.joined(node.name, "is well again", now)
 
     def _ping(self, node: NodeBook, session: int, now: float) -> None:
         """Measure the way to the worker; it has just shown that it lives."""

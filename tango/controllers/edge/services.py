@@ -139,7 +139,7 @@ class Services:
                 if service.short != short:
                     self._books.decisions.record(REPLICA_WAIT, now, service.name, service.short)
                 if change is not None:
-                    self._begin(change)
+                    self.begin(change)
 
     def targets(self, node: NodeBook) -> None:
         """Tell the node all replicas that shall run on it."""
@@ -160,6 +160,10 @@ class Services:
         )
         message = NodeTargets(self._targets_version, replicas)
         self._books.out.append(SendWorker(node.session, message))
+
+    def is_busy(self, name: str) -> bool:
+        """Whether a change of the service is on its way to the disk."""
+        return name in self._busy
 
     # ---- one change at a time per name
 
@@ -190,9 +194,10 @@ class Services:
             assert service is not None
             self._answer(event.op_id, service_view(books, service))
         else:
-            self._begin(change)
+            self.begin(change)
 
-    def _begin(self, change: Change) -> None:
+    def begin(self, change: Change) -> None:
+        """Persist a change of a service that is not busy; it takes effect once it is durable."""
         books = self._books
         for node, size in change.claims:
             books.claim_memory(node, size)

@@ -12,6 +12,7 @@ from typing import cast
 
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import traffic_policy
+from tango.adapters.replica_rules import installed, replica_rule
 from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.begin import begin
@@ -51,6 +52,12 @@ async def main(settings: EdgeSettings) -> None:
     server_settings = settings.server
     credentials = daemon_credentials(server_settings, Role.EDGE, settings.name)
     policy = traffic_policy(settings.traffic_policy)
+    asked = settings.placement.name
+    settings = replace(settings, placement=installed(settings.placement))
+    rule = replica_rule(settings.placement)
+    if rule.name != asked:
+        why = "numpy, which profiles need, is not installed"
+        lifecycle.log_event("info", "replicas are placed", by=rule.name, why=why)
     state = lifecycle.private_dir(server_settings.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "edge.db")
@@ -68,7 +75,7 @@ async def main(settings: EdgeSettings) -> None:
             placements=tuple(placements.items()),
             nodes=tuple(nodes.items()),
         )
-        controller = begin(start)
+        controller = begin(start, rule)
         registry = Scrape()
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
