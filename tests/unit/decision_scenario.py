@@ -15,6 +15,7 @@ from site_world import Net, Site
 from tango.model import events as ev
 from tango.model.decision import line
 from tango.model.reassurance import ReassuranceRule
+from tango.model.rebalance import RebalanceRule
 from tango.model.request import Code
 from tango.model.service import QuotaMode
 from tango.model.settings import DecisionSettings
@@ -24,6 +25,7 @@ def edge_lines() -> list[str]:
     world = EdgeWorld(
         seed=3,
         decisions=DecisionSettings(ring=60_000),
+        rebalance=RebalanceRule(patience_s=5.0, min_gain=1.0),
         reassurance=ReassuranceRule(window_s=0.05, min_samples=2),
     )
     workers = [world.worker(f"n{number}", cpu=500 + 250 * number) for number in range(4)]
@@ -58,6 +60,16 @@ def edge_lines() -> list[str]:
     world.apply(service("web", replicas=2, concurrency=1))
     world.roll()
     world.delete("api")
+    # Back in service: it gets replicas again, and one that does not start.
+    world.cordon("n3", off=True)
+    for _ in range(40):
+        world.advance(0.5)
+        world.roll()
+    world.delete("fat")
+    world.cordon("n3", drain=True)
+    world.roll()
+    world.cordon("n3", off=True)
+    world.advance(30.0)
     return [line(record) for record in world.controller.decisions.since(0)]
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from edge_world import MIB, EdgeWorld, FakeWorker, service, start
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tango.model import events as ev
 from tango.model.job import AttemptState, AttemptStatus
@@ -20,6 +20,7 @@ from tango.model.messages import (
     WorkerState,
 )
 from tango.model.plan import Route, TrafficPlan
+from tango.model.rebalance import RebalanceRule
 from tango.model.request import Code
 from tango.model.routes import ReplicaTally
 from tango.model.service import ReplicaState, ServiceSpec
@@ -41,6 +42,7 @@ specs = st.builds(
     idempotent=st.booleans(),
     max_queue=st.sampled_from((100, 3, 0)),
 )
+RULE = RebalanceRule(settle_s=0.1, patience_s=2.0, min_gain=1.0)
 nodes = st.sampled_from(NODES)
 names = st.sampled_from(SERVICES)
 
@@ -50,7 +52,7 @@ class EdgeMachine(RuleBasedStateMachine):
 
     @initialize(first=specs, second=specs, persist=st.booleans(), solve=st.booleans())
     def begin(self, first: ServiceSpec, second: ServiceSpec, persist: bool, solve: bool) -> None:
-        self.world = EdgeWorld(max_queue=20)
+        self.world = EdgeWorld(max_queue=20, rebalance=RULE)
         self.all = {
             name: FakeWorker(self.world, name, cpu, memory * MIB)
             for name, cpu, memory in zip(NODES, (1000, 500, 100), (600, 300, 1000), strict=True)
@@ -268,6 +270,10 @@ class EdgeMachine(RuleBasedStateMachine):
             self.world.central_up()
         else:
             self.world.do(ev.CentralDown(900, "cut"))
+
+    @invariant()
+    def moves(self) -> None:
+        assert len(self.world.controller.books.moving) <= RULE.max_moves
 
     def teardown(self) -> None:
         """Let everything end: every call has its one reply, nothing is held any more."""
