@@ -145,7 +145,7 @@ async def test_a_drain_moves_a_replica_and_a_task(
     await client.delete("moved")
 
 
-async def test_the_job_of_a_node_that_dies_runs_elsewhere_and_once(
+async def test_the_work_of_a_node_that_dies_goes_elsewhere_and_comes_back_with_it(
     cluster: ClusterAtWork, client: Client, tmp_path: Path
 ) -> None:
     await ready(client, service("kept", replicas=2))
@@ -195,7 +195,28 @@ async def test_the_job_of_a_node_that_dies_runs_elsewhere_and_once(
         return not view.replicas and not view.be_tasks
 
     await until(nothing_left, "the node to have nothing")
+    # Once the node has been quiet for a while it gets its share again, and no call is lost for it.
+    shared = asyncio.create_task(until_on_both(client))
+    replies = await load_while(client, "kept", shared)
+    assert {reply.code for reply in replies} == {Code.OK}
+    told = cluster.cli("explain", "kept").stdout
+    assert f" moves from {other} to {dead}, as kept-g1-" in told, told
+    assert f": node {dead} returned" in told
+    assert " gave it " in told
+    assert f"{dead}: dead" in told, "why its replica went to the other node"
     await client.delete("kept")
+
+
+async def until_on_both(client: Client) -> None:
+    """The service has a replica on each node, and both are ready."""
+    await service_when(
+        client,
+        SITE,
+        "kept",
+        lambda view: (
+            view.ready == len(view.replicas) == 2 and len({one.node for one in view.replicas}) == 2
+        ),
+    )
 
 
 def replica_pids(views: tuple[ServiceView, ...], where: str) -> list[int]:
