@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from batch_snapshots import MIB, snapshots
@@ -50,10 +51,17 @@ def test_scores_follow_the_formula(snapshot: BatchSnapshot) -> None:
         return
     plan = place(replace(snapshot, gangs=snapshot.gangs[:1]))
     [task] = snapshot.gangs[0].tasks
-    most_cpu = max(offer.cpu_millis for offer in snapshot.offers)
-    most_memory = max(offer.memory_bytes for offer in snapshot.offers)
     scores = sorted(
-        1 - min(offer.cpu_millis / most_cpu, offer.memory_bytes / most_memory)
+        1
+        - min(
+            (
+                offer.cpu_millis
+                - max(0, offer.lc_used_millis - offer.lc_held_millis)
+                - task.cpu_millis
+            )
+            / offer.all_cpu_millis,
+            (offer.memory_bytes - task.memory_bytes) / offer.all_memory_bytes,
+        )
         for offer in snapshot.offers
         if offer.cpu_millis >= task.cpu_millis and offer.memory_bytes >= task.memory_bytes
     )
@@ -69,12 +77,50 @@ def gang(job_id: str, *sizes: tuple[int, int]) -> Gang:
 
 def test_the_scarcer_resource_decides() -> None:
     offers = (
-        BatchOffer("e", "cpu-rich", 4000, 100 * MIB),
-        BatchOffer("e", "even", 2000, 500 * MIB),
-        BatchOffer("e", "memory-rich", 1000, 1000 * MIB),
+        BatchOffer("e", "cpu-rich", 4000, 100 * MIB, be_memory_bytes=900 * MIB),
+        BatchOffer("e", "even", 2000, 501 * MIB, be_held_millis=2000, be_memory_bytes=499 * MIB),
+        BatchOffer("e", "memory-rich", 1100, 1000 * MIB, be_held_millis=2900),
     )
     plan = place(BatchSnapshot((gang("j", (100, MIB)),), offers))
-    assert plan.placements == (Placement("j", 0, "e", "even", 0.5, ("memory-rich", 0.75)),)
+    assert plan.placements == (Placement("j", 0, "e", "even", 0.525, ("memory-rich", 0.75)),)
+
+
+def test_each_node_counts_for_its_own_size() -> None:
+    """Three small nodes beside a large one: all of them come to the same share."""
+    offers = (
+        BatchOffer("e", "large", 8000, 8000 * MIB),
+        *(BatchOffer("e", f"small{i}", 1000, 1000 * MIB) for i in range(3)),
+    )
+    plan = place(BatchSnapshot((gang("j", *[(100, 100 * MIB)] * 55),), offers))
+    counts = Counter(placement.node for placement in plan.placements)
+    assert counts == {"large": 40, "small0": 5, "small1": 5, "small2": 5}
+
+
+def test_cpu_that_lc_uses_beyond_what_it_holds_is_not_free() -> None:
+    offers = (
+        BatchOffer("e", "busy", 900, 1000 * MIB, lc_held_millis=100, lc_used_millis=700),
+        BatchOffer("e", "held", 500, 1000 * MIB, lc_held_millis=500, lc_used_millis=50),
+    )
+    plan = place(BatchSnapshot((gang("j", (100, MIB)),), offers))
+    (placement,) = plan.placements
+    assert (placement.node, placement.score) == ("held", 0.6)
+    assert placement.runner_up == ("busy", 0.8)
+
+
+def test_what_became_too_small_is_told_and_where_it_was_undone_it_is_not() -> None:
+    offers = (BatchOffer("e", "a", 1000, 900 * MIB), BatchOffer("e", "b", 600, 600 * MIB))
+    gangs = (
+        gang("one", (500, 10 * MIB)),
+        gang("torn", (450, 10 * MIB), (450, 10 * MIB), (450, 10 * MIB)),
+        gang("two", (500, 20 * MIB)),
+        gang("three", (500, 20 * MIB)),
+    )
+    plan = place(BatchSnapshot(gangs, offers))
+    assert [(one.job_id, one.node, one.rejected) for one in plan.placements] == [
+        ("one", "a", ()),
+        ("two", "b", ()),
+        ("three", "a", (("b", "not enough CPU"),)),
+    ]
 
 
 def test_a_gang_spreads_and_ties_go_to_fewer_tasks_then_to_names() -> None:

@@ -301,7 +301,7 @@ def starving(share: float = 0.04) -> NodeView:
 
 def test_where_be_starves_one_task_after_another_is_moved() -> None:
     bench = at_work()
-    bench.submit("j2", spec(cpu=500, priority=1))
+    bench.submit("j2", spec(cpu=600, priority=1))
     bench.advance(0.1)
     bench.status(running("j2.0.1", at=bench.epoch + 200.0))
     assert bench.job("j2").tasks[0].node == "n1"

@@ -1,15 +1,17 @@
-"""Most free: each task of a gang to the fitting offer that has the largest share free.
+"""Most free: each task of a gang to the node of which the largest share stays free with it.
 
-The share of an offer is min(CPU / largest CPU, memory / largest memory), both "largest" taken over
-all offers of the snapshot. The scarcer resource decides, so a node rich in CPU but short of memory
-does not count as free. This is the spreading rule that Kubernetes calls LeastAllocated, with min in
-place of the mean, and shares of the largest offer in place of each node's own size.
+The share is min(CPU / all CPU, memory / all memory) of the node itself, once the task is there. The
+scarcer resource decides, so a node rich in CPU but short of memory does not count as free; and a
+small node counts for what it is, so it does not stay empty beside a large one. CPU that LC uses
+beyond what its requests hold is not free. This is the spreading rule that Kubernetes calls
+LeastAllocated, with min in place of the mean.
 
-Cost: four heap operations a task.
+Cost: O(nodes) for the first task of a size in a plan, a few heap operations for each after it.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from heapq import heapify, heappop, heappush
 
 from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room, pack
@@ -21,9 +23,9 @@ _Entry = tuple[float, int, int, Room]
 class MostFree:
     """BatchPolicy; deterministic, ignores the snapshot's seed.
 
-    A placement's score is 1 - share before the placement, 0..1, lower is better; its runner-up is
-    the node that would have been next, of any site; rejected: the first few that are freer, but
-    too small for the task.
+    A placement's score is 1 - share with the task, lower is better: 0 to 1, and above where LC uses
+    more than there is. Among equals fewer BE tasks, then names. Its runner-up is the node that
+    would have been next, of any site; rejected: the first few by name that are too small.
     """
 
     name = "most-free"
@@ -33,41 +35,83 @@ class MostFree:
         return pack(snapshot, _Freest(snapshot))
 
 
+def held(room: Room, task: BatchTask) -> float:
+    """1 - the share of the node that stays free with the task."""
+    offer = room.offer
+    beyond = max(0, offer.lc_used_millis - offer.lc_held_millis)
+    cpu = (room.cpu_millis - beyond - task.cpu_millis) / room.all_cpu_millis
+    return 1.0 - min(cpu, (room.memory_bytes - task.memory_bytes) / room.all_memory_bytes)
+
+
+class _Size:
+    """The rooms as tasks of one size see them. seen: how many changes of rooms are counted in.
+
+    heap: those that fit, the freest on top; an entry with another number of tasks than its room is
+    of the past. small: the others, by order.
+    """
+
+    def __init__(self, task: BatchTask, rooms: list[Room], seen: int) -> None:
+        self.heap: list[_Entry] = [_entry(room, task) for room in rooms if room.fits(task)]
+        heapify(self.heap)
+        self.small = [room.order for room in rooms if not room.fits(task)]
+        self.seen = seen
+
+    def look_again(self, task: BatchTask, changed: dict[int, Room]) -> None:
+        """These rooms have taken something since."""
+        for order, room in changed.items():
+            if room.fits(task):
+                heappush(self.heap, _entry(room, task))
+                continue
+            at = bisect_left(self.small, order)
+            if at == len(self.small) or self.small[at] != order:
+                self.small.insert(at, order)
+
+    def top(self) -> _Entry | None:
+        """The freest, taken off; None for none."""
+        while self.heap:
+            entry = heappop(self.heap)
+            if entry[1] == entry[3].tasks:
+                return entry
+        return None
+
+
 class _Freest(Packing):
-    """The freest room is on top of a heap; `find` leaves the one it chose out until it changed."""
+    """One view of the rooms for each size of task; `changes` brings the others up to date."""
 
     def __init__(self, snapshot: BatchSnapshot) -> None:
         super().__init__(snapshot)
-        self._heap: list[_Entry] = []
-        self.restored()
+        self._sizes: dict[tuple[int, int], _Size] = {}
+        self._changes: list[Room] = []
 
     def find(self, task: BatchTask) -> Choice | None:
         """See Packing."""
-        popped: list[_Entry] = []
-        fitting: list[_Entry] = []
-        while self._heap and len(fitting) < 2:
-            entry = heappop(self._heap)
-            (fitting if entry[3].fits(task) else popped).append(entry)
-        for entry in popped + fitting[1:]:
-            heappush(self._heap, entry)
-        if not fitting:
+        key = task.cpu_millis, task.memory_bytes
+        size = self._sizes.get(key)
+        if size is None:
+            size = self._sizes[key] = _Size(task, self.rooms, len(self._changes))
+        elif size.seen < len(self._changes):
+            size.look_again(task, {room.order: room for room in self._changes[size.seen :]})
+            size.seen = len(self._changes)
+        first = size.top()
+        if first is None:
             return None
-        runner_up = (fitting[1][3].offer.node, fitting[1][0]) if len(fitting) > 1 else ("", 0.0)
-        rejected = tuple(entry[3].lack(task) for entry in popped[:MAX_REJECTED])
-        return Choice(fitting[0][3], fitting[0][0], runner_up, rejected)
+        second = size.top()
+        for entry in (first, second):
+            if entry is not None:
+                heappush(size.heap, entry)
+        runner_up = (second[3].offer.node, second[0]) if second is not None else ("", 0.0)
+        small = (self.rooms[order] for order in size.small[:MAX_REJECTED])
+        return Choice(first[3], first[0], runner_up, tuple(room.lack(task) for room in small))
 
     def changed(self, room: Room) -> None:
         """See Packing."""
-        heappush(self._heap, self._entry(room))
+        self._changes.append(room)
 
     def restored(self) -> None:
         """See Packing."""
-        self._heap = [self._entry(room) for room in self.rooms]
-        heapify(self._heap)
+        self._sizes.clear()
+        self._changes.clear()
 
-    def _entry(self, room: Room) -> _Entry:
-        """Freest first; among equals the one with fewer BE tasks, then by edge and node name."""
-        share = min(
-            room.cpu_millis / self.most_cpu_millis, room.memory_bytes / self.most_memory_bytes
-        )
-        return (1.0 - share, room.tasks, room.order, room)
+
+def _entry(room: Room, task: BatchTask) -> _Entry:
+    return held(room, task), room.tasks, room.order, room
