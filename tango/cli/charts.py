@@ -1,4 +1,5 @@
-"""Charts as data: what is drawn, not how; drawn as SVG (charts_svg) and as PNG (charts_png)."""
+"""Charts as data: what is drawn, not how; drawn as SVG (charts_svg) and by matplotlib
+(charts_figure)."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ import click
 from rich.text import Text
 
 from tango.adapters.trace_files import check_azure_llm, read_azure_llm
+from tango.cli.figure_file import check_plot
 from tango.cli.options import with_client
-from tango.cli.plot import check_plot, write_plot
+from tango.cli.plot import write_plot
 from tango.cli.progress import Progress
 from tango.cli.report_view import (
     check_report,
@@ -78,7 +79,10 @@ class Plan:
 @click.option(
     "--report", type=click.Path(path_type=Path), default=None, help="Write the report as JSON."
 )
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw the run as PNG.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), default=None,
+    help="Draw the run, as PNG, SVG or PDF by the name's ending.",
+)  # fmt: skip
 @with_client
 async def load(
     client: Client, service: str, pattern: str | None, rate: float | None, duration: float | None,

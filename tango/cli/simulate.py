@@ -11,8 +11,8 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from tango.cli.charts_png import write_pictures
-from tango.cli.plot import check_plot
+from tango.cli.charts_figure import write_pictures
+from tango.cli.figure_file import check_plot
 from tango.cli.progress import Progress
 from tango.cli.report_view import check_report, print_view
 from tango.cli.simulate_charts import pictures
@@ -57,7 +57,10 @@ PIPE_COLUMNS = 200
     "--html", type=click.Path(path_type=Path), default=None,
     help="Write the report as one HTML page, with pictures.",
 )  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw it as PNG.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), default=None,
+    help="Draw it, as PNG, SVG or PDF by the name's ending.",
+)  # fmt: skip
 @click.option(
     "--log", type=click.Path(path_type=Path), default=None,
     help="Write the decision log; of several runs, one file each, named after the run.",

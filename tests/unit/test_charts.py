@@ -24,7 +24,7 @@ from tango.cli.charts import (
     stacked,
     x_axis,
 )
-from tango.cli.charts_png import write_pictures
+from tango.cli.charts_figure import write_pictures
 from tango.cli.charts_svg import TOP, colour_rules, picture
 from tango.cli.simulate_charts import pictures
 

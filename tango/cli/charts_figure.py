@@ -1,4 +1,4 @@
-"""Charts as one PNG, by matplotlib, which the extra `plot` brings; made without pyplot."""
+"""Charts as one picture, by matplotlib, which the extra `plot` brings; made without pyplot."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ from tango.cli.charts import (
     x_axis,
     y_axis,
 )
-from tango.cli.plot import check_plot
-from tango.cli.whole_file import whole_file
+from tango.cli.figure_file import check_plot, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +33,10 @@ _DASHED = (0, (4, 2))
 
 
 def write_pictures(title: str, pictures: Sequence[Picture], path: Path) -> None:
-    """Draw them below one another; the file is there whole or not at all. Raises InvalidField."""
+    """Draw them below one another, as the name ends; the file is there whole or not at all.
+
+    Raises InvalidField.
+    """
     check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,8 +58,7 @@ def write_pictures(title: str, pictures: Sequence[Picture], path: Path) -> None:
             _draw_dots(axes, each)
         else:
             _draw_chart(axes, each)
-    with whole_file(path, "plot") as part:
-        figure.savefig(part, format="png")
+    save_figure(figure, path)
 
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:
