@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tango.cli.whole_file import whole_file
+from tango.cli.whole_file import check_place, whole_file
 from tango.model.errors import InvalidField
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     ".pdf": ("pdf", {"CreationDate": None}),
 }
 ENDINGS = ".png, .svg or .pdf"
-# Names within an SVG are drawn at random unless this is set.
-_RULES = {"svg.hashsalt": "tango"}
 
 
 def check_plot(path: Path) -> None:
-    """Refuse before a run what would fail after it: no matplotlib, no folder to write to, a name
-    that ends in no kind of picture. Raises InvalidField.
+    """Refuse before a run what would fail after it: a name that ends in no kind of picture, no
+    matplotlib, no place to write to. Raises InvalidField.
     """
     if path.suffix.lower() not in FORMATS:
         named = f"ends in {path.suffix!r}" if path.suffix else "has no ending"
@@ -34,10 +32,7 @@ def check_plot(path: Path) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         fix = "install the extra `plot` (in a clone: pip install '.[plot]')"
         raise InvalidField("plot", "drawing it needs matplotlib, which is not installed", fix)
-    if not path.parent.is_dir():
-        raise InvalidField("plot", f"there is no folder {path.parent}", "make it first", str(path))
-    if path.is_dir():
-        raise InvalidField("plot", "is a folder", "name a file", str(path))
+    check_place(path, "plot")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -49,5 +44,6 @@ def save_figure(figure: Figure, path: Path) -> None:
     import matplotlib as mpl
 
     kind, metadata = FORMATS[path.suffix.lower()]
-    with whole_file(path, "plot") as part, mpl.rc_context(_RULES):
+    # Names within an SVG are drawn at random unless a salt is set.
+    with whole_file(path, "plot") as part, mpl.rc_context({"svg.hashsalt": "tango"}):
         figure.savefig(part, format=kind, metadata=metadata)

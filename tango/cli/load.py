@@ -19,13 +19,13 @@ from tango.cli.options import with_client
 from tango.cli.plot import write_plot
 from tango.cli.progress import Progress
 from tango.cli.report_view import (
-    check_report,
     load_view,
     milliseconds,
     print_view,
     share,
     write_report,
 )
+from tango.cli.whole_file import check_place
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.request import Outcome
 from tango.model.views import ServiceView
@@ -101,7 +101,7 @@ async def load(
     if deadline_ms is not None and not 1 <= deadline_ms <= 3_600_000:
         raise InvalidField("--deadline-ms", f"{deadline_ms:g} is out of range", "use 1 to 3600000")
     if report is not None:
-        check_report(report)
+        check_place(report, "report")
     if plot is not None:
         check_plot(plot)
     if trace is not None:
