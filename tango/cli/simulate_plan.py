@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ ABLATIONS = (DVPA, REASSURANCE, DSS_LC)
 # What routes where DSS-LC is switched off: what an edge does that is not told otherwise.
 WITHOUT_DSS_LC = "least-loaded"
 MAX_RUNS = 100_000
+LONGEST_SLUG = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +121,21 @@ def with_logs(runs: Sequence[Run], log: Path) -> tuple[Run, ...]:
     """Each with a decision log of its own; a single one has exactly this file."""
     if len(runs) == 1:
         return (replace(runs[0], log=log),)
+    slugs = [_slug(run) for run in runs]
+    counts = Counter(slugs)
+    names = [
+        slug if counts[slug] == 1 else f"{slug}.run-{number}"
+        for number, slug in enumerate(slugs, 1)
+    ]
     return tuple(
-        replace(run, log=log.with_name(f"{log.stem}.{_slug(run)}{log.suffix}")) for run in runs
+        replace(run, log=log.with_name(f"{log.stem}.{name}{log.suffix}"))
+        for run, name in zip(runs, names, strict=True)
     )
 
 
 def _slug(run: Run) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(run).replace(", ", "."))
+    """A part of a file's name; not always its own, for points may be long."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(run).replace(", ", "."))[:LONGEST_SLUG]
 
 
 def _variants(

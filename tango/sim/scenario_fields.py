@@ -92,6 +92,8 @@ def known_names(section: Section, key: str, known: tuple[str, ...], what: str) -
     names = section.strings(key, ())
     for index, name in enumerate(names):
         require_known(section, f"{key}[{index}]", name, known, what)
+        if name in names[:index]:
+            raise section.error(f"{key}[{index}]", f"{name!r} is given twice", "leave one out")
     return names
 
 

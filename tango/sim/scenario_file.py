@@ -41,9 +41,16 @@ class Change:
         """The value as Python has it, for labels and reports."""
         return _plain(self.value)
 
+    @property
+    def same_as(self) -> tuple[str, str]:
+        """Equal for changes that make the same scenario: 1 and 1.0 are, 1 and true are not."""
+        return self.path, _canonical(self.plain)
+
     def __str__(self) -> str:
         value = self.plain
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = str(value)
+        if isinstance(value, float) and float(f"{value:g}") == value:
+            shown = f"{value:g}"
         return f"{self.path} = {shown}"
 
 
@@ -137,7 +144,11 @@ class ScenarioFile:
         if count > MAX_POINTS:
             where = self._document.where("sweep")
             raise InvalidField("sweep", f"has {count} points", f"at most {MAX_POINTS}", where)
-        return tuple(itertools.product(*axes))
+        # A value that is given twice is one point.
+        once: dict[tuple[tuple[str, str], ...], Point] = {}
+        for point in itertools.product(*axes):
+            once.setdefault(tuple(change.same_as for change in point), point)
+        return tuple(once.values())
 
 
 def load_scenario(
@@ -237,6 +248,18 @@ def _item(value: object) -> Item:
     if isinstance(value, list):
         return Item([_item(each) for each in value], 0)
     return Item(value, 0)
+
+
+def _canonical(value: object) -> str:
+    if isinstance(value, dict):
+        return (
+            f"{{{','.join(f'{key!r}:{_canonical(each)}' for key, each in sorted(value.items()))}}}"
+        )
+    if isinstance(value, list):
+        return str([_canonical(each) for each in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return repr(float(value)) if abs(value) < 2**53 else repr(value)
+    return repr(value)
 
 
 def _plain(item: Item) -> object:

@@ -115,6 +115,7 @@ WRONG = {
     "rate = 10|rate = 10\ncpu_load = 1": "loads[0].cpu_load: stands beside 'rate'",
     'service = "web"|service = "wib"': "loads[0].service: no service is named 'wib'",
     "rate = 10|rate = 10\nsites = ['c']": "loads[0].sites[0]: no site with web is named 'c'",
+    "rate = 10|rate = 10\nsites = ['a', 'a']": "loads[0].sites[1]: 'a' is given twice",
     "cpu = 4|cpu = -4": "topology.sites[1].cpu: -4 is not a CPU quantity",
     'name = "b"|name = "a"': "topology.sites[1].name: 'a' is given twice",
     "neighbours = 1|neighbours = 100": "topology.neighbours: 100 is out of range",

@@ -113,3 +113,22 @@ def test_one_run_has_the_log_itself_and_several_have_one_each(tmp_path: Path) ->
         for load in (1, 2)
         for seed in (1, 2)
     ]
+
+
+def test_a_value_that_is_swept_twice_is_one_point() -> None:
+    assert [str(run.point[0]) for run in runs("sweep={load=[1, 2, 1.0, 2, 1]}")] == [
+        "load = 1",
+        "load = 2",
+    ]
+    twice = runs("sweep={load=[1, 1], 'policies.dvpa'=[true, false, true]}")
+    assert len({run.point for run in twice}) == len(twice) == 2
+    # What is nearly the same is not, and is told apart.
+    near = runs("sweep={load=[1.0, 1.0000001]}")
+    assert [str(run.point[0]) for run in near] == ["load = 1", "load = 1.0000001"]
+
+
+def test_each_run_has_a_log_of_its_own_however_long_its_point_is(tmp_path: Path) -> None:
+    found = with_logs(runs(f"sweep={{description={[300 * 'a', 301 * 'a']}}}"), tmp_path / "d.jsonl")
+    names = [run.log.name for run in found if run.log]
+    assert len(set(names)) == 2
+    assert all(len(name) < 200 for name in names)
