@@ -12,6 +12,7 @@ from rich.text import Text
 
 from tango.cli.progress import Progress
 from tango.cli.report_view import print_view
+from tango.cli.simulate_before import look_ahead
 from tango.cli.simulate_outputs import Outputs
 from tango.cli.simulate_plan import ABLATIONS, Run, plan, with_logs
 from tango.cli.simulate_replay import replay_recording
@@ -21,7 +22,7 @@ from tango.cli.simulate_view import problem_lines, results_view
 from tango.model.errors import InvalidField
 from tango.sim.outcome import Progress as Told
 from tango.sim.scenario_fields import BadRows
-from tango.sim.scenario_file import Change, ScenarioFile, parse_change, survey
+from tango.sim.scenario_file import Change, ScenarioFile, parse_change
 
 INTERRUPTED = 130
 # Many figures with intervals stand beside one another.
@@ -109,15 +110,16 @@ def simulate(
     )
     if log is not None:
         runs = with_logs(runs, log)
-    for file in files:
-        survey(file.build())
-    results, stop = Results(runs), Stop()
+    before = look_ahead(files)
+    results, stop = Results(runs, before.warnings, bad.counts, bad.lines()), Stop()
     with Progress() as progress, stop.on_signals():
         for file in files:
             about = f": {file.description}" if file.description else ""
             progress.say(f"{file.name}{about}")
-        for line in bad.lines():
+        for line in (*before.traces, *bad.lines()):
             progress.say(line)
+        for line in before.warnings:
+            progress.say(f"warning: {line}")
         shown = _Shown(progress, runs)
         for number, result in make_all(runs, processes or _cores(), stop, shown.told):
             shown.ended(number)

@@ -107,7 +107,7 @@ def _lead(results: Results) -> str:
 
 
 def _warnings(results: Results) -> str:
-    found = list(results.notes)
+    found = [*results.warnings, *results.notes]
     if results.single is not None and results.single.stopped:
         found.append("The run was ended before its time: these are its figures so far.")
     elif results.single is None and results.missing:

@@ -157,12 +157,17 @@ def _variants(
             _pairing(text, f"policies.compare[{at}]", file.where(f"policies.compare[{at}]"))
             for at, text in enumerate(file.compare)
         ] or [Variant()]
-    for variant in found:
-        if found.count(variant) > 1:
-            name = variant.label(scenario.policies)
-            raise InvalidField("--policies", f"{name!r} is given twice", "leave one of them out")
+    labels = [variant.label(scenario.policies) for variant in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InvalidField("--policies", f"{label!r} is given twice", "leave one of them out")
+    swept = {change.path for point in file.points for change in point}
+    for part in ("traffic", "batch"):
+        if f"policies.{part}" in swept and any(getattr(variant, part) for variant in found):
+            problem = f"would take the place of all that the sweep of policies.{part} has"
+            raise InvalidField("--policies", problem, "leave one of them out")
     full = found[0]
-    for name in ablate.split(",") if ablate else ():
+    for name in map(str.strip, ablate.split(",") if ablate else ()):
         _require_on(name, full.apply(scenario.policies), scenario)
         found.append(replace(full, off=name))
     return tuple(dict.fromkeys(found))

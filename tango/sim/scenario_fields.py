@@ -33,6 +33,11 @@ class BadRows:
             if known is None or known[0] < file.skipped:
                 self._found[str(file.path)] = file.skipped, file.problems[0]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows were left out, by file."""
+        return {path: count for path, (count, _) in sorted(self._found.items())}
+
     def lines(self) -> tuple[str, ...]:
         """A line for each file, for people."""
         return tuple(

@@ -58,6 +58,7 @@ def test_a_file_may_name_what_it_wants_compared() -> None:
         ({"policies": "nearest:best"}, "--policies: no policy is named 'best'; use one of: "),
         ({"policies": "nearest:"}, "--policies: 'nearest:' is no pairing"),
         ({"policies": "nearest,nearest"}, "--policies: 'nearest:most-free' is given twice"),
+        ({"policies": "nearest,nearest:most-free"}, "--policies: 'nearest:most-free' is given tw"),
         ({"ablate": "hrm"}, "--ablate: 'hrm' is none; use some of dvpa, reassurance, dss-lc"),
         ({"ablate": "dss-lc"}, "--ablate: least-loaded routes, not dss-lc"),
         ({"ablate": "dvpa"}, "--ablate: no service's quota follows its requests"),
@@ -67,6 +68,18 @@ def test_what_there_is_not_is_refused(options: dict[str, str], words: str) -> No
     with pytest.raises(InvalidField) as caught:
         runs(**options)
     assert str(caught.value).startswith(words)
+
+
+def test_pairings_beside_a_sweep_of_policies_are_refused() -> None:
+    """All its points would be the same run under other names."""
+    sweep = "sweep={'policies.traffic'=['nearest', 'scoring']}"
+    assert len(runs(sweep)) == 2
+    with pytest.raises(InvalidField, match=r"the sweep of policies\.traffic has; leave one"):
+        runs(sweep, policies="least-loaded")
+    both = runs("sweep={'policies.batch'=['most-free', 'random']}", policies="nearest,scoring")
+    assert [run.variant for run in both] == [
+        "nearest:most-free", "scoring:most-free", "nearest:random", "scoring:random",
+    ]  # fmt: skip
 
 
 def test_an_unknown_pairing_of_a_file_is_refused_at_its_place() -> None:
