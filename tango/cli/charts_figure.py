@@ -9,15 +9,19 @@ from typing import TYPE_CHECKING
 
 from tango.cli.charts import (
     LIGHT,
+    PLAIN,
+    STROKES,
     Axis,
     Chart,
     Dots,
     Line,
     Picture,
+    Stroke,
     aside,
     from_zero,
     linear_axis,
     stacked,
+    stroke,
     tick_words,
     x_axis,
     y_axis,
@@ -81,7 +85,8 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     for line in chart.lines:
         if not line.area:
             moved = aside(chart, line) * (across.high - across.low)
-            _draw_line(axes, line, moved, up.high)
+            kind = stroke(chart, line)
+            _draw_line(axes, line, PLAIN if kind is None else STROKES[kind], moved, up.high)
     for at, rule in enumerate(sorted(chart.rules)):
         axes.axvline(rule.at, color=LIGHT[rule.colour], lw=1.2, ls=_DASHED)
         place = (rule.at, 0.05 + 0.1 * (len(chart.rules) - 1 - at))
@@ -102,15 +107,19 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, fontsize=9)
 
 
-def _draw_line(axes: Axes, line: Line, moved: float, most: float) -> None:
+def _draw_line(axes: Axes, line: Line, kind: Stroke, moved: float, most: float) -> None:
     colour = LIGHT[line.colour]
     ys = [math.nan if y is None else y for y in line.ys]
     few = len(ys) <= 12 and not line.steps
     axes.plot(
         _since(line) if line.steps else [x + moved for x in line.xs],
         [*ys[:1], *ys] if line.steps else ys,
-        color=colour, lw=1.6, ls=_DASHED if line.dashed else "-", label=line.name,
-        drawstyle="steps-pre" if line.steps else "default", marker="o" if few else "", ms=4,
+        color=colour, lw=0.8 * kind.width, label=line.name,
+        ls=(0, tuple(each / kind.width for each in kind.dashes)) if kind.dashes else "-",
+        drawstyle="steps-pre" if line.steps else "default",
+        # Outlines show through one another where points are equal.
+        marker=kind.mark if few else "", ms=4 if kind.mark == "o" else 7,
+        mfc=colour if kind.mark == "o" else "none",
     )  # fmt: skip
     bars = [
         (x + moved, max(low, 0.0), min(high, most))
