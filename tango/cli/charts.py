@@ -1,4 +1,5 @@
-"""Charts as data: what is drawn, not how; drawn as SVG (charts_svg) and as PNG (charts_png)."""
+"""Charts as data: what is drawn, not how; drawn as SVG (charts_svg) and by matplotlib
+(charts_figure)."""
 
 from __future__ import annotations
 
@@ -20,6 +21,28 @@ MOST_POINTS = 12
 
 
 @dataclass(frozen=True, slots=True)
+class Stroke:
+    """How a line is drawn. dashes: lengths drawn and left out in turn, () for none. mark: at points
+    of a few: "o", "s" or "^" and so on, as matplotlib names them."""
+
+    width: float
+    dashes: tuple[float, ...] = ()
+    mark: str = "o"
+
+
+PLAIN = Stroke(1.8)
+# Of several lines, the first below: lines that are equal show at one another's edges and gaps.
+STROKES = (
+    Stroke(3.4),
+    Stroke(2.8, (14, 5), "s"),
+    Stroke(2.4, (8, 5), "^"),
+    Stroke(2.1, (4, 4), "D"),
+    Stroke(1.9, (10, 4, 2, 4), "v"),
+    Stroke(1.7, (1.5, 4), "x"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """A curve. ys: None for a gap. low, high: of the interval around each y, () for none.
 
@@ -32,7 +55,6 @@ class Line:
     low: tuple[float | None, ...] = ()
     high: tuple[float | None, ...] = ()
     colour: int = 0
-    dashed: bool = False
     area: bool = False
     steps: bool = False
 
@@ -190,6 +212,23 @@ def stacked(chart: Chart) -> Iterator[tuple[Line, tuple[float | None, ...]]]:
         below = below or (0.0,) * len(line.ys)
         below = tuple(b + (y or 0.0) for b, y in zip(below, line.ys, strict=True))
         yield line, tuple(below)
+
+
+def stroke(chart: Chart, line: Line) -> int | None:
+    """Which of STROKES a line has; None where it is the only one that is no area."""
+    lines = [each for each in chart.lines if not each.area]
+    return lines.index(line) % len(STROKES) if len(lines) > 1 else None
+
+
+def same_words(chart: Chart) -> str:
+    """Which lines are equal all along, "" where none are: a picture cannot say so."""
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for line in chart.lines:
+        if not line.area and any(y is not None for y in line.ys):
+            ys = tuple(None if y is None else round(y, 9) for y in line.ys)
+            alike.setdefault((line.xs, ys), []).append(line.name)
+    groups = [names for names in alike.values() if len(names) > 1]
+    return "".join(f" Equal all along: {', '.join(names)}." for names in groups)
 
 
 def aside(chart: Chart, line: Line) -> float:

@@ -10,16 +10,21 @@ from tango.cli.charts import (
     COLOURS,
     DARK,
     LIGHT,
+    PLAIN,
+    STROKES,
     Axis,
     Chart,
     Dots,
     Line,
     Picture,
     Rule,
+    Stroke,
     aside,
     from_zero,
     linear_axis,
+    same_words,
     stacked,
+    stroke,
     tick_words,
     x_axis,
     y_axis,
@@ -29,7 +34,8 @@ WIDTH, HEIGHT = 760.0, 300.0
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 12.0, 44.0
 RULE_ROW = 15.0
 ROW = 26.0
-NAMES = 250.0
+# Of the names beside dots: what the longest needs, within bounds.
+CHARACTER, LEAST_NAMES, MOST_NAMES = 6.7, 120.0, 330.0
 
 _Place = Callable[[float], float]
 
@@ -47,6 +53,9 @@ def colour_rules() -> str:
     for index in range(COLOURS):
         rules.append(f".s{index}{{stroke:var(--c{index})}}.f{index}{{fill:var(--c{index})}}")
         rules.append(f".b{index}{{background:var(--c{index})}}")
+    for index, each in enumerate(STROKES):
+        dashes = f";stroke-dasharray:{' '.join(map(str, each.dashes))}" if each.dashes else ""
+        rules.append(f".k{index}{{stroke-width:{each.width}{dashes}}}")
     return "\n".join(rules)
 
 
@@ -58,17 +67,26 @@ def picture(what: Picture) -> str:
         body = _dots(what)
     else:
         body = _legend(what) + _chart(what)
-    note = f"<p class='note'>{escape(what.note)}</p>" if what.note else ""
+    words = what.note + (same_words(what) if isinstance(what, Chart) else "")
+    note = f"<p class='note'>{escape(words.strip())}</p>" if words else ""
     return f"<figure><figcaption>{escape(what.title)}</figcaption>{body}{note}</figure>"
 
 
 def _legend(chart: Chart) -> str:
     items = []
     for line in chart.lines:
-        kind = "area" if line.area else "dashed" if line.dashed else "line"
-        mark = f"<span class='mark {kind} b{line.colour}'></span>"
+        if line.area:
+            mark = f"<span class='mark area b{line.colour}'></span>"
+        else:
+            path = f"<path class='{_line_classes(chart, line)}' d='M0 4H36'/>"
+            mark = f"<svg class='mark' viewBox='0 0 36 8' aria-hidden='true'>{path}</svg>"
         items.append(f"<li>{mark}{escape(line.name)}</li>")
     return f"<ul class='legend'>{''.join(items)}</ul>"
+
+
+def _line_classes(chart: Chart, line: Line) -> str:
+    kind = stroke(chart, line)
+    return f"curve s{line.colour}" + (f" k{kind}" if kind is not None else "")
 
 
 def _chart(chart: Chart) -> str:
@@ -91,7 +109,7 @@ def _chart(chart: Chart) -> str:
         if not line.area:
             moved = _moved(x, aside(chart, line) * (WIDTH - LEFT - RIGHT))
             parts.append(_bars(line, moved, y, up.high))
-            parts += _curves(line, ys, moved, y)
+            parts += _curves(chart, line, ys, moved, y)
     rules = sorted(rule for rule in chart.rules if across.low <= rule.at <= across.high)
     for at, rule in enumerate(rules):
         parts.append(_rule(x(rule.at), rule, len(rules) - at))
@@ -156,15 +174,34 @@ def _runs(
         yield run
 
 
-def _curves(line: Line, ys: Sequence[float | None], x: _Place, y: _Place) -> Iterator[str]:
-    dashed = " dashed" if line.dashed else ""
+def _curves(
+    chart: Chart, line: Line, ys: Sequence[float | None], x: _Place, y: _Place
+) -> Iterator[str]:
+    classes, kind = _line_classes(chart, line), stroke(chart, line)
     dots = len(line.xs) <= 12 and not line.steps
     for run in _runs(line, ys, x, y):
         if len(run) > 1:
-            yield f"<path class='curve s{line.colour}{dashed}' d='{_path(run)}'/>"
+            yield f"<path class='{classes}' d='{_path(run)}'/>"
         if dots or len(run) == 1:
             for across, up in run:
-                yield f"<circle class='f{line.colour}' cx='{across:.1f}' cy='{up:.1f}' r='3.5'/>"
+                yield _mark(line, PLAIN if kind is None else STROKES[kind], across, up)
+
+
+# Marks around their middle: only outlines, so that equal ones show through one another.
+_MARKS = {
+    "s": "m-4.5-4.5h9v9h-9z",
+    "^": "m0-6l5.5 9h-11z",
+    "D": "m0-6l6 6l-6 6l-6-6z",
+    "v": "m0 6l5.5-9h-11z",
+    "x": "m-4.5-4.5l9 9m0-9l-9 9",
+}
+
+
+def _mark(line: Line, kind: Stroke, across: float, up: float) -> str:
+    if kind.mark not in _MARKS:
+        return f"<circle class='f{line.colour}' cx='{across:.1f}' cy='{up:.1f}' r='3.5'/>"
+    d = f"M{across:.1f} {up:.1f}{_MARKS[kind.mark]}"
+    return f"<path class='outline s{line.colour}' d='{d}'/>"
 
 
 def _area(
@@ -206,15 +243,21 @@ def _dots(dots: Dots) -> str:
     highest = max(dot.high if dot.high is not None else dot.mean for dot in dots.dots)
     axis = linear_axis(0.0, 1.0) if dots.share and highest > 0.5 else from_zero(highest)
 
+    longest = max(len(row) for dot in dots.dots for row in _rows(dot.name))
+    names = min(MOST_NAMES, max(LEAST_NAMES, CHARACTER * longest + 14))
+
     def x(value: float) -> float:
-        return NAMES + axis.place(value) * (WIDTH - NAMES - 90)
+        return names + axis.place(value) * (WIDTH - names - 90)
 
     parts = [_grid_across(axis, x, share=dots.share, bottom=height)]
     for at, dot in enumerate(dots.dots):
         middle = TOP + ROW * (at + 0.5)
-        parts.append(
-            f"<text class='end' x='{NAMES - 10:g}' y='{middle + 4:.1f}'>{escape(dot.name)}</text>"
-        )
+        rows = _rows(dot.name)
+        for number, row in enumerate(rows):
+            base = middle + 4 + 12 * (number - (len(rows) - 1) / 2)
+            parts.append(
+                f"<text class='end' x='{names - 10:g}' y='{base:.1f}'>{escape(row)}</text>"
+            )
         end = x(dot.mean)
         if dot.low is not None and dot.high is not None:
             low, high = x(max(dot.low, 0.0)), x(min(dot.high, axis.high))
@@ -229,11 +272,20 @@ def _dots(dots: Dots) -> str:
         if dots.share:
             words = f"{100 * dot.mean:.1f} %"
         parts.append(f"<text class='small' x='{end + 9:.1f}' y='{middle + 4:.1f}'>{words}</text>")
-    middle = (NAMES + WIDTH - 90) / 2
+    middle = (names + WIDTH - 90) / 2
     parts.append(
         f"<text class='mid label' x='{middle:g}' y='{height - 6:g}'>{escape(dots.x_label)}</text>"
     )
     return _svg(height, dots.title, parts)
+
+
+def _rows(name: str) -> tuple[str, ...]:
+    """A long name in two rows, where they get shortest: "dss-lc:", "most-free without dvpa"."""
+    if len(name) * CHARACTER + 14 <= MOST_NAMES:
+        return (name,)
+    places = [at + 1 for at, letter in enumerate(name) if letter in ": "] or [len(name) // 2]
+    at = min(places, key=lambda place: max(place, len(name) - place))
+    return name[:at].strip(), name[at:]
 
 
 def _path(points: Sequence[tuple[float, float]]) -> str:

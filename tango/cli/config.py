@@ -77,7 +77,11 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
     if file.suffix == ".toml" and load_toml(file).has("topology"):
         scenario = ScenarioFile(file)
         words = f", a sweep of {len(scenario.points)} points" if scenario.points != ((),) else ""
-        return f"the scenario {scenario.name} for `tango simulate`{words}", []
+        found = [
+            each for point in scenario.points for each in scenario.warnings(scenario.build(point))
+        ]
+        warnings = list({str(each): each for each in found}.values())
+        return f"the scenario {scenario.name} for `tango simulate`{words}", warnings
     if file.suffix == ".toml" and load_toml(file).has("placement") and not _has_daemon(file):
         profile = load_profile(file)
         _check_profile(profile)

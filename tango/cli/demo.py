@@ -29,11 +29,13 @@ from tango.cli.demo_plan import (
     load_words,
 )
 from tango.cli.demo_view import demo_view, shortcomings
+from tango.cli.figure_file import check_plot
 from tango.cli.options import record_option, state_option
 from tango.cli.panels import Panels, jobs_words
-from tango.cli.plot import check_plot, write_plot
+from tango.cli.plot import write_plot
 from tango.cli.progress import Progress
-from tango.cli.report_view import check_report, milliseconds, print_view, share, write_report
+from tango.cli.report_view import milliseconds, print_view, share, write_report
+from tango.cli.whole_file import check_place
 from tango.model.errors import TangoError
 from tango.model.request import Outcome
 from tango.sdk.client import Client
@@ -61,7 +63,7 @@ INTERRUPTED = 130
 )  # fmt: skip
 @click.option(
     "--plot", type=click.Path(path_type=Path), default=None,
-    help=f"Draw the run as PNG; needs matplotlib.  [default: {PLOT}]",
+    help=f"Draw the run as PNG, SVG or PDF; needs matplotlib.  [default: {PLOT}]",
 )  # fmt: skip
 @functools.partial(state_option, default="one of its own, removed afterwards")
 @record_option
@@ -76,7 +78,7 @@ def demo(
     every request is accounted for, jobs succeeded, and both kinds used CPU on every node.
     """
     require_number("--duration", duration, 1, 86_400)
-    check_report(report)
+    check_place(report, "report")
     plot = _plot_path(plot)
     if trace is not None:
         demo_trace(trace, 1.0, duration)  # refuses a broken one before anything starts

@@ -14,17 +14,18 @@ import click
 from rich.text import Text
 
 from tango.adapters.trace_files import check_azure_llm, read_azure_llm
+from tango.cli.figure_file import check_plot
 from tango.cli.options import with_client
-from tango.cli.plot import check_plot, write_plot
+from tango.cli.plot import write_plot
 from tango.cli.progress import Progress
 from tango.cli.report_view import (
-    check_report,
     load_view,
     milliseconds,
     print_view,
     share,
     write_report,
 )
+from tango.cli.whole_file import check_place
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.request import Outcome
 from tango.model.views import ServiceView
@@ -78,7 +79,10 @@ class Plan:
 @click.option(
     "--report", type=click.Path(path_type=Path), default=None, help="Write the report as JSON."
 )
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw the run as PNG.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), default=None,
+    help="Draw the run, as PNG, SVG or PDF by the name's ending.",
+)  # fmt: skip
 @with_client
 async def load(
     client: Client, service: str, pattern: str | None, rate: float | None, duration: float | None,
@@ -97,7 +101,7 @@ async def load(
     if deadline_ms is not None and not 1 <= deadline_ms <= 3_600_000:
         raise InvalidField("--deadline-ms", f"{deadline_ms:g} is out of range", "use 1 to 3600000")
     if report is not None:
-        check_report(report)
+        check_place(report, "report")
     if plot is not None:
         check_plot(plot)
     if trace is not None:

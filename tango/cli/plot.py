@@ -1,4 +1,4 @@
-"""Draws a run's timeline as a PNG: requests by outcome, latency per service, CPU per node.
+"""Draws a run's timeline: requests by outcome, latency per service, CPU per node.
 
 matplotlib comes with the extra `plot` and is imported only when a plot is drawn. Figures
 are made without pyplot, so that no window system is asked for and nothing stays open.
@@ -6,13 +6,11 @@ are made without pyplot, so that no window system is asked for and nothing stays
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tango.cli.whole_file import whole_file
-from tango.model.errors import InvalidField
+from tango.cli.figure_file import check_plot, save_figure
 from tango.workload.timeline import JobSecond, NodeSecond, ServiceSecond, Timeline
 
 if TYPE_CHECKING:
@@ -39,20 +37,8 @@ _LC, _BE = _BLUE, _GREY
 _DASHED = (0, (4, 2))
 
 
-def check_plot(path: Path) -> None:
-    """Refuse before a run what would fail after it: no matplotlib, no folder to write to.
-
-    Raises InvalidField.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        fix = "install the extra `plot` (in a clone: pip install '.[plot]')"
-        raise InvalidField("plot", "drawing it needs matplotlib, which is not installed", fix)
-    if not path.parent.is_dir():
-        raise InvalidField("plot", f"there is no folder {path.parent}", "make it first", str(path))
-
-
 def write_plot(timeline: Timeline, path: Path) -> None:
-    """Draw the timeline into `path`, always as PNG; the file is there whole or not at all.
+    """Draw the timeline into `path`, as its name ends; it is there whole or not at all.
 
     Raises InvalidField as `check_plot` does, and where the file cannot be written.
     """
@@ -64,8 +50,7 @@ def write_plot(timeline: Timeline, path: Path) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(timeline.title, fontsize=14, fontweight="bold", x=0.01, ha="left")
     _draw(figure, timeline)
-    with whole_file(path, "plot") as part:
-        figure.savefig(part, format="png")
+    save_figure(figure, path)
 
 
 def _draw(figure: Figure, timeline: Timeline) -> None:

@@ -11,7 +11,6 @@ from rich.table import Table
 from rich.text import Text
 
 from tango.cli.whole_file import whole_file
-from tango.model.errors import InvalidField
 from tango.sdk.load_record import RunRecord
 from tango.workload.latency import LatencySummary
 from tango.workload.reasons import Reasons
@@ -25,16 +24,6 @@ _MEANING = {
     "rejected": ("rejected", "refused at once by the edge, which saw that it would be late"),
     "failed": ("failed", "no answer, or an error for an answer"),
 }
-
-
-def check_report(path: Path) -> None:
-    """Refuse before a run what would fail after it. Raises InvalidField."""
-    if not path.parent.is_dir():
-        raise InvalidField(
-            "report", f"there is no folder {path.parent}", "make it first", str(path)
-        )
-    if path.is_dir():
-        raise InvalidField("report", "is a folder", "name a file", str(path))
 
 
 def write_report(report: Report, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Sequence
@@ -11,22 +10,19 @@ from pathlib import Path
 import click
 from rich.text import Text
 
-from tango.cli.charts_png import write_pictures
-from tango.cli.plot import check_plot
 from tango.cli.progress import Progress
-from tango.cli.report_view import check_report, print_view
-from tango.cli.simulate_charts import pictures
-from tango.cli.simulate_html import write_html
+from tango.cli.report_view import print_view
+from tango.cli.simulate_before import look_ahead
+from tango.cli.simulate_outputs import Outputs
 from tango.cli.simulate_plan import ABLATIONS, Run, plan, with_logs
 from tango.cli.simulate_replay import replay_recording
 from tango.cli.simulate_results import Results
 from tango.cli.simulate_runs import Stop, make_all
 from tango.cli.simulate_view import problem_lines, results_view
-from tango.cli.whole_file import whole_file
 from tango.model.errors import InvalidField
 from tango.sim.outcome import Progress as Told
 from tango.sim.scenario_fields import BadRows
-from tango.sim.scenario_file import Change, ScenarioFile, parse_change, survey
+from tango.sim.scenario_file import Change, ScenarioFile, parse_change
 
 INTERRUPTED = 130
 # Many figures with intervals stand beside one another.
@@ -57,7 +53,10 @@ PIPE_COLUMNS = 200
     "--html", type=click.Path(path_type=Path), default=None,
     help="Write the report as one HTML page, with pictures.",
 )  # fmt: skip
-@click.option("--plot", type=click.Path(path_type=Path), default=None, help="Draw it as PNG.")
+@click.option(
+    "--plot", type=click.Path(path_type=Path), default=None,
+    help="Draw it, as PNG, SVG or PDF by the name's ending.",
+)  # fmt: skip
 @click.option(
     "--log", type=click.Path(path_type=Path), default=None,
     help="Write the decision log; of several runs, one file each, named after the run.",
@@ -101,11 +100,8 @@ def simulate(
         raise InvalidField("--policy", "goes with --replay only", "--policies compares scenarios")
     if not scenarios:
         raise InvalidField("SCENARIOS", "are missing", "name a file, or a recording with --replay")
-    for path in (report, html, log):
-        if path is not None:
-            check_report(path)
-    if plot is not None:
-        check_plot(plot)
+    outputs = Outputs(report, html, plot, log)
+    outputs.check(scenarios)
     changes = _changes(settings, duration)
     bad = BadRows(skip=skip_bad_rows)
     files = [ScenarioFile(path, changes, bad=bad) for path in scenarios]
@@ -114,15 +110,16 @@ def simulate(
     )
     if log is not None:
         runs = with_logs(runs, log)
-    for file in files:
-        survey(file.build())
-    results, stop = Results(runs), Stop()
+    before = look_ahead(files)
+    results, stop = Results(runs, before.warnings, bad.counts, bad.lines()), Stop()
     with Progress() as progress, stop.on_signals():
         for file in files:
             about = f": {file.description}" if file.description else ""
             progress.say(f"{file.name}{about}")
-        for line in bad.lines():
+        for line in (*before.traces, *bad.lines()):
             progress.say(line)
+        for line in before.warnings:
+            progress.say(f"warning: {line}")
         shown = _Shown(progress, runs)
         for number, result in make_all(runs, processes or _cores(), stop, shown.told):
             shown.ended(number)
@@ -131,7 +128,7 @@ def simulate(
         click.echo(f"tango: {line}", err=True)
     if results.ended:
         print_view(results_view(results), PIPE_COLUMNS)
-        _write(results, files, report, html, plot)
+        outputs.write(results, files)
     if stop.asked:
         done = len(runs) - results.missing
         so_far = "" if not results.ended else "; this is the report so far"
@@ -160,54 +157,6 @@ def _changes(settings: Sequence[str], duration: float | None) -> tuple[Change, .
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
-
-
-def _write(
-    results: Results, files: Sequence[ScenarioFile], report: Path | None, html: Path | None,
-    plot: Path | None,
-) -> None:  # fmt: skip
-    if report is not None:
-        _write_json(results, report)
-        click.echo(f"report: {report}")
-    if html is not None:
-        write_html(results, _facts(results, files), html)
-        click.echo(f"page: {html}")
-    if plot is not None:
-        names = ", ".join(file.name for file in files)
-        write_pictures(f"Tango simulation: {names}", pictures(results), plot)
-        click.echo(f"plot: {plot}")
-    logs = [run.log for run in results.runs if run.log is not None]
-    if logs:
-        more = f" and {len(logs) - 1} more beside it" if len(logs) > 1 else ""
-        click.echo(f"decisions: {logs[0]}{more}")
-
-
-def _write_json(results: Results, path: Path) -> None:
-    with whole_file(path, "report") as part:
-        part.write_text(json.dumps(results.to_dict(), indent=2) + "\n", encoding="utf-8")
-
-
-def _facts(results: Results, files: Sequence[ScenarioFile]) -> dict[str, str]:
-    """What was run, for a reader who has only the page."""
-    found = {}
-    for file in files:
-        scenario = file.build()
-        topology = scenario.topology
-        nodes = list(topology.nodes())
-        cores = sum(node.cpu_millis for _, node in nodes) / 1000
-        found[f"Scenario {file.name}"] = file.description or str(file.path)
-        found[f"{file.name} has"] = (
-            f"{len(topology.sites):,} sites, {len(nodes):,} nodes, {cores:,.0f} cores; "
-            f"{topology.neighbours} neighbours a site; {len(scenario.services)} services; "
-            f"{scenario.duration_s:g} s of load, the first {scenario.warmup_s:g} s not counted"
-        )
-        found[f"{file.name}'s costs are"] = scenario.costs.calibrated or "plausible, not measured"
-    changed = sorted({str(change) for run in results.runs for change in run.changes})
-    if changed:
-        found["Changed by hand"] = "; ".join(changed)
-    found["Variants"] = "; ".join(dict.fromkeys(run.variant for run in results.runs))
-    found["Seeds"] = ", ".join(map(str, sorted({run.seed for run in results.runs})))
-    return found
 
 
 class _Shown:

@@ -35,22 +35,24 @@ margin:1.2rem 0}
 font-size:.85rem}
 .wide{overflow-x:auto}
 table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;width:100%}
-th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;
+th,td{padding:.3rem .45rem;border-bottom:1px solid var(--line);text-align:right;
 white-space:nowrap}
-th:first-child,td:first-child{text-align:left}th{color:var(--soft);font-weight:600}
+th{color:var(--soft);font-weight:600;white-space:normal;vertical-align:bottom}
+th:first-child,td:first-child{text-align:left;white-space:normal;min-width:8.5em;
+position:sticky;left:0;background:var(--page);padding-left:0}
 tr.reference td{font-weight:600}
 td small{display:block;color:var(--soft);font-weight:400;font-size:.8rem;line-height:1.2}
 figure{margin:1.6rem 0}figcaption{font-weight:600;margin-bottom:.25rem}
 svg{display:block;width:100%;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:var(--ink)}svg .small{font-size:11px}svg .label{fill:var(--soft)}
 svg .end{text-anchor:end}svg .mid{text-anchor:middle}
-.grid{stroke:var(--line);stroke-width:1}.curve,.bar,.rule{fill:none;stroke-width:1.8}
+.grid{stroke:var(--line);stroke-width:1}.curve,.bar,.rule,.outline{fill:none;stroke-width:1.8}
 .bar{stroke-width:1.3}.rule{stroke-width:1.3;stroke-dasharray:4 3}
-.dashed{stroke-dasharray:5 3}.area{opacity:.75}
+.area{opacity:.75}.outline{stroke-width:1.5}
 .legend{list-style:none;display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;margin:0;padding:0;
 font-size:.85rem}
-.mark{display:inline-block;width:1.1em;height:3px;margin-right:.4em;vertical-align:middle}
-.mark.area{height:.8em}
+.legend .mark{display:inline-block;width:36px;height:8px;margin-right:.4em;vertical-align:middle}
+.legend .mark.area{width:1.1em;height:.8em}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.2rem;margin:0}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 @media print{body{max-width:none}figure{break-inside:avoid}}
@@ -107,7 +109,7 @@ def _lead(results: Results) -> str:
 
 
 def _warnings(results: Results) -> str:
-    found = list(results.notes)
+    found = [*results.warnings, *results.notes]
     if results.single is not None and results.single.stopped:
         found.append("The run was ended before its time: these are its figures so far.")
     elif results.single is None and results.missing:
@@ -171,11 +173,14 @@ def _comparison(results: Results, group: Group) -> str:
     title = f"<h2>{escape(group_words(group))}</h2>"
     if not compared:
         return f"{title}<p>No run came to its end.</p>"
-    head = ("policies (LC:BE)", "seeds", *(_heading(name) for name, _ in COLUMNS))
+    # The same number in all rows is no column.
+    counts = {len(each.seeds) for each in compared}
+    seeds = ("seeds",) if len(counts) > 1 else ()
+    head = ("policies (LC:BE)", *seeds, *(_heading(name) for name, _ in COLUMNS))
     rows = [
         (
             each.variant,
-            str(len(each.seeds)),
+            *(str(len(each.seeds)) for _ in seeds),
             *(
                 figure_words(name, each.figures[name]) if name in each.figures else "-"
                 for name, _ in COLUMNS
@@ -184,6 +189,9 @@ def _comparison(results: Results, group: Group) -> str:
         for each in compared
     ]
     found = title + _table(head, rows, reference=True)
+    if not seeds:
+        many = f"{max(counts)} seeds each" if max(counts) > 1 else "One seed each"
+        found += f"<p class='note'>{many}. The first row is the reference.</p>"
     others = [each for each in compared if each.ratios]
     if others:
         words = f"{results.reference(group)} over each of the others, seed by seed:"
@@ -259,4 +267,5 @@ def _cell(text: str) -> str:
     mean, mark, interval = text.partition(" (")
     if mark and " to " in interval:
         return f"{escape(mean)}<small>{escape(interval.rstrip(')'))}</small>"
-    return escape(text)
+    # A pairing may go on in the next line.
+    return escape(text).replace(":", ":<wbr>")

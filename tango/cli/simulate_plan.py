@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ ABLATIONS = (DVPA, REASSURANCE, DSS_LC)
 # What routes where DSS-LC is switched off: what an edge does that is not told otherwise.
 WITHOUT_DSS_LC = "least-loaded"
 MAX_RUNS = 100_000
+LONGEST_SLUG = 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +102,20 @@ def plan(
         scenario = file.build()
         variants = _variants(file, scenario, policies, ablate)
         count = seeds if seeds is not None else file.seeds
-        for point in file.points:
-            own = file.build(point).policies if point else scenario.policies
-            runs += [
-                Run(
-                    file.path, file.name, changes, point, variant.label(own), variant,
-                    file.seed + number, skip_bad_rows,
-                )
-                for variant in variants
-                for number in range(count)
-            ]  # fmt: skip
+        own = {
+            point: file.build(point).policies if point else scenario.policies
+            for point in file.points
+        }
+        # By seed first: what a sweep that is cut short has done can be compared.
+        runs += [
+            Run(
+                file.path, file.name, changes, point, variant.label(own[point]), variant,
+                file.seed + number, skip_bad_rows,
+            )
+            for number in range(count)
+            for point in file.points
+            for variant in variants
+        ]  # fmt: skip
     if len(runs) > MAX_RUNS:
         raise InvalidField("--policies", f"make {len(runs)} runs", f"at most {MAX_RUNS}")
     return tuple(runs)
@@ -119,13 +125,21 @@ def with_logs(runs: Sequence[Run], log: Path) -> tuple[Run, ...]:
     """Each with a decision log of its own; a single one has exactly this file."""
     if len(runs) == 1:
         return (replace(runs[0], log=log),)
+    slugs = [_slug(run) for run in runs]
+    counts = Counter(slugs)
+    names = [
+        slug if counts[slug] == 1 else f"{slug}.run-{number}"
+        for number, slug in enumerate(slugs, 1)
+    ]
     return tuple(
-        replace(run, log=log.with_name(f"{log.stem}.{_slug(run)}{log.suffix}")) for run in runs
+        replace(run, log=log.with_name(f"{log.stem}.{name}{log.suffix}"))
+        for run, name in zip(runs, names, strict=True)
     )
 
 
 def _slug(run: Run) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(run).replace(", ", "."))
+    """A part of a file's name; not always its own, for points may be long."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", str(run).replace(", ", "."))[:LONGEST_SLUG]
 
 
 def _variants(
@@ -147,12 +161,17 @@ def _variants(
             _pairing(text, f"policies.compare[{at}]", file.where(f"policies.compare[{at}]"))
             for at, text in enumerate(file.compare)
         ] or [Variant()]
-    for variant in found:
-        if found.count(variant) > 1:
-            name = variant.label(scenario.policies)
-            raise InvalidField("--policies", f"{name!r} is given twice", "leave one of them out")
+    labels = [variant.label(scenario.policies) for variant in found]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InvalidField("--policies", f"{label!r} is given twice", "leave one of them out")
+    swept = {change.path for point in file.points for change in point}
+    for part in ("traffic", "batch"):
+        if f"policies.{part}" in swept and any(getattr(variant, part) for variant in found):
+            problem = f"would take the place of all that the sweep of policies.{part} has"
+            raise InvalidField("--policies", problem, "leave one of them out")
     full = found[0]
-    for name in ablate.split(",") if ablate else ():
+    for name in map(str.strip, ablate.split(",") if ablate else ()):
         _require_on(name, full.apply(scenario.policies), scenario)
         found.append(replace(full, off=name))
     return tuple(dict.fromkeys(found))

@@ -47,14 +47,23 @@ class Results:
     """Runs as they end; memory follows their number, not their length.
 
     Of each variant at each point the latencies of all seeds are merged, and the timeline is that of
-    its first seed.
+    its first seed. warnings: of what was asked in vain; skipped: broken rows of traces that were
+    left out, by file, and notes: lines on them.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        warnings: Sequence[str] = (),
+        skipped: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.runs = tuple(runs)
+        self.warnings = tuple(warnings)
+        self.skipped = dict(skipped or {})
+        self.notes = tuple(notes)
         self.warmup_s = 0.0
         self.deadlines_ms: dict[str, tuple[tuple[str, float], ...]] = {}
-        self.notes: dict[str, None] = {}
         self._ended: dict[int, Ended] = {}
         self._latency: dict[tuple[Group, str], LatencyHistogram] = {}
         self._timelines: dict[tuple[Group, str], tuple[int, tuple[Piece, ...]]] = {}
@@ -73,7 +82,6 @@ class Results:
             self._sum_nodes(result.cores)
         self.warmup_s = result.warmup_s
         self.deadlines_ms[run.scenario] = result.deadlines_ms
-        self.notes |= dict.fromkeys(result.notes)
         place = (run.group, run.variant)
         if not outcome.stopped or len(self.runs) == 1:
             self._latency.setdefault(place, LatencyHistogram()).merge(outcome.latency)
@@ -149,10 +157,15 @@ class Results:
         return self._timelines.get((group, variant), (0, ()))[1]
 
     def to_dict(self) -> dict[str, object]:
-        """For JSON: one run is the common report, several are listed and compared."""
+        """For JSON: one run is the common report, several are listed and compared.
+
+        Where rows of traces were left out, `skipped_rows` says how many of which file.
+        """
+        skipped: dict[str, object] = {"skipped_rows": self.skipped} if self.skipped else {}
         if self.single is not None:
-            return self.single.report.to_dict()
+            return {**self.single.report.to_dict(), **skipped}
         return {
+            **skipped,
             "runs": [ended.to_dict() for ended in self.ended],
             "comparison": {
                 "missing_runs": self.missing,

@@ -33,13 +33,12 @@ _STOP = "stop"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one run. cores: of all nodes. notes: on broken rows that were left out."""
+    """What came of one run. cores: of all nodes."""
 
     outcome: Outcome
     cores: float
     deadlines_ms: tuple[tuple[str, float], ...]
     warmup_s: float
-    notes: tuple[str, ...] = ()
 
 
 class Stop:
@@ -81,7 +80,6 @@ def make(run: Run, told: Callable[[Progress], object]) -> Result:
         sum(node.cpu_millis for _, node in scenario.topology.nodes()) / 1000,
         tuple((each.spec.name, each.spec.deadline_s * 1000) for each in scenario.services),
         scenario.warmup_s,
-        bad.lines(),
     )
 
 

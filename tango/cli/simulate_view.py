@@ -37,7 +37,12 @@ RATIOS = COLUMNS[:3] + COLUMNS[5:7]
 
 
 def results_view(results: Results) -> RenderableType:
-    """Everything on one page."""
+    """Everything on one page; at its end what of traces was left out."""
+    found = _of_runs(results)
+    return Lines(found, Text(), *map(Text, results.notes)) if results.notes else found
+
+
+def _of_runs(results: Results) -> RenderableType:
     if results.single is not None:
         return _run_view(results, results.single)
     parts: list[RenderableType] = []

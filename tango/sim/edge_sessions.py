@@ -1,50 +1,15 @@
-"""Streams at the edge that others dialled: its workers', and its guests' with what they forward."""
+"""Streams of other sites at the edge that they dialled, with the requests that they forward."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tango.model import events as ev
-from tango.model import messages as msg
 from tango.model import peers as p
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.sim.network import End
 
 if TYPE_CHECKING:
     from tango.sim.edge_shell import Edge
-
-
-class WorkerSession:
-    """A worker's stream at its edge: hello and state first, then messages."""
-
-    __slots__ = ("_answer_s", "_edge", "_end", "_hello", "_session")
-
-    def __init__(self, edge: Edge, end: End, answer_s: float) -> None:
-        self._edge = edge
-        self._end = end
-        self._answer_s = answer_s
-        self._hello: msg.WorkerHello | None = None
-        self._session = 0
-        end.receive, end.ended = self._greet, self._ended
-
-    def _greet(self, message: object) -> None:
-        if isinstance(message, msg.WorkerHello):
-            self._hello = message
-        elif isinstance(message, msg.WorkerState) and self._hello is not None:
-            self._session = self._edge.number()
-            self._end.receive = self._said
-            event = ev.WorkerUp(self._session, self._hello, message, "127.0.0.1")
-            self._edge.worker_up(self._session, self._end, event)
-        else:
-            self._end.close("a worker must say hello and its state first")
-
-    def _said(self, message: object) -> None:
-        if type(message) is msg.RequestsDone:
-            self._edge.shell.work(self._answer_s * len(message.done))
-        self._edge.shell.post(ev.WorkerSaid(self._session, message))  # type: ignore[arg-type]
-
-    def _ended(self, reason: str) -> None:
-        self._edge.worker_down(self._session, reason)
 
 
 class GuestSession:

@@ -17,10 +17,12 @@ from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.plan import TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest
 from tango.model.settings import EdgeSettings
-from tango.sim.edge_sessions import GuestSession, WorkerSession
+from tango.sim.edge_sessions import GuestSession
 from tango.sim.engine import Engine
+from tango.sim.master import Master, ignore
 from tango.sim.network import Dialler, End
 from tango.sim.scenario import Costs
+from tango.sim.sessions import Sessions, greet
 from tango.sim.shell import Shell
 from tango.sim.store import Store
 
@@ -28,7 +30,7 @@ Waiter = Callable[[CallReply, float], None]
 """Takes a call's answer, and when it leaves this edge."""
 
 
-class Edge:
+class Edge(Master):
     """One life of an edge's process."""
 
     def __init__(
@@ -43,10 +45,9 @@ class Edge:
         seed: int,
         check: bool,
     ) -> None:
-        self._engine = engine
-        self._costs = costs
+        super().__init__(engine, store, costs)
         self._policy = policy
-        self._store = store
+        self._workers, self._peers, self._guests = Sessions(self), Sessions(self), Sessions(self)
         self.name = settings.name
         self.incarnation = incarnation
         self.controller = EdgeController(
@@ -57,32 +58,27 @@ class Edge:
             self.controller,
             {
                 cmd.Reply: self._reply,
-                cmd.SendWorker: self._send_worker,
+                cmd.SendWorker: self._workers.send,
                 cmd.Solve: self._solve,
-                p.SendPeer: self._send_peer,
-                p.SendGuest: self._send_guest,
+                p.SendPeer: self._peers.send,
+                p.SendGuest: self._guests.send,
                 cmd.SendCentral: self._send_central,
                 cmd.Persist: self._persist,
                 cmd.Answer: self._answer,
-                cmd.CloseWorker: self._close_worker,
-                p.ClosePeer: self._close_peer,
-                p.CloseGuest: self._close_guest,
-                cmd.ServiceChanged: _ignore,
-                cmd.SendRoutes: _ignore,
-                cmd.Note: _ignore,
+                cmd.CloseWorker: self._workers.close,
+                p.ClosePeer: self._peers.close,
+                p.CloseGuest: self._guests.close,
+                cmd.ServiceChanged: ignore,
+                cmd.SendRoutes: ignore,
+                cmd.Note: ignore,
             },
             check=check,
         )
-        self._ids = itertools.count(1)
         self._waiters: dict[str, Waiter] = {}
-        self._workers: dict[int, End] = {}
-        self._peers: dict[int, End] = {}
-        self._guests: dict[int, End] = {}
         self._central: tuple[int, End] | None = None
         self._central_dials = itertools.count(1)
         self._peer_dials: dict[str, int] = {}
         self._diallers: list[Dialler] = []
-        self.answers: dict[int, Callable[[Exception | None], None]] = {}
 
     # ---- its life
 
@@ -105,18 +101,9 @@ class Edge:
         self.shell.close()
         for dialler in self._diallers:
             dialler.stop(silent=silent)
-        for ends in (self._workers, self._guests):
-            for end in list(ends.values()):
-                end.stream.vanish(end, silent=silent)
+        for accepted in (self._workers, self._guests):
+            accepted.vanish(silent=silent)
         return list(self._waiters.values())
-
-    def operate(
-        self, event_of: Callable[[int], object], done: Callable[[Exception | None], None]
-    ) -> None:
-        """An operator's request; done is told of its error, or None."""
-        op_id = next(self._ids)
-        self.answers[op_id] = done
-        self.shell.post(event_of(op_id))
 
     # ---- users
 
@@ -132,12 +119,7 @@ class Edge:
         if waiter is not None:
             waiter(reply, self.shell.leaves_at())
 
-    def _answer(self, command: cmd.Answer) -> None:
-        done = self.answers.pop(command.op_id, None)
-        if done is not None:
-            done(command.error)
-
-    # ---- solves, store
+    # ---- solves
 
     def _solve(self, command: cmd.Solve) -> None:
         snapshot = cast("TrafficSnapshot", command.snapshot)
@@ -149,42 +131,29 @@ class Edge:
         solved = ev.RouteSolved(command.solve_id, plan, cost_s, self._policy.name)
         self.shell.later(begins_at + cost_s, solved)
 
-    def _persist(self, command: cmd.Persist) -> None:
-        self._store.commit(command, self._persisted)
-
-    def _persisted(self, number: int) -> None:
-        self.shell.post(ev.Persisted(number))
-
     # ---- workers
 
     def accept_worker(self, end: End) -> bool:
         """A worker has dialled."""
-        WorkerSession(self, end, self._costs.edge_answer_s)
+
+        def begins(session: int, hello: msg.WorkerHello, state: msg.WorkerState) -> None:
+            self._workers.add(session, end)
+            self.shell.post(ev.WorkerUp(session, hello, state, "127.0.0.1"))
+
+        greet(
+            end, msg.WorkerHello, msg.WorkerState, self.number, begins, self._worker_said,
+            self._worker_down,
+        )  # fmt: skip
         return True
 
-    def worker_up(self, session: int, end: End, event: ev.WorkerUp) -> None:
-        """It has said hello and its state."""
-        self._workers[session] = end
-        self.shell.post(event)
+    def _worker_said(self, session: int, message: object) -> None:
+        if type(message) is msg.RequestsDone:
+            self.shell.work(self._costs.edge_answer_s * len(message.done))
+        self.shell.post(ev.WorkerSaid(session, message))  # type: ignore[arg-type]
 
-    def worker_down(self, session: int, reason: str) -> None:
-        """Its stream ended."""
-        if self._workers.pop(session, None) is not None:
+    def _worker_down(self, session: int, reason: str) -> None:
+        if self._workers.drop(session):
             self.shell.later(self._engine.now, ev.WorkerDown(session, reason))
-
-    def number(self) -> int:
-        """The next session's."""
-        return next(self._ids)
-
-    def _send_worker(self, command: cmd.SendWorker) -> None:
-        end = self._workers.get(command.session)
-        if end is not None:
-            end.send(command.message, self.shell.leaves_at())
-
-    def _close_worker(self, command: cmd.CloseWorker) -> None:
-        end = self._workers.get(command.session)
-        if end is not None:
-            end.close(command.reason)
 
     # ---- the central master
 
@@ -213,8 +182,8 @@ class Edge:
 
     def peer_opened(self, peer: str, end: End) -> None:
         """The stream to a peer is there: say hello."""
-        session = next(self._ids)
-        self._peers[session] = end
+        session = self.number()
+        self._peers.add(session, end)
 
         def receive(message: object) -> None:
             if type(message) is p.PeerWelcome:
@@ -225,7 +194,7 @@ class Edge:
             self.shell.post(p.PeerSaid(session, cast("p.ToPeer", message)))
 
         def ended(reason: str) -> None:
-            self._peers.pop(session, None)
+            self._peers.drop(session)
             self.shell.later(self._engine.now, p.PeerDown(session, reason))
 
         end.receive, end.ended = receive, ended
@@ -241,12 +210,12 @@ class Edge:
 
     def guest_up(self, session: int, end: End, hello: p.PeerHello) -> None:
         """It has said hello."""
-        self._guests[session] = end
+        self._guests.add(session, end)
         self.shell.post(p.GuestUp(session, hello))
 
     def guest_down(self, session: int, reason: str) -> None:
         """Its stream ended."""
-        self._guests.pop(session, None)
+        self._guests.drop(session)
         self.shell.later(self._engine.now, p.GuestDown(session, reason))
 
     def is_pending(self, request_id: str) -> bool:
@@ -257,27 +226,3 @@ class Edge:
         """Nobody waits for it any more."""
         if self._waiters.pop(request_id, None) is not None:
             self.shell.post(ev.CallCancelled(request_id))
-
-    def _send_peer(self, command: p.SendPeer) -> None:
-        end = self._peers.get(command.session)
-        if end is not None:
-            end.send(command.message, self.shell.leaves_at())
-
-    def _send_guest(self, command: p.SendGuest) -> None:
-        end = self._guests.get(command.session)
-        if end is not None:
-            end.send(command.message, self.shell.leaves_at())
-
-    def _close_peer(self, command: p.ClosePeer) -> None:
-        end = self._peers.get(command.session)
-        if end is not None:
-            end.close(command.reason)
-
-    def _close_guest(self, command: p.CloseGuest) -> None:
-        end = self._guests.get(command.session)
-        if end is not None:
-            end.close(command.reason)
-
-
-def _ignore(_: object) -> None:
-    """A log line, or news for watchers: nobody reads it here."""

@@ -193,7 +193,7 @@ class EdgeHost:
             def event(op_id: int, spec: ServiceSpec = spec) -> ApplyService:
                 return ApplyService(op_id, spec)
 
-            self.life.operate(event, done)
+            self.life.ask(event, done)
 
     def accept_worker(self, end: End) -> bool:
         """A worker dials."""

@@ -21,6 +21,8 @@ from tango.workload.patterns import MAX_DURATION_S
 
 _NOWHERE = ServerSettings("", "", "")
 MAX_COST_S = 60.0
+# Nobody asks a simulated central master for jobs that have ended, and each takes some KiB.
+KEEP_JOBS = 1_000
 
 
 class FailureKind(enum.Enum):
@@ -146,7 +148,7 @@ class Scenario:
     costs: Costs = Costs()
     edge: EdgeSettings = EdgeSettings(_NOWHERE, "edge")
     worker: WorkerSettings = WorkerSettings(_NOWHERE, "node", "edge")
-    central: CentralSettings = CentralSettings(_NOWHERE)
+    central: CentralSettings = CentralSettings(_NOWHERE, keep_jobs=KEEP_JOBS)
 
     def validate(self) -> None:
         """Raise InvalidField for the first field that is wrong."""

@@ -33,6 +33,11 @@ class BadRows:
             if known is None or known[0] < file.skipped:
                 self._found[str(file.path)] = file.skipped, file.problems[0]
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many rows were left out, by file."""
+        return {path: count for path, (count, _) in sorted(self._found.items())}
+
     def lines(self) -> tuple[str, ...]:
         """A line for each file, for people."""
         return tuple(
@@ -92,6 +97,8 @@ def known_names(section: Section, key: str, known: tuple[str, ...], what: str) -
     names = section.strings(key, ())
     for index, name in enumerate(names):
         require_known(section, f"{key}[{index}]", name, known, what)
+        if name in names[:index]:
+            raise section.error(f"{key}[{index}]", f"{name!r} is given twice", "leave one out")
     return names
 
 

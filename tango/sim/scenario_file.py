@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +14,17 @@ from tango.adapters.toml_documents import load_toml
 from tango.adapters.tuning import central_tuning, edge_tuning, worker_tuning
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
-from tango.sim.loads import JobLoad, TraceLoad
 from tango.sim.scenario import Scenario
 from tango.sim.scenario_fields import BadRows, Reading, placed
 from tango.sim.scenario_loads import read_jobs, read_loads, read_services
 from tango.sim.scenario_settings import read_costs, read_failures, read_policies
 from tango.sim.scenario_topology import read_places
+from tango.sim.scenario_warnings import warnings_of
 from tango.workload.patterns import MAX_DURATION_S
 
 MAX_SEEDS = 1000
 MAX_POINTS = 1000
+KEPT_POINTS = 16
 _COMMAND_LINE = "--set"
 
 
@@ -41,9 +41,20 @@ class Change:
         """The value as Python has it, for labels and reports."""
         return _plain(self.value)
 
+    @property
+    def same_as(self) -> tuple[str, str]:
+        """Equal for changes that make the same scenario: 1 and 1.0 are, 1 and true are not."""
+        return self.path, _canonical(self.plain)
+
+    def __hash__(self) -> int:
+        """By what it changes: a value may be a list, which has no hash."""
+        return hash(self.same_as)
+
     def __str__(self) -> str:
         value = self.plain
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        shown = str(value)
+        if isinstance(value, float) and float(f"{value:g}") == value:
+            shown = f"{value:g}"
         return f"{self.path} = {shown}"
 
 
@@ -80,6 +91,7 @@ class ScenarioFile:
     ) -> None:
         self.path = path
         self._bad = bad or BadRows()
+        self._built: dict[Point, Scenario] = {}
         document = load_toml(path)
         if changes:
             self._document = document
@@ -87,6 +99,7 @@ class ScenarioFile:
         for change in changes:
             document = _with(document, change, change.option)
         self._document = document
+        self._built.clear()
         try:
             self._read()
         except InvalidField as error:
@@ -116,7 +129,26 @@ class ScenarioFile:
         bad: what becomes of broken rows of traces, None for what was told when opened.
         Raises InvalidField.
         """
-        return _at_point(self._document, self.path, point, seed, bad or self._bad)
+        if seed is not None or bad is not None:
+            return _at_point(self._document, self.path, point, seed, bad or self._bad)
+        built = self._built.get(point)
+        if built is None:
+            # Some are kept: a rate of a trace takes a pass through all of it.
+            if len(self._built) >= KEPT_POINTS:
+                del self._built[next(iter(self._built))]
+            built = _at_point(self._document, self.path, point, None, self._bad)
+            self._built[point] = built
+        return built
+
+    def warnings(self, scenario: Scenario) -> list[InvalidField]:
+        """What one of its scenarios asks for and will not get, with places.
+
+        Raises InvalidField where nothing at all would run.
+        """
+        try:
+            return [each.at(self.where(each.field)) for each in warnings_of(scenario)]
+        except InvalidField as error:
+            raise error.at(self.where(error.field)) from None
 
     def where(self, field: str) -> str:
         """ "file:line" of a field."""
@@ -137,7 +169,11 @@ class ScenarioFile:
         if count > MAX_POINTS:
             where = self._document.where("sweep")
             raise InvalidField("sweep", f"has {count} points", f"at most {MAX_POINTS}", where)
-        return tuple(itertools.product(*axes))
+        # A value that is given twice is one point.
+        once: dict[tuple[tuple[str, str], ...], Point] = {}
+        for point in itertools.product(*axes):
+            once.setdefault(tuple(change.same_as for change in point), point)
+        return tuple(once.values())
 
 
 def load_scenario(
@@ -208,22 +244,6 @@ def _scenario(document: Section, path: Path, seed: int | None, bad: BadRows) -> 
     return scenario
 
 
-def survey(scenario: Scenario) -> int:
-    """Read what would be replayed of every trace once; how many requests and jobs there are.
-
-    Raises RowError for the first broken row, before anything is simulated.
-    """
-    count = 0
-    for index, load in enumerate((*scenario.loads, *scenario.jobs)):
-        if isinstance(load, TraceLoad) or (isinstance(load, JobLoad) and load.shape is None):
-            assert callable(load.source)
-            for arrival in load.source(random.Random(f"{scenario.seed} survey {index}")):
-                if arrival.at_s >= scenario.duration_s:
-                    break
-                count += 1
-    return count
-
-
 def _with(document: Section, change: Change, where: str) -> Section:
     try:
         return document.with_value(change.path, change.value)
@@ -237,6 +257,18 @@ def _item(value: object) -> Item:
     if isinstance(value, list):
         return Item([_item(each) for each in value], 0)
     return Item(value, 0)
+
+
+def _canonical(value: object) -> str:
+    if isinstance(value, dict):
+        return (
+            f"{{{','.join(f'{key!r}:{_canonical(each)}' for key, each in sorted(value.items()))}}}"
+        )
+    if isinstance(value, list):
+        return str([_canonical(each) for each in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return repr(float(value)) if abs(value) < 2**53 else repr(value)
+    return repr(value)
 
 
 def _plain(item: Item) -> object:

@@ -27,7 +27,9 @@ from tango.sim.scenario_fields import (
     require_known,
 )
 from tango.sim.scenario_topology import Places
-from tango.sim.scenario_traces import TracedUsers, job_source, request_arrivals_of
+from tango.sim.scenario_traces import job_source, request_arrivals_of, told_of
+from tango.sim.trace_pace import asked_words, mean_over
+from tango.sim.trace_sources import TracedUsers
 from tango.workload.job_patterns import JobPatternSpec
 from tango.workload.patterns import MAX_RATE_PER_S, PatternSpec
 
@@ -235,12 +237,15 @@ def _traced(
     reading: Reading,
 ) -> TraceLoad:
     rate = _total_rate(section, service, spread, places, reading.load)
-    arrivals = request_arrivals_of(section, places, reading, rate)
+    over = mean_over(section)
+    arrivals = request_arrivals_of(section, places, reading, rate, over)
+    asked = "" if rate is None else asked_words(section, over, f"{rate:,.4g}/s")
     factor = section.number("deadline_factor", 0.0, low=0, high=1e6)
     if factor and deadline_s:
         raise section.error("deadline_factor", "stands beside 'deadline_ms'", "leave one out")
     weights = tuple(part for _, part in spread.sites)
     users = TracedUsers(
+        told_of(section, service.spec.name, reading, asked),
         service.spec.name,
         spread.names,
         () if spread.per is Per.TURNS else weights,

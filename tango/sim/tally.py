@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tango.model.request import Outcome
-from tango.workload.latency import LatencyHistogram
+from tango.workload.latency import LatencyHistogram, PackedHistogram
 from tango.workload.reasons import Reasons
 from tango.workload.report import RequestTally
 
 # Rows of the timeline: beyond that, two become one and the interval doubles.
 MAX_ROWS = 720
+_NOTHING = LatencyHistogram()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +47,49 @@ class Interval:
 
 
 class _Row:
-    __slots__ = ("be_s", "ended", "from_s", "latency", "lc_s", "pending", "running", "sent", "to_s")
+    """latency: of the row that is still counted. packed: of one that is kept."""
+
+    __slots__ = (
+        "be_s", "ended", "from_s", "latency", "lc_s", "packed", "pending", "running", "sent",
+        "to_s",
+    )  # fmt: skip
 
     def __init__(self, from_s: float) -> None:
         self.from_s = self.to_s = from_s
         self.sent = 0
         self.ended = dict.fromkeys(Outcome, 0)
         self.latency = LatencyHistogram()
+        self.packed: PackedHistogram | None = None
         self.lc_s = self.be_s = 0.0
         self.pending = self.running = 0
 
+    def keep(self) -> None:
+        """Nothing more is counted in it but what `absorb` adds."""
+        self.packed, self.latency = self.latency.packed(), _NOTHING
+
+    def latencies(self) -> LatencyHistogram:
+        found = LatencyHistogram()
+        found.merge(self.packed or self.latency)
+        return found
+
     def absorb(self, later: _Row) -> None:
+        """Both are kept ones."""
         self.to_s = later.to_s
         self.sent += later.sent
         for fate, count in later.ended.items():
             self.ended[fate] += count
-        self.latency.merge(later.latency)
+        both = self.latencies()
+        both.merge(later.packed or later.latency)
+        self.packed = both.packed()
         self.lc_s += later.lc_s
         self.be_s += later.be_s
         self.pending, self.running = later.pending, later.running
 
     def interval(self, cores: float) -> Interval:
         p50 = p95 = p99 = None
-        if self.latency.count:
-            p50, p95, p99 = self.latency.percentiles(50, 95, 99)
+        latency = self.latencies()
+        if latency.count:
+            p50, p95, p99 = latency.percentiles(50, 95, 99)
         offered_s = cores * (self.to_s - self.from_s)
         ended = {fate.value: count for fate, count in self.ended.items()}
         return Interval(
@@ -133,6 +153,7 @@ class Tally:
         row.to_s = now - self._starts_at
         row.lc_s, row.be_s = lc_s, be_s
         row.pending, row.running = pending, running
+        row.keep()
         last = self._rows[-1] if self._rows else None
         if last is not None and row.to_s - last.from_s <= self.interval_s * 1.001:
             last.absorb(row)

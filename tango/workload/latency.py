@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 RELATIVE_ERROR = 0.005
@@ -76,14 +78,30 @@ class LatencyHistogram:
         self.min_ms = min(self.min_ms, latency_ms)
         self.max_ms = max(self.max_ms, latency_ms)
 
-    def merge(self, other: LatencyHistogram) -> None:
+    def merge(self, other: LatencyHistogram | PackedHistogram) -> None:
         """Count everything that `other` has counted; `other` stays as it is."""
-        for bucket, count in other._buckets.items():
+        for bucket, count in other.items():
             self._buckets[bucket] = self._buckets.get(bucket, 0) + count
         self.count += other.count
         self.total_ms += other.total_ms
         self.min_ms = min(self.min_ms, other.min_ms)
         self.max_ms = max(self.max_ms, other.max_ms)
+
+    def items(self) -> Iterable[tuple[int, int]]:
+        """Buckets and their counts."""
+        return self._buckets.items()
+
+    def packed(self) -> PackedHistogram:
+        """The same, in a fifth of the memory or less: for many that are kept."""
+        order = sorted(self._buckets)
+        return PackedHistogram(
+            array("H", order),
+            array("Q", [self._buckets[bucket] for bucket in order]),
+            self.count,
+            self.total_ms,
+            self.min_ms,
+            self.max_ms,
+        )
 
     def percentiles(self, *ranks: float) -> list[float]:
         """The values below or at which `ranks` percent (0..100) of all latencies lie, in ms.
@@ -113,3 +131,19 @@ class LatencyHistogram:
             return LatencySummary()
         p50, p95, p99 = self.percentiles(50, 95, 99)
         return LatencySummary(p50, p95, p99, self.max_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedHistogram:
+    """What a LatencyHistogram has counted, in ten bytes for each of its buckets."""
+
+    buckets: array[int]
+    counts: array[int]
+    count: int
+    total_ms: float
+    min_ms: float
+    max_ms: float
+
+    def items(self) -> Iterable[tuple[int, int]]:
+        """Buckets and their counts."""
+        return zip(self.buckets, self.counts, strict=True)

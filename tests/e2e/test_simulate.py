@@ -225,4 +225,28 @@ def test_broken_rows_are_left_out_if_asked_and_that_is_said(tmp_path: Path) -> N
     done = tango("simulate", str(traced), *words)
     assert done.returncode == 0, done.stderr
     assert f"1 broken rows of {trace} are left out, the first: {trace}:12: " in done.stderr
-    assert read(report)["services"]["heavy"]["requests"]["sent"] == 10
+    assert f"1 broken rows of {trace} are left out" in done.stdout
+    found = read(report)
+    assert found["services"]["heavy"]["requests"]["sent"] == 10
+    assert found["skipped_rows"] == {str(trace): 1}
+
+
+def test_what_is_asked_in_vain_is_said_before_it_runs_and_on_the_page(tmp_path: Path) -> None:
+    html = tmp_path / "r.html"
+    words = ("--set", "services[1].memory=9Gi", "--set", "topology.neighbours=3")
+    done = simulate(*SHORT, *words, "--html", str(html))
+    assert done.returncode == 0, done.stderr
+    before, _, _ = done.stderr.partition("tango: small, ")
+    warnings = [line for line in before.splitlines() if line.startswith("warning: ")]
+    assert len(warnings) == 2
+    assert (
+        "a replica of heavy with one request takes 9.0 GiB and 1 CPU; any site has at"
+        in warnings[0]
+    )
+    assert "topology.neighbours: is 3, and there is 1 other site; use 1" in warnings[1]
+    assert "a replica of heavy with one request takes 9.0 GiB" in html.read_text()
+    nothing = ("--set", "services[*].memory=9Gi", "--set", "jobs[0].memory=9Gi")
+    done = simulate(*SHORT, *nothing)
+    assert done.returncode == 1
+    assert "no other service or job fits either: nothing would run" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -46,6 +46,18 @@ def test_merging_is_counting_together(one: list[float], two: list[float]) -> Non
     assert merged.min_ms == together.min_ms
 
 
+@given(st.lists(st.floats(LOWEST_MS, HIGHEST_MS), max_size=300), LATENCIES)
+@settings(max_examples=50, deadline=None)
+def test_what_is_packed_is_the_same(one: list[float], two: list[float]) -> None:
+    unpacked = LatencyHistogram()
+    unpacked.merge(counted(one).packed())
+    assert unpacked.summary() == counted(one).summary()
+    assert (unpacked.count, unpacked.total_ms) == (len(one), counted(one).total_ms)
+    unpacked.merge(counted(two).packed())
+    assert unpacked.percentiles(*RANKS) == counted(one + two).percentiles(*RANKS)
+    assert (unpacked.min_ms, unpacked.max_ms) == (min(one + two), max(one + two))
+
+
 def test_memory_is_bounded_and_long_tails_are_told() -> None:
     rng = random.Random(5)
     values = [rng.lognormvariate(3, 3) for _ in range(50_000)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,22 @@ from hypothesis import strategies as st
 from simulated import gathered, run
 
 from tango.cli.charts import (
+    STROKES,
     Axis,
     Chart,
+    Dot,
     Dots,
     Line,
     aside,
     from_zero,
     linear_axis,
     log_axis,
+    same_words,
     stacked,
+    stroke,
     x_axis,
 )
-from tango.cli.charts_png import write_pictures
+from tango.cli.charts_figure import write_pictures
 from tango.cli.charts_svg import TOP, colour_rules, picture
 from tango.cli.simulate_charts import pictures
 
@@ -75,7 +80,11 @@ def test_areas_stand_on_those_before_them_and_lines_do_not() -> None:
 def test_a_gap_is_a_gap() -> None:
     line = Line("p50", tuple(map(float, range(20))), (*[1.0] * 9, None, *[1.0] * 10))
     svg = picture(Chart("", "x", "y", (line,)))
-    assert len(re.findall("class='curve", svg)) == 2
+    assert len(re.findall("class='curve", beyond_legend(svg))) == 2
+
+
+def beyond_legend(svg: str) -> str:
+    return svg.rpartition("</ul>")[2]
 
 
 def test_an_empty_chart_says_so() -> None:
@@ -91,7 +100,7 @@ def test_colours_are_there_for_light_and_dark() -> None:
 
 def test_everything_in_a_svg_is_inside_of_it() -> None:
     for each in pictures(gathered(run())):
-        svg = picture(each)
+        svg = beyond_legend(picture(each))
         box = re.search(r"viewBox='0 (-?[\d.]+) ([\d.]+) ([\d.]+)'", svg)
         assert box
         top, width, height = map(float, box.groups())
@@ -127,3 +136,56 @@ def test_points_with_intervals_stand_apart_and_at_their_own_xs() -> None:
     # What is beyond 100 % of a share is not drawn.
     tops = [float(y) for y in re.findall(r"class='bar s0' d='M[\d.]+ ([\d.]+)V", picture(chart))]
     assert tops == [TOP] * 9
+
+
+def many(count: int, ys: tuple[float, ...] = (0.9, 0.9)) -> Chart:
+    lines = tuple(Line(f"p{at}", (1.0, 2.0), ys, colour=at) for at in range(count))
+    return Chart("", "x", "y", lines, share=True, y_top=1.0)
+
+
+def test_lines_that_are_equal_show_through_one_another() -> None:
+    """The widest is below and unbroken; each above it is narrower, and broken in its own way."""
+    widths = [each.width for each in STROKES]
+    assert widths == sorted(widths, reverse=True)
+    assert len({each.dashes for each in STROKES}) == len({each.mark for each in STROKES})
+    assert [bool(each.dashes) for each in STROKES] == [False, *[True] * (len(STROKES) - 1)]
+    svg = picture(many(3))
+    drawn = re.findall(r"class='curve s(\d) k(\d)' d='M64", svg)
+    assert drawn == [("0", "0"), ("1", "1"), ("2", "2")]
+    # The legend shows the same strokes, and points have outlines that do not hide others.
+    assert "<path class='curve s1 k1' d='M0 4H36'/></svg>p1</li>" in svg
+    assert svg.count("<circle") == 2
+    assert svg.count("class='outline s1'") == 2
+    assert ".k1{stroke-width:2.8;stroke-dasharray:14 5}" in colour_rules()
+    # One line alone, and areas, are as they were.
+    assert "k0" not in picture(many(1))
+    areas = tuple(Line(name, (1.0,), (1.0,), area=True) for name in "ab")
+    assert all(stroke(Chart("", "", "", areas), line) is None for line in areas)
+
+
+def test_lines_that_are_equal_all_along_are_named() -> None:
+    assert "Equal all along: p0, p1, p2." in picture(many(3))
+    other = Line("other", (1.0, 2.0), (0.9, 0.8))
+    chart = many(2)
+    assert same_words(replace(chart, lines=(*chart.lines, other))) == " Equal all along: p0, p1."
+    assert same_words(replace(chart, lines=(chart.lines[0], other))) == ""
+    nothing = tuple(Line(name, (1.0,), (None,)) for name in "ab")
+    assert same_words(Chart("", "", "", nothing)) == ""
+
+
+def test_long_names_beside_dots_are_whole() -> None:
+    short, long = "a:b", "a-very-long-policy-of-traffic:another-one-of-batch without reassurance"
+    for name in (short, "least-loaded:most-free without reassurance", long, 60 * "x"):
+        svg = picture(Dots("", "x", (Dot(name, 0.5, None, None),)))
+        rows = re.findall(r"<text class='end' x='([\d.]+)' y='[\d.]+'>([^<]*)</text>", svg)
+        assert "".join(words for _, words in rows).replace(" ", "") == name.replace(" ", "")
+        # About 6.7 of the picture's units a character, from the right.
+        assert all(6.7 * len(words) < float(x) for x, words in rows)
+
+
+@needs_matplotlib
+def test_pictures_of_several_kinds_of_lines(tmp_path: Path) -> None:
+    for name in ("p.png", "p.svg"):
+        write_pictures("", (many(6), many(2, (0.1, 0.2))), tmp_path / name)
+    dashed = set(re.findall(r"stroke-dasharray: ([\d., ]+)", (tmp_path / "p.svg").read_text()))
+    assert len(dashed) >= 5

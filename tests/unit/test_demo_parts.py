@@ -14,7 +14,8 @@ from tango.cli.demo_plan import default_policies, demo_job, demo_loads, demo_pla
 from tango.cli.demo_view import demo_view, shortcomings
 from tango.cli.panels import Panels
 from tango.cli.progress import Progress
-from tango.cli.report_view import check_report, load_view, write_report
+from tango.cli.report_view import load_view, write_report
+from tango.cli.whole_file import check_place
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.errors import InvalidField
 from tango.model.request import Outcome
@@ -198,4 +199,4 @@ def test_reports_are_written_whole_or_refused_before(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
     for bad in (tmp_path, tmp_path / "none" / "run.json"):
         with pytest.raises(InvalidField, match="report"):
-            check_report(bad)
+            check_place(bad, "report")

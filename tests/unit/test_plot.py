@@ -1,8 +1,9 @@
-"""The plot of a run: a PNG for every kind of timeline, and clear errors where there can be none."""
+"""The plot of a run: for every kind of timeline and file; clear errors where there can be none."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import struct
 import subprocess
 import sys
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tango.cli.plot import check_plot, write_plot
+from tango.cli.figure_file import check_plot
+from tango.cli.plot import write_plot
 from tango.model.errors import InvalidField
 from tango.workload.timeline import (
     JobSecond,
@@ -84,11 +86,42 @@ def test_odd_timelines_are_drawn(tmp_path: Path, rows: tuple[TimelineRow, ...]) 
 def test_a_place_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     taken = tmp_path / "folder.png"
     taken.mkdir()
-    with pytest.raises(InvalidField, match="cannot be written"):
-        write_plot(Timeline(()), taken)
+    with pytest.raises(InvalidField, match="is a folder"):
+        check_plot(taken)
+    with pytest.raises(InvalidField, match="cannot be written: File name too long"):
+        write_plot(Timeline(()), tmp_path / f"{'a' * 250}.png")
     assert list(tmp_path.iterdir()) == [taken]
     with pytest.raises(InvalidField, match="there is no folder"):
         check_plot(tmp_path / "none" / "run.png")
+
+
+@needs_matplotlib
+@pytest.mark.parametrize(
+    ("name", "begins"), [("r.svg", b"<?xml"), ("r.pdf", b"%PDF"), ("r.PNG", b"\x89PNG")]
+)
+def test_the_file_is_what_its_name_ends_in_and_the_same_each_time(
+    tmp_path: Path, name: str, begins: bytes
+) -> None:
+    written = []
+    for _ in range(2):
+        write_plot(Timeline((row(1.0), row(2.0))), tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0].startswith(begins)
+    assert written[0] == written[1]
+    assert (b"<svg" in written[0]) == (name == "r.svg")
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("run.jpg", "ends in '.jpg', which is no picture; use .png, .svg or .pdf"),
+        ("run", "has no ending"),
+        (".png", "has no ending"),
+    ],
+)
+def test_a_name_that_ends_in_no_picture_is_refused(tmp_path: Path, name: str, problem: str) -> None:
+    with pytest.raises(InvalidField, match=re.escape(problem)):
+        check_plot(tmp_path / name)
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -12,7 +12,8 @@ from tango.model.errors import InvalidField
 from tango.sim.loads import JobLoad, RequestLoad, TraceLoad
 from tango.sim.scenario import Costs, FailureKind, FailureRate, Policies, ScheduledFailure
 from tango.sim.scenario_fields import BadRows
-from tango.sim.scenario_file import ScenarioFile, load_scenario, parse_change, survey
+from tango.sim.scenario_file import ScenarioFile, load_scenario, parse_change
+from tango.sim.trace_survey import survey
 from tango.workload.patterns import PatternSpec
 
 SCENARIOS = Path(__file__).parents[2] / "configs" / "scenarios"
@@ -72,7 +73,8 @@ def test_every_scenario_that_ships_loads(path: Path) -> None:
     scenario = file.build()
     assert scenario.loads
     assert scenario.jobs
-    assert survey(scenario) == 0
+    assert survey(scenario) == ()
+    assert file.warnings(scenario) == []
 
 
 def test_the_scenarios_have_the_size_that_they_claim() -> None:
@@ -115,6 +117,7 @@ WRONG = {
     "rate = 10|rate = 10\ncpu_load = 1": "loads[0].cpu_load: stands beside 'rate'",
     'service = "web"|service = "wib"': "loads[0].service: no service is named 'wib'",
     "rate = 10|rate = 10\nsites = ['c']": "loads[0].sites[0]: no site with web is named 'c'",
+    "rate = 10|rate = 10\nsites = ['a', 'a']": "loads[0].sites[1]: 'a' is given twice",
     "cpu = 4|cpu = -4": "topology.sites[1].cpu: -4 is not a CPU quantity",
     'name = "b"|name = "a"': "topology.sites[1].name: 'a' is given twice",
     "neighbours = 1|neighbours = 100": "topology.neighbours: 100 is out of range",
@@ -397,7 +400,7 @@ def test_a_trace_gives_requests_at_sites(tmp_path: Path) -> None:
     requests = list(load.source(random.Random(1)))
     assert [(one.at_s, one.site) for one in requests] == [(0, "a"), (2, "b"), (4, "a")]
     assert requests[1].work > requests[0].work > requests[2].work
-    assert survey(scenario) == 3
+    assert [each.count for each in survey(scenario)] == [3]
 
 
 def test_a_trace_at_a_wanted_rate(tmp_path: Path) -> None:
@@ -445,6 +448,7 @@ def test_broken_rows_are_left_out_and_counted_if_asked(tmp_path: Path) -> None:
     (line,) = bad.lines()
     assert line.startswith(f"3 broken rows of {tmp_path}/t.csv are left out, the first: ")
     assert "t.csv:5: " in line
+    assert bad.counts == {f"{tmp_path}/t.csv": 3}
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -459,7 +463,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     shared.mkdir(parents=True)
     (shared / "t.csv").write_text(AZURE + GOOD)
     try:
-        assert survey(load_scenario(path)) == 3
+        assert [each.count for each in survey(load_scenario(path))] == [3]
     finally:
         (shared / "t.csv").unlink()
         shared.rmdir()
@@ -486,7 +490,8 @@ def test_jobs_of_a_cluster_and_machines_that_there_are(tmp_path: Path) -> None:
     # A quarter of the largest machine is half of the ordinary one: of a node of 4 cores, 2.
     assert (arrival.at_s, arrival.shape.cpu_millis, arrival.shape.work_cpu_s) == (10, 2000, 20)
     text = plain.replace(BORG_JOBS, BORG_JOBS + 'machines = "machines.csv"\n')
-    assert survey(load_scenario(write(tmp_path, text), (parse_change("duration_s=20"),))) == 1
+    (found,) = survey(load_scenario(write(tmp_path, text), (parse_change("duration_s=20"),)))
+    assert (found.count, found.cpu_s) == (1, 20)
     (tmp_path / "machines.csv").write_text("0,5,0,p,0.5,0.5\n")
     with pytest.raises(InvalidField, match=r"tasks\.csv:4: machine ID: there is no machine 6"):
         survey(load_scenario(write(tmp_path, text)))

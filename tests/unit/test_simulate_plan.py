@@ -30,10 +30,10 @@ def test_pairings_points_and_seeds_are_crossed() -> None:
     found = runs("sweep={load=[1, 2]}", policies="nearest,round-robin:most-free", seeds=2)
     assert [(str(run.point[0]), run.variant, run.seed) for run in found] == [
         (point, variant, seed)
+        for seed in (1, 2)
         for point in ("load = 1", "load = 2")
         for variant in ("nearest:most-free", "round-robin:most-free")
-        for seed in (1, 2)
-    ]
+    ], "by seed first, so that what is done of a sweep can be compared"
 
 
 def test_all_is_every_pairing_and_the_scenarios_own_is_the_reference() -> None:
@@ -58,6 +58,7 @@ def test_a_file_may_name_what_it_wants_compared() -> None:
         ({"policies": "nearest:best"}, "--policies: no policy is named 'best'; use one of: "),
         ({"policies": "nearest:"}, "--policies: 'nearest:' is no pairing"),
         ({"policies": "nearest,nearest"}, "--policies: 'nearest:most-free' is given twice"),
+        ({"policies": "nearest,nearest:most-free"}, "--policies: 'nearest:most-free' is given tw"),
         ({"ablate": "hrm"}, "--ablate: 'hrm' is none; use some of dvpa, reassurance, dss-lc"),
         ({"ablate": "dss-lc"}, "--ablate: least-loaded routes, not dss-lc"),
         ({"ablate": "dvpa"}, "--ablate: no service's quota follows its requests"),
@@ -67,6 +68,18 @@ def test_what_there_is_not_is_refused(options: dict[str, str], words: str) -> No
     with pytest.raises(InvalidField) as caught:
         runs(**options)
     assert str(caught.value).startswith(words)
+
+
+def test_pairings_beside_a_sweep_of_policies_are_refused() -> None:
+    """All its points would be the same run under other names."""
+    sweep = "sweep={'policies.traffic'=['nearest', 'scoring']}"
+    assert len(runs(sweep)) == 2
+    with pytest.raises(InvalidField, match=r"the sweep of policies\.traffic has; leave one"):
+        runs(sweep, policies="least-loaded")
+    both = runs("sweep={'policies.batch'=['most-free', 'random']}", policies="nearest,scoring")
+    assert [run.variant for run in both] == [
+        "nearest:most-free", "scoring:most-free", "nearest:random", "scoring:random",
+    ]  # fmt: skip
 
 
 def test_an_unknown_pairing_of_a_file_is_refused_at_its_place() -> None:
@@ -113,3 +126,22 @@ def test_one_run_has_the_log_itself_and_several_have_one_each(tmp_path: Path) ->
         for load in (1, 2)
         for seed in (1, 2)
     ]
+
+
+def test_a_value_that_is_swept_twice_is_one_point() -> None:
+    assert [str(run.point[0]) for run in runs("sweep={load=[1, 2, 1.0, 2, 1]}")] == [
+        "load = 1",
+        "load = 2",
+    ]
+    twice = runs("sweep={load=[1, 1], 'policies.dvpa'=[true, false, true]}")
+    assert len({run.point for run in twice}) == len(twice) == 2
+    # What is nearly the same is not, and is told apart.
+    near = runs("sweep={load=[1.0, 1.0000001]}")
+    assert [str(run.point[0]) for run in near] == ["load = 1", "load = 1.0000001"]
+
+
+def test_each_run_has_a_log_of_its_own_however_long_its_point_is(tmp_path: Path) -> None:
+    found = with_logs(runs(f"sweep={{description={[300 * 'a', 301 * 'a']}}}"), tmp_path / "d.jsonl")
+    names = [run.log.name for run in found if run.log]
+    assert len(set(names)) == 2
+    assert all(len(name) < 200 for name in names)

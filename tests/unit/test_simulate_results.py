@@ -173,7 +173,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.fetched += [f"{name}={value}" for name, value in attrs if name in ("src", "href")]
         self.fetched += [name for name, _ in attrs if name.startswith("on")]
-        if tag not in ("meta", "br") and not (self.get_starttag_text() or "").endswith("/>"):
+        if tag not in ("meta", "br", "wbr") and not (self.get_starttag_text() or "").endswith("/>"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -207,11 +207,24 @@ def test_the_page_needs_nothing_else_and_is_well_formed(runs: list, tmp_path: Pa
     assert "@import" not in text
     assert "prefers-color-scheme:dark" in text
     svgs = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(svgs) == len(pictures(results))
+    assert sum("role='img'" in svg for svg in svgs) == len(pictures(results))
     for svg in svgs:
         ET.fromstring(svg)
         assert "nan" not in svg
         assert "inf" not in svg
+
+
+def test_the_tables_need_no_more_columns_and_width_than_they_have_to() -> None:
+    seeds = [run(variant, seed) for variant in ("a-long:name", "c:d") for seed in (1, 2)]
+    text = page(gathered(*seeds), {})
+    assert "<th>seeds</th>" not in text
+    assert "2 seeds each." in text
+    assert "a-long:<wbr>name" in text
+    # Where they differ they are told row by row.
+    results = Results(seeds)
+    for number in (0, 1, 2):
+        results.add(number, result(seeds[number].seed))
+    assert "<th>seeds</th>" in page(results, {})
 
 
 def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tango.cli.benches.colocation_node import CPU_MS, DEADLINE_MS, Node, RunFigu
 from tango.cli.benches.colocation_plot import write_colocation_plot
 from tango.cli.benches.figures import bench_options, check_report, machine
 from tango.cli.benches.programs import ended_by_sigterm, scratch_dir
-from tango.cli.plot import check_plot
+from tango.cli.figure_file import check_plot
 from tango.cli.tables import show, table
 from tango.model.errors import InvalidField
 from tango.sdk.client import Client
@@ -57,7 +57,8 @@ Runs = dict[str, list[RunFigures]]
     help="The service's part of the node in static-partition.",
 )  # fmt: skip
 @click.option(
-    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw the figures here (PNG).",
+    "--plot", type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw the figures, as PNG, SVG or PDF by the name's ending.",
 )  # fmt: skip
 def colocation(
     report: Path | None,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tango.cli.plot import check_plot
+from tango.cli.figure_file import check_plot, save_figure
 
 if TYPE_CHECKING:
     from tango.cli.benches.colocation_node import RunFigures
@@ -19,12 +19,12 @@ _BLUE, _ORANGE, _GREEN = "#0072B2", "#E69F00", "#009E73"
 def write_colocation_plot(
     runs: Mapping[str, Sequence[RunFigures]], path: Path, load: str, deadline_ms: float
 ) -> None:
-    """Medians as bars, every run as a dot; PNG. Raises InvalidField as check_plot does."""
+    """Medians as bars, every run as a dot. Raises InvalidField as save_figure does."""
     check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 4.5), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     figure.suptitle(f"A service and best-effort work on one core ({load})")
@@ -54,4 +54,4 @@ def write_colocation_plot(
     right.set_ylabel("best-effort work, blocks of 16 KiB a second")
     for axes in (left, right):
         axes.set_xticks(range(len(names)), names, rotation=20, ha="right")
-    figure.savefig(path, dpi=110, format="png")
+    save_figure(figure, path)

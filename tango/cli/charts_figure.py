@@ -1,4 +1,4 @@
-"""Charts as one PNG, by matplotlib, which the extra `plot` brings; made without pyplot."""
+"""Charts as one picture, by matplotlib, which the extra `plot` brings; made without pyplot."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING
 
 from tango.cli.charts import (
     LIGHT,
+    PLAIN,
+    STROKES,
     Axis,
     Chart,
     Dots,
     Line,
     Picture,
+    Stroke,
     aside,
     from_zero,
     linear_axis,
     stacked,
+    stroke,
     tick_words,
     x_axis,
     y_axis,
 )
-from tango.cli.plot import check_plot
-from tango.cli.whole_file import whole_file
+from tango.cli.figure_file import check_plot, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +37,10 @@ _DASHED = (0, (4, 2))
 
 
 def write_pictures(title: str, pictures: Sequence[Picture], path: Path) -> None:
-    """Draw them below one another; the file is there whole or not at all. Raises InvalidField."""
+    """Draw them below one another, as the name ends; the file is there whole or not at all.
+
+    Raises InvalidField.
+    """
     check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,8 +62,7 @@ def write_pictures(title: str, pictures: Sequence[Picture], path: Path) -> None:
             _draw_dots(axes, each)
         else:
             _draw_chart(axes, each)
-    with whole_file(path, "plot") as part:
-        figure.savefig(part, format="png")
+    save_figure(figure, path)
 
 
 def _draw_chart(axes: Axes, chart: Chart) -> None:
@@ -80,7 +85,8 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     for line in chart.lines:
         if not line.area:
             moved = aside(chart, line) * (across.high - across.low)
-            _draw_line(axes, line, moved, up.high)
+            kind = stroke(chart, line)
+            _draw_line(axes, line, PLAIN if kind is None else STROKES[kind], moved, up.high)
     for at, rule in enumerate(sorted(chart.rules)):
         axes.axvline(rule.at, color=LIGHT[rule.colour], lw=1.2, ls=_DASHED)
         place = (rule.at, 0.05 + 0.1 * (len(chart.rules) - 1 - at))
@@ -101,15 +107,19 @@ def _draw_chart(axes: Axes, chart: Chart) -> None:
     axes.legend(loc="upper left", bbox_to_anchor=(1.005, 1.03), frameon=False, fontsize=9)
 
 
-def _draw_line(axes: Axes, line: Line, moved: float, most: float) -> None:
+def _draw_line(axes: Axes, line: Line, kind: Stroke, moved: float, most: float) -> None:
     colour = LIGHT[line.colour]
     ys = [math.nan if y is None else y for y in line.ys]
     few = len(ys) <= 12 and not line.steps
     axes.plot(
         _since(line) if line.steps else [x + moved for x in line.xs],
         [*ys[:1], *ys] if line.steps else ys,
-        color=colour, lw=1.6, ls=_DASHED if line.dashed else "-", label=line.name,
-        drawstyle="steps-pre" if line.steps else "default", marker="o" if few else "", ms=4,
+        color=colour, lw=0.8 * kind.width, label=line.name,
+        ls=(0, tuple(each / kind.width for each in kind.dashes)) if kind.dashes else "-",
+        drawstyle="steps-pre" if line.steps else "default",
+        # Outlines show through one another where points are equal.
+        marker=kind.mark if few else "", ms=4 if kind.mark == "o" else 7,
+        mfc=colour if kind.mark == "o" else "none",
     )  # fmt: skip
     bars = [
         (x + moved, max(low, 0.0), min(high, most))
