@@ -123,8 +123,8 @@ def test_one_run_has_the_log_itself_and_several_have_one_each(tmp_path: Path) ->
     found = with_logs(runs("sweep={load=[1, 2]}", seeds=2), log)
     assert [run.log.name for run in found if run.log] == [
         f"d.small.load-{load}.least-loaded-most-free.seed-{seed}.jsonl"
-        for load in (1, 2)
         for seed in (1, 2)
+        for load in (1, 2)
     ]
 
 
