@@ -207,9 +207,11 @@ class HttpConnection(asyncio.Protocol):
             self.abort()
             return
         whole = not self._started and exchange.on_part is None and exchange.method != "HEAD"
-        if whole and self._recognise(data, exchange):
-            self._finish()
-            return
+        if whole:
+            known = recognise(data)
+            if known is not None and len(known[2]) <= exchange.max_body_bytes:
+                self._take_known(exchange, HttpReply(*known))
+                return
         self._started = True
         self._since_body += len(data)
         try:
@@ -312,15 +314,18 @@ class HttpConnection(asyncio.Protocol):
     def _headers_complete(self) -> bool:
         return self._status != 0
 
-    def _recognise(self, data: bytes, exchange: Exchange) -> bool:
-        """Whether this is a whole answer with a head that is known; it is taken then."""
-        known = recognise(data)
-        if known is None or len(known[2]) > exchange.max_body_bytes:
-            return False
-        self._status, self._headers, body = known
-        self._parts = [body]
-        self._started = self._keep_alive = True
-        return True
+    def _take_known(self, exchange: Exchange, reply: HttpReply) -> None:
+        """A whole answer with a head that is known: the parser saw none of it, nor is it reset."""
+        transport = self._transport
+        assert transport is not None
+        self._end(exchange)
+        future = exchange.future
+        if future is not None and not future.done():
+            future.set_result(reply)
+        if transport.is_closing() or transport.get_write_buffer_size():
+            transport.close()
+        else:
+            self._on_idle(self)
 
     def _read_framing(self) -> int:
         """The length that the fields promise, else 0; notes whether they tell where it ends."""
