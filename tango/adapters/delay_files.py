@@ -17,8 +17,10 @@ from typing import Any
 
 from tango.adapters.documents import read_document
 from tango.adapters.toml_documents import parse_toml
+from tango.algorithms.placement.cluster import NodeRow
 from tango.model.errors import InvalidField
 from tango.model.round_trips import MAX_RTT_S, RoundTrip, RoundTrips
+from tango.model.units import MAX_CPU_MILLIS, parse_cpu, parse_memory
 
 MAX_NODES = 2000
 MAX_BYTES = 64 * 2**20
@@ -55,6 +57,35 @@ def read_delays(path: Path, names: Path | None = None) -> RoundTrips:
         raise InvalidField("names", problem, 'give a JSON file {"node": index}')
     order = _order(_object(read_document(names), str(names)), str(names))
     return RoundTrips(tuple(_bare(read_document(path, MAX_BYTES), str(path), order)))
+
+
+def read_nodes(path: Path) -> tuple[NodeRow, ...]:
+    """kubernetes-edge-scheduler's nodes: JSON [{"name", "allocatable_memory", "cloud"}].
+
+    allocatable_cpu ("4") may be given, too; without it, CPU sets no bound. Raises InvalidField.
+    """
+    file = str(path)
+    found = _parsed(read_document(path, MAX_BYTES), file)
+    if not isinstance(found, list) or not 0 < len(found) <= MAX_NODES:
+        raise InvalidField("document", "is no list of nodes", f"1 to {MAX_NODES} of them", file)
+    rows = []
+    for at, one in enumerate(found):
+        field = f"[{at}]"
+        if not isinstance(one, dict) or not isinstance(one.get("name"), str) or not one["name"]:
+            raise InvalidField(f"{field}.name", "is no text", 'write {"name": "edge-1"}', file)
+        unknown = one.keys() - {"name", "allocatable_memory", "allocatable_cpu", "cloud"}
+        if unknown:
+            raise InvalidField(f"{field}.{min(unknown)}", "is not a known key", "remove it", file)
+        cloud, cpu = one.get("cloud", False), one.get("allocatable_cpu")
+        if not isinstance(cloud, bool):
+            raise InvalidField(f"{field}.cloud", "is not true or false", "write one", file)
+        try:
+            memory = parse_memory(one.get("allocatable_memory", ""), "allocatable_memory")
+            millis = MAX_CPU_MILLIS if cpu is None else parse_cpu(cpu, "allocatable_cpu")
+        except InvalidField as error:
+            raise error.at(file, field) from None
+        rows.append(NodeRow(one["name"], millis, memory, cloud=cloud))
+    return tuple(rows)
 
 
 def _toml(text: str, file: str) -> Iterator[RoundTrip]:
@@ -151,9 +182,9 @@ def _order(index: dict[str, Any], file: str) -> list[str]:
     return [names[at] for at in range(len(names))]
 
 
-def _object(text: str, file: str) -> dict[str, Any]:
+def _parsed(text: str, file: str) -> Any:
     try:
-        found = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except InvalidField as error:
         raise error.at(file) from None
     except json.JSONDecodeError as error:
@@ -162,6 +193,10 @@ def _object(text: str, file: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # numbers of thousands of digits; deep nesting
         problem = f"is not JSON that can be read: {str(error)[:80]}"
         raise InvalidField("document", problem, "", file) from None
+
+
+def _object(text: str, file: str) -> dict[str, Any]:
+    found = _parsed(text, file)
     if not isinstance(found, dict):
         raise InvalidField("document", "is no object", "begin with {", file)
     if len(found) > MAX_NODES:
