@@ -8,7 +8,7 @@ Nodes are ranked by free memory, then by name, so nothing depends on the order o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -115,23 +115,6 @@ class DelayBound(BoundBooks):
             if state == self.bound:
                 break
         return self._changed(before)
-
-    def resume(self, bound: Iterable[Bound], sizes: Mapping[str, Need]) -> None:
-        """What a store kept: `bound` and, by node, the placeholders' sizes. Once, before all else.
-
-        Pods that are in the room already, as running ones are, stay as they are. Raises Refused
-        where something has not the room that it had.
-        """
-        for name, size in sizes.items():
-            self.placeholders.resize(self.room.index_of(name), size)
-        for one in bound:
-            self.bound[one.pod.name] = one
-            if one.node:
-                node = self.room.index_of(one.node)
-                if one.pod.name not in self.room.held:
-                    self.room.take(one.pod, node)
-                if one.backup:
-                    self.placeholders.cover(one.pod, node, self.room.index_of(one.backup))
 
     # ---- placing
 
