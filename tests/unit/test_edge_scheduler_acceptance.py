@@ -367,7 +367,9 @@ def test_known_faults_are_avoided() -> None:
     here = edge()
     # d = 0 is the reference itself; an unknown reference is an error that says so.
     assert here.schedule(pod("zero", 1, "edge-3", 0)).bound.node == "edge-3"
-    assert "no node or pod is named nowhere" in here.schedule(pod("lost", 1, "nowhere", 5)).reason
+    with pytest.raises(InvalidField, match=r"pod.near: no node or pod is named edge-9; did you"):
+        here.schedule(pod("lost", 1, "edge-9", 5))
+    assert "lost" not in here.bound
     with pytest.raises(InvalidField, match="bound_s"):
         pod("p", 1, "edge-1", -1)
     with pytest.raises(AlreadyExists):

@@ -8,6 +8,7 @@ Nodes are ranked by free memory, then by name, so nothing depends on the order o
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -46,11 +47,33 @@ class DelayBound(BoundBooks):
     # ---- what is asked for
 
     def schedule(self, pod: Pod) -> Answer:
-        """Place a new pod; rejected ones are forgotten. Raises AlreadyExists, InvalidField."""
-        if pod.name in self.bound:
+        """Place a new pod; rejected ones are forgotten.
+
+        Raises AlreadyExists, and InvalidField where its reference is neither a node nor a pod that
+        is known here.
+        """
+        self.check(pod)
+        near = pod.near
+        if near and self.room.place_of(near) is None and near not in self.bound:
+            raise self.unknown(near)
+        return self.admit(pod)
+
+    def check(self, pod: Pod) -> None:
+        """Raises AlreadyExists, and InvalidField for a name that is not free."""
+        if pod.name in self.bound or pod.name in self.room.cluster.index:
             raise AlreadyExists(f"{pod.name} is there already")
         if pod.name.startswith(PREFIX):
             raise InvalidField("pod.name", f"starts with {PREFIX}", "choose another name")
+
+    def unknown(self, near: str) -> InvalidField:
+        """What is wrong with a reference, and which name was meant, perhaps."""
+        known = (*self.room.cluster.names, *sorted(self.bound))
+        meant = difflib.get_close_matches(near, known, 1)
+        fix = f"did you mean {meant[0]!r}?" if meant else "name a node, or a pod that is there"
+        return InvalidField("pod.near", f"no node or pod is named {near}", fix)
+
+    def admit(self, pod: Pod) -> Answer:
+        """As `schedule`, of a pod that was checked; who waits for an unknown one is rejected."""
         answer = self._schedule(pod)
         if not answer.reason:
             self.bound[pod.name] = answer.bound
@@ -63,14 +86,19 @@ class DelayBound(BoundBooks):
         self._leave(name)
 
     def delays_changed(self, delays: Delays) -> tuple[Bound, ...]:
-        """Pods outside their bound move, backups outside it are replaced. Answers with those."""
+        """Pods outside their bound move, backups outside it are replaced. Answers with those.
+
+        Raises InvalidField for delays of another number of nodes.
+        """
+        if delays.size != self.room.cluster.size:
+            problem = f"are of {delays.size} nodes, and there are {self.room.cluster.size}"
+            raise InvalidField("delays", problem, "give one row a node")
         self.room.delays = delays
         return self.mend()
 
     def join(self, nodes: Iterable[str]) -> tuple[Bound, ...]:
         """Nodes are back, empty: pods that wait, and those unprotected, look again."""
-        for name in nodes:
-            index = self.room.index_of(name)
+        for index in [self.room.index_of(name) for name in nodes]:
             self.room.open[index] = self.room.cluster.schedulable[index]
         return self.mend()
 

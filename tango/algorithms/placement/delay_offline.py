@@ -17,15 +17,24 @@ from tango.algorithms.placement.delay_bound import Answer, DelayBound
 from tango.algorithms.placement.placeholders import NOTHING, need_of
 from tango.algorithms.placement.placer import leaders_first
 from tango.algorithms.placement.pod import Pod
+from tango.model.errors import InvalidField
 
 
 def place_offline(here: DelayBound, pods: Sequence[Pod]) -> tuple[Answer, ...]:
     """Place them in books without pods; answers with those that were rejected, and why.
 
     Pods that are bound to a pod, or to nothing, come last, one after another as if online.
+    Raises InvalidField where two have one name, and for a reference that is nowhere.
     """
     assert not here.bound, "the offline plan starts from empty books"
     index = here.room.cluster.index
+    names = {pod.name for pod in pods}
+    if len(names) != len(pods):
+        raise InvalidField("pods", "two of them have one name", "names are unique")
+    for pod in pods:
+        here.check(pod)
+        if pod.near and pod.near not in names and here.room.place_of(pod.near) is None:
+            raise here.unknown(pod.near)
     bound = sorted((pod for pod in pods if pod.near in index), key=lambda pod: pod.name)
     radius = {pod.name: here.placer.candidates(pod, full_too=True) for pod in bound}
     backup = _placeholders(here, bound, radius)
@@ -38,9 +47,8 @@ def place_offline(here: DelayBound, pods: Sequence[Pod]) -> tuple[Answer, ...]:
     for host in sorted(here.placeholders.sizes):
         here.repair(host)
     online = [pod for pod in pods if pod.near not in index]
-    names = {pod.name for pod in online}
-    asked = (*late, *leaders_first(online, names))
-    rejected = tuple(answer for pod in asked if (answer := here.schedule(pod)).reason)
+    asked = (*late, *leaders_first(online, {pod.name for pod in online}))
+    rejected = tuple(answer for pod in asked if (answer := here.admit(pod)).reason)
     here.mend()
     return rejected
 
