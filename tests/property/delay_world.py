@@ -66,7 +66,7 @@ class Nodes:
     """What really runs where, and what is reserved; every step is checked against capacity."""
 
     def __init__(self, here: BoundBooks) -> None:
-        self._here = here
+        self._cluster = here.room.cluster
         self.runs: dict[str, str] = {}
         self.reserved: dict[str, Need] = {}
         self.pods: dict[str, Pod] = {}
@@ -108,12 +108,12 @@ class Nodes:
             cores[node] += [*self.pods[pod].ports, *self.pods[pod].cpuset]
         for at, row in enumerate(self._rows()):
             assert held[row.name].within(
-                Need(row.cpu_millis, row.memory_bytes, int(self._here.room.cluster.cores[at]))
+                Need(row.cpu_millis, row.memory_bytes, int(self._cluster.cores[at]))
             ), row.name
             assert len(set(cores[row.name])) == len(cores[row.name]), row.name
 
     def _rows(self) -> tuple[NodeRow, ...]:
-        return self._here.room.cluster.nodes
+        return self._cluster.nodes
 
     def check_is(self, here: BoundBooks) -> None:
         """Reality and books agree."""

@@ -18,10 +18,12 @@ from tango.algorithms.placement.delay_events import (
     DelayMachine,
     Ended,
     Failed,
+    Improve,
     Remeasured,
     Returned,
 )
 from tango.algorithms.placement.delay_offline import place_offline
+from tango.algorithms.placement.delay_replan import figures
 from tango.algorithms.placement.move_plan import Start
 from tango.algorithms.placement.placeholders import NOTHING, PREFIX, need_of
 from tango.algorithms.placement.pod import Pod
@@ -163,7 +165,7 @@ def test_the_offline_plan_keeps_to_the_same_and_does_not_depend_on_order(
 def draw_event(data: st.DataObject, here: DelayBound, dead: set[str], number: int) -> BoundEvent:
     rows = here.room.cluster.nodes
     names = [row.name for row in rows]
-    kinds = ["submit", "submit", "submit", "end", "fail", "return", "drift"]
+    kinds = ["submit", "submit", "submit", "end", "fail", "return", "drift", "improve"]
     match data.draw(st.sampled_from(kinds)):
         case "end" if here.bound:
             return Ended(data.draw(st.sampled_from(sorted(here.bound))))
@@ -171,6 +173,8 @@ def draw_event(data: st.DataObject, here: DelayBound, dead: set[str], number: in
             return Failed(tuple(data.draw(st.sets(st.sampled_from(names), min_size=1, max_size=3))))
         case "return" if dead:
             return Returned(tuple(data.draw(st.sets(st.sampled_from(sorted(dead)), min_size=1))))
+        case "improve":
+            return Improve()
         case "drift":
             return Remeasured(delays(len(rows), data.draw(st.integers(0, 99))))
     near = data.draw(st.sampled_from(["", *names, *names, *sorted(here.bound)]))
@@ -190,11 +194,12 @@ def test_instructions_keep_nodes_within_capacity_and_reality_as_the_books_say(
     rows: list[NodeRow], seed: int, data: st.DataObject
 ) -> None:
     machine = DelayMachine(made(rows, seed))
-    here, nodes, stored = machine.here, Nodes(machine.here), dict[tuple[str, str], object]()
+    nodes, stored = Nodes(machine.here), dict[tuple[str, str], object]()
     dead: set[str] = set()
     for number in range(data.draw(st.integers(1, 14))):
-        event = draw_event(data, here, dead, number)
-        covered = {one.pod.name: one for one in here.bound.values() if one.backup}
+        event = draw_event(data, machine.here, dead, number)
+        before, running, stopped = figures(machine.here), set(nodes.runs), len(nodes.downtime)
+        covered = {one.pod.name: one for one in machine.here.bound.values() if one.backup}
         if isinstance(event, Asked):
             nodes.know([event.pod])
         elif isinstance(event, Failed):
@@ -203,6 +208,7 @@ def test_instructions_keep_nodes_within_capacity_and_reality_as_the_books_say(
         elif isinstance(event, Returned):
             dead -= set(event.nodes)
         done = machine.handle(event)
+        here = machine.here
         nodes.do(done.steps)
         nodes.check_is(here)
         check(here)
@@ -215,6 +221,12 @@ def test_instructions_keep_nodes_within_capacity_and_reality_as_the_books_say(
             for name, one in covered.items():  # a placeholder keeps no ports
                 if one.node in event.nodes and not one.pod.ports:
                     assert starts[name]
+        if isinstance(event, Improve):
+            assert running <= nodes.runs.keys()
+            assert bool(done.reason) != figures(here).better_than(before)
+            assert not done.reason or not done.steps
+        elif isinstance(event, Asked | Ended):
+            assert len(nodes.downtime) == stopped, "making room for another interrupts nobody"
         said = dict(done.said)
         assert all(said[name] for name in said if here.bound[name].warning)
 
@@ -230,9 +242,9 @@ def test_whichever_single_node_fails_next_every_covered_pod_restarts_on_its_back
     that has moved, so it is asserted of pods that are bound to nodes; the others have a node.
     """
     machine = DelayMachine(made(rows, seed))
-    here, dead = machine.here, set[str]()
+    dead = set[str]()
     for number in range(data.draw(st.integers(1, 12))):
-        event = draw_event(data, here, dead, number)
+        event = draw_event(data, machine.here, dead, number)
         if isinstance(event, Asked):  # ports are not kept by a placeholder
             event = Asked(replace(event.pod, ports=()))
         elif isinstance(event, Failed):
@@ -240,6 +252,7 @@ def test_whichever_single_node_fails_next_every_covered_pod_restarts_on_its_back
         elif isinstance(event, Returned):
             dead -= set(event.nodes)
         machine.handle(event)
+    here = machine.here
     for name in here.room.cluster.names:
         after = copied(here)
         after.fail([name])

@@ -79,6 +79,10 @@ class DelayBound(BoundBooks):
             self.bound[pod.name] = answer.bound
         return answer
 
+    def wait(self, pod: Pod) -> None:
+        """The pod is known from now on and has no node yet; `mend` looks for one."""
+        self.bound[pod.name] = Bound(pod, "", warning=WAITS)
+
     def delete(self, name: str) -> None:
         """The pod ends; its placeholder shrinks. Raises NotFound."""
         if self.bound.pop(name, None) is None:
@@ -263,7 +267,7 @@ class DelayBound(BoundBooks):
 
     def _restart(self, pod: Pod, host: int | None) -> None:
         """On the backup's host, in the placeholder's own room; else it waits for `mend`."""
-        self.bound[pod.name] = Bound(pod, "", warning=WAITS)
+        self.wait(pod)
         if host is None or host not in self.placeholders.sizes:
             return
         need, size = need_of(pod), self.placeholders.sizes[host]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from tango.algorithms.placement.delay_books import Bound
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_records import BoundJournal
+from tango.algorithms.placement.delay_replan import replan
 from tango.algorithms.placement.delay_shifts import BoundState, state_of, steps_between
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.move_plan import Step
@@ -53,14 +54,19 @@ class Remeasured:
     delays: Delays
 
 
-BoundEvent = Asked | Ended | Failed | Returned | Remeasured
+@dataclass(frozen=True, slots=True)
+class Improve:
+    """Apply the offline plan of all pods that are there, if it is better; takes its time."""
+
+
+BoundEvent = Improve | Asked | Ended | Failed | Returned | Remeasured
 
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
     """What follows from an event. steps: in order. said: (pod, what became of it, for people).
 
-    reason: why the pod that asked was rejected, "" otherwise.
+    reason: why the pod that asked was rejected, or why there is no better plan; "" otherwise.
     """
 
     writes: tuple[Put | Delete, ...]
@@ -70,7 +76,7 @@ class Instructions:
 
 
 class DelayMachine:
-    """One event after the other. here: nothing else changes it; its journal is the only one."""
+    """One event after the other. here: nothing else changes it; other books after `Improve`."""
 
     def __init__(self, here: DelayBound, journal: BoundJournal | None = None) -> None:
         self.here = here
@@ -90,6 +96,10 @@ class DelayMachine:
                 self.here.join(nodes)
             case Remeasured(delays):
                 self.here.delays_changed(delays)
+            case Improve():
+                plan = replan(self.here)
+                self.here, reason = plan.here, plan.why_not
+                self._journal.follow(self.here)
         after = state_of(self.here)
         return Instructions(
             self._journal.writes(),

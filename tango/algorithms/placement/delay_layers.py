@@ -65,7 +65,8 @@ class LayeredDelays:
 
     def sets(self, layer: int) -> Ints:
         """Each node's set at this layer, counted from 0."""
-        return self._sets[layer].astype(np.int64)
+        sets: Ints = self._sets[layer].astype(np.int64)
+        return sets
 
 
 def _partition(delays: Delays, layer_s: float) -> Ints:

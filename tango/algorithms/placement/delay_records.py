@@ -37,6 +37,10 @@ class BoundJournal:
         self._written: dict[tuple[str, str], Kept] = {}
         self._seen: dict[tuple[str, str], tuple[Bound | None, Held | None]] = {}
 
+    def follow(self, here: DelayBound) -> None:
+        """Other books of the same cluster from now on; writes() are what differs."""
+        self._here = here
+
     def writes(self) -> tuple[Put | Delete, ...]:
         """What has changed since it was last asked, to be committed as a whole, in this order."""
         here, held = self._here, self._here.room.held
