@@ -74,25 +74,35 @@ def replan(here: DelayBound) -> Replan:
 
     `here` stays as it is. Takes as long as placing all of them: not on a daemon's loop.
     """
-    before = figures(here)
-    scratch = _emptied(here)
+    before, why_not = figures(here), ""
     stay = {one.pod.name: one.node for one in here.bound.values() if one.node}
+    best, after = here, before
+    # Pods that stay where they are cost no move, and may be in the way of any better plan.
+    for staying in (stay, {}):
+        if best is not here:
+            break
+        scratch = _planned(here, staying)
+        gone = sorted(name for name in stay if not scratch.bound[name].node)
+        found = figures(scratch)
+        if gone:
+            why_not = f"it has no node for {gone[0]}"
+        elif found.better_than(after):
+            best, after = scratch, found
+    if best is here:
+        return Replan(here, (), before, before, why_not or "it is no better than what is there")
+    return Replan(best, steps_between(state_of(here), best, state_of(best)), before, after)
+
+
+def _planned(here: DelayBound, stay: Mapping[str, str]) -> DelayBound:
+    """All pods that are there, in books of their own."""
+    scratch = _emptied(here)
     pods = [one.pod for _, one in sorted(here.bound.items())]
     rejected = [answer.bound.pod for answer in plan_offline(scratch, pods, stay)]
-    lost = [pod.name for pod in rejected if not _squeezed(scratch, pod, stay)]
-    for name in lost:
-        scratch.wait(here.bound[name].pod)
+    for pod in rejected:
+        if not _squeezed(scratch, pod, here.bound[pod.name].node):
+            scratch.wait(pod)
     scratch.mend()
-    after = figures(scratch)
-    gone = sorted(name for name in stay if not scratch.bound[name].node)
-    why_not = ""
-    if gone:
-        why_not = f"it has no node for {gone[0]}"
-    elif not after.better_than(before):
-        why_not = "it is no better than what is there"
-    if why_not:
-        return Replan(here, (), before, before, why_not)
-    return Replan(scratch, steps_between(state_of(here), scratch, state_of(scratch)), before, after)
+    return scratch
 
 
 def _emptied(here: DelayBound) -> DelayBound:
@@ -107,14 +117,14 @@ def _emptied(here: DelayBound) -> DelayBound:
     return scratch
 
 
-def _squeezed(here: DelayBound, pod: Pod, stay: Mapping[str, str]) -> bool:
+def _squeezed(here: DelayBound, pod: Pod, current: str) -> bool:
     """Put it where a placeholder makes room for it, best where it is now."""
     radius = here.placer.candidates(pod, full_too=True)
     if not pod.near:
         radius &= here.room.cluster.cloud
     nodes = here.ranked(radius)
-    if pod.name in stay:
-        nodes.insert(0, here.room.index_of(stay[pod.name]))
+    if current:
+        nodes.insert(0, here.room.index_of(current))
     return any(_put(here, pod, node) for node in nodes)
 
 
