@@ -9,8 +9,6 @@ from tango.model.checks import check_range
 
 # Longer than any network's: what is beyond it is a mistake of units, or a lie.
 MAX_RTT_S = 60.0
-# How often sources are asked again (kubernetes-edge-scheduler: every 60 s).
-MEASURE_EVERY_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

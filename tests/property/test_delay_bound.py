@@ -71,7 +71,7 @@ def check(here: DelayBound) -> None:
 
 @given(clusters(), st.integers(0, 99), st.data())
 @settings(max_examples=200, deadline=None)
-def test_the_placeholder_invariant_and_nothing_is_leaked(
+def test_acceptance_the_placeholder_invariant_over_arrivals_deletions_and_failures(
     rows: list[NodeRow], seed: int, data: st.DataObject
 ) -> None:
     here = made(rows, seed)
@@ -120,7 +120,7 @@ def test_the_placeholder_invariant_and_nothing_is_leaked(
 
 @given(clusters(), st.integers(0, 99), st.randoms(use_true_random=False))
 @settings(max_examples=60, deadline=None)
-def test_the_result_does_not_depend_on_the_order_of_the_nodes(
+def test_acceptance_independent_of_the_order_of_the_nodes(
     rows: list[NodeRow], seed: int, rng: random.Random
 ) -> None:
     shuffled = list(rows)

@@ -62,15 +62,26 @@ def where_goes(here: DelayBound, name: str, gib: int) -> tuple[str, str]:
     return found.node, found.backup
 
 
-def test_acceptance_pod1_on_edge_1_with_a_6gi_placeholder_on_edge_2_then_pod2_then_pod4() -> None:
+def test_acceptance_pod1_6gi_within_25_ms_of_edge_1() -> None:
     here = edge()
     first = here.schedule(pod("pod1", 6, "edge-1", 25)).bound
     assert (first.node, first.backup, first.warning) == ("edge-1", "edge-2", "")
     assert sizes(here) == {"edge-2": 6}
+
+
+def test_acceptance_pod2_6gi_without_a_delay_label_after_pod1() -> None:
+    here = edge()
+    here.schedule(pod("pod1", 6, "edge-1", 25))
     second = here.schedule(pod("pod2", 6)).bound
     assert (second.node, second.backup, second.warning) == ("cloud-1", "", "")
     assert free_gib(here, "cloud-1") == 58
     assert sizes(here) == {"edge-2": 6}
+
+
+def test_acceptance_pod4_1gi_within_1_ms_of_pod1_after_both() -> None:
+    here = edge()
+    here.schedule(pod("pod1", 6, "edge-1", 25))
+    here.schedule(pod("pod2", 6))
     third = here.schedule(pod("pod4", 1, "pod1", 1)).bound
     assert (third.node, third.warning) == ("edge-1", ALONE)
     assert free_gib(here, "edge-1") == 1

@@ -12,7 +12,7 @@ from tango.algorithms.placement.delay_books import Bound
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_records import BoundJournal
 from tango.algorithms.placement.delay_replan import replan
-from tango.algorithms.placement.delay_shifts import BoundState, state_of, steps_between
+from tango.algorithms.placement.delay_shifts import BoundState, changed, state_of, steps_between
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.move_plan import Step
 from tango.algorithms.placement.pod import Pod
@@ -111,9 +111,9 @@ class DelayMachine:
 
 def _said(before: BoundState, after: BoundState, event: BoundEvent) -> tuple[tuple[str, str], ...]:
     return tuple(
-        (name, _what(before.bound.get(name), one, event))
-        for name, one in sorted(after.bound.items())
-        if before.bound.get(name) != one
+        (name, _what(before.bound.get(name), after.bound[name], event))
+        for name in changed(before, after)
+        if name in after.bound
     )
 
 

@@ -53,11 +53,14 @@ class BoundJournal:
         found: list[Put | Delete] = [Delete(*key) for key in sorted(self._written.keys() - now)]
         for gone in found:
             del self._written[gone.kind, gone.key]
-        for key in sorted(now):
+        # Most are the very same objects as last time.
+        fresh = [
+            key
+            for key, (one, place) in now.items()
+            if (was := self._seen.get(key)) is None or was[0] is not one or was[1] is not place
+        ]
+        for key in sorted(fresh):
             one, place = now[key]
-            before = self._seen.get(key)
-            if before is not None and before[0] is one and before[1] is place:
-                continue
             record = _record(key[1], one, place)
             if self._written.get(key) != record:
                 self._written[key] = record

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from tango.algorithms.placement.delay_books import Bound, BoundBooks
 from tango.algorithms.placement.move_plan import Reserved, Shift, Step, move_plan
 from tango.algorithms.placement.placeholders import NOTHING, Need, need_of
@@ -28,24 +26,31 @@ def state_of(here: BoundBooks) -> BoundState:
     return BoundState(dict(here.bound), sizes)
 
 
+def changed(before: BoundState, after: BoundState) -> list[str]:
+    """Pods of which the two say different things, by name."""
+    old, new = before.bound, after.bound
+    # Most are the very same object, and comparing those by value would take milliseconds.
+    found = [name for name, one in new.items() if (was := old.get(name)) is not one and was != one]
+    found += old.keys() - new.keys()
+    return sorted(found)
+
+
 def steps_between(before: BoundState, here: BoundBooks, after: BoundState) -> tuple[Step, ...]:
     """From one to the other; both are states of these books, whose room is in the one after.
 
     A pod whose node is down since counts as running nowhere, and what that node reserved is gone.
     """
     room, names = here.room, here.room.cluster.names
-    live = {names[at] for at in np.flatnonzero(room.open).tolist()}
+    live = {name for name, up in zip(names, room.open.tolist(), strict=True) if up}
     shifts = [
-        _shift(old, new, live)
-        for name in sorted(before.bound.keys() | after.bound.keys())
-        if (old := before.bound.get(name)) != (new := after.bound.get(name))
+        _shift(before.bound.get(name), after.bound.get(name), live)
+        for name in changed(before, after)
     ]
     shifts = [one for one in shifts if one.source != one.target]
-    moved = {one.pod for one in shifts}
-    free = {
-        name: Need(int(room.cpu[at]), int(room.memory[at]), int(room.cores[at]))
-        for at, name in enumerate(names)
-    }
+    if not shifts and before.sizes == after.sizes:
+        return ()
+    columns = (room.cpu.tolist(), room.memory.tolist(), room.cores.tolist())
+    free = dict(zip(names, map(Need, *columns), strict=True))
     reserved = {}
     for name in before.sizes.keys() | after.sizes.keys():
         size = before.sizes.get(name, NOTHING) if name in live else NOTHING
@@ -57,12 +62,15 @@ def steps_between(before: BoundState, here: BoundBooks, after: BoundState) -> tu
             free[one.target] = free[one.target].plus(one.need)
         if one.source:
             free[one.source] = free[one.source].minus(one.need)
-    taken = [
-        (names[held.node], fixed)
-        for name, held in room.held.items()
-        if name not in moved
-        for fixed in _fixed(held.pod)
-    ]
+    taken: list[tuple[str, tuple[str, int]]] = []
+    if any(one.fixed for one in shifts):
+        moved = {one.pod for one in shifts}
+        taken = [
+            (names[held.node], fixed)
+            for name, held in room.held.items()
+            if name not in moved
+            for fixed in _fixed(held.pod)
+        ]
     return move_plan(free, shifts, reserved, taken=taken, detours=_detours(here, after))
 
 
