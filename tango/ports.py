@@ -25,7 +25,7 @@ from tango.model.plan import (
     TrafficSnapshot,
 )
 from tango.model.process import ProcessRecord, ProcessSpec
-from tango.model.round_trips import RoundTrips
+from tango.model.round_trips import MeasuredTrips
 
 
 class Timer(Protocol):
@@ -222,6 +222,6 @@ class ImageRegistry(Protocol):
 class RoundTripSource(Protocol):
     """Round trips between nodes, from files, Goldpinger or our own pings alike."""
 
-    async def measure(self) -> RoundTrips:
+    async def measure(self) -> MeasuredTrips:
         """What is known now. Raises Unavailable, InvalidField and other TangoErrors."""
         ...

@@ -25,9 +25,9 @@ from tango.algorithms.placement.delay_replan import replan
 from tango.algorithms.placement.delays import Delays, MatrixDelays, SiteDelays
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile
-from tango.algorithms.placement.profile import Use as Plugin
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import Profile
+from tango.model.placement_profile import Use as Plugin
 
 GIB = 2**30
 PROFILE = Profile("edge", (Plugin("affinity"), Plugin("delay"), Plugin("fit")))

@@ -19,7 +19,7 @@ from tango.adapters.documents import read_document
 from tango.adapters.toml_documents import parse_toml
 from tango.algorithms.placement.cluster import NodeRow
 from tango.model.errors import InvalidField
-from tango.model.round_trips import MAX_RTT_S, RoundTrip, RoundTrips
+from tango.model.round_trips import MAX_RTT_S, MeasuredTrips, RoundTrip
 from tango.model.units import MAX_CPU_MILLIS, parse_cpu, parse_memory
 
 MAX_NODES = 2000
@@ -35,12 +35,12 @@ class DelayFile:
         self._path = path
         self._names = names
 
-    async def measure(self) -> RoundTrips:
+    async def measure(self) -> MeasuredTrips:
         """See ports.RoundTripSource. Raises InvalidField."""
         return await asyncio.to_thread(read_delays, self._path, self._names)
 
 
-def read_delays(path: Path, names: Path | None = None) -> RoundTrips:
+def read_delays(path: Path, names: Path | None = None) -> MeasuredTrips:
     """By the name's end: .toml, .json, .csv; any other is a bare matrix.
 
     names: JSON {"node": index} for the bare matrix. Raises InvalidField.
@@ -51,12 +51,12 @@ def read_delays(path: Path, names: Path | None = None) -> RoundTrips:
             raise InvalidField("names", f"stand in {path.name} already", "leave them out")
         text = read_document(path, MAX_BYTES)
         read = {".toml": _toml, ".json": _json, ".csv": _csv}[kind]
-        return RoundTrips(tuple(read(text, str(path))))
+        return MeasuredTrips(tuple(read(text, str(path))))
     if names is None:
         problem = f"are missing: {path.name} is a matrix without names"
         raise InvalidField("names", problem, 'give a JSON file {"node": index}')
     order = _order(_object(read_document(names), str(names)), str(names))
-    return RoundTrips(tuple(_bare(read_document(path, MAX_BYTES), str(path), order)))
+    return MeasuredTrips(tuple(_bare(read_document(path, MAX_BYTES), str(path), order)))
 
 
 def read_nodes(path: Path) -> tuple[NodeRow, ...]:

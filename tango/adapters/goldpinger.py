@@ -21,7 +21,7 @@ from typing import Any, Self
 from tango.adapters.registry_errors import BadReply
 from tango.adapters.registry_transport import RegistryAccess, RegistryTransport, Retry, Url
 from tango.model.errors import InvalidField, Unavailable
-from tango.model.round_trips import MAX_RTT_S, RoundTrip, RoundTrips
+from tango.model.round_trips import MAX_RTT_S, MeasuredTrips, RoundTrip
 
 PATH = "/check_all"
 # A result takes about 250 bytes: 500 nodes and more.
@@ -79,7 +79,7 @@ class Goldpinger:
         """Close the connection."""
         await self._transport.close()
 
-    async def measure(self) -> RoundTrips:
+    async def measure(self) -> MeasuredTrips:
         """See ports.RoundTripSource. Raises Unavailable, BadReply, Refused."""
         ends = asyncio.get_running_loop().time() + self._timeout_s
         headers = {"Accept": "application/json"}
@@ -96,7 +96,7 @@ class Goldpinger:
 
 def read_check_all(
     body: bytes, node_of: Mapping[str, str], now: float, what: str = "check_all"
-) -> RoundTrips:
+) -> MeasuredTrips:
     """The document of /check_all. now: seconds since 1970, for the age of each measurement.
 
     What failed to be measured is left out; who gave no answer is named among the problems.
@@ -124,11 +124,11 @@ class _Reading:
         self._problems: list[str] = []
         self._left_out = 0
 
-    def read(self) -> RoundTrips:
+    def read(self) -> MeasuredTrips:
         trips = tuple(self._all())
         if self._left_out:
             self._problems.append(f"and {self._left_out} more")
-        return RoundTrips(trips, tuple(self._problems))
+        return MeasuredTrips(trips, tuple(self._problems))
 
     def _all(self) -> Iterator[RoundTrip]:
         for name, response in self._responses.items():

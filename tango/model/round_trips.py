@@ -26,7 +26,7 @@ class RoundTrip:
 
 
 @dataclass(frozen=True, slots=True)
-class RoundTrips:
+class MeasuredTrips:
     """All that a source knows now. problems: what it could not tell, for people, a bounded number.
 
     A pair that is missing was not measured; each direction counts as a measurement of its own.

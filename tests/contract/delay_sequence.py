@@ -13,9 +13,9 @@ from tango.algorithms.placement.delay_records import BoundJournal
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod, Requirement, Toleration
-from tango.algorithms.placement.profile import Profile, Use
 from tango.algorithms.placement.room import Room
 from tango.model.commands import Delete, Put
+from tango.model.placement_profile import Profile, Use
 
 PROFILE = Profile("edge", (Use("affinity"), Use("delay"), Use("fit"), Use("cores")))
 PLUGINS = placement_plugins(use.plugin for use in PROFILE.plugins)

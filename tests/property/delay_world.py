@@ -17,8 +17,8 @@ from tango.algorithms.placement.move_plan import Move, Reserve, Start, Step, Sto
 from tango.algorithms.placement.placeholders import NOTHING, Need, need_of
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile, Use
 from tango.algorithms.placement.room import Room
+from tango.model.placement_profile import Profile, Use
 
 PLUGINS = placement_plugins(policy_names("tango.placement"))
 PROFILE = Profile("edge", (Use("affinity"), Use("delay"), Use("fit"), Use("cores")))

@@ -15,8 +15,8 @@ from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_layers import LayeredDelays
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.profile import Profile, Use
 from tango.model.errors import InvalidField
+from tango.model.placement_profile import Profile, Use
 
 
 def on_a_square(size: int, seed: int) -> MatrixDelays:

@@ -67,7 +67,7 @@ from tango.model.peers import (
     PeerUp,
     PeerView,
 )
-from tango.model.round_trips import RoundTrips
+from tango.model.round_trips import MeasuredTrips
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
@@ -258,7 +258,7 @@ class EdgeController:
         """Every site that this edge dials, by name."""
         return self._peers.views(now)
 
-    def round_trips(self, now: float) -> RoundTrips:
+    def round_trips(self, now: float) -> MeasuredTrips:
         """Delays to nodes and peers, as measured."""
         return round_trips(self.books, self._peers, now)
 

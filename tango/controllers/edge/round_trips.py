@@ -6,17 +6,17 @@ from collections.abc import Iterator
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.peers import SEPARATOR, Peers
-from tango.model.round_trips import MAX_RTT_S, RoundTrip, RoundTrips
+from tango.model.round_trips import MAX_RTT_S, MeasuredTrips, RoundTrip
 
 
-def round_trips(books: Books, peers: Peers, now: float) -> RoundTrips:
+def round_trips(books: Books, peers: Peers, now: float) -> MeasuredTrips:
     """Nodes are named "edge/node". What several edges know, taken together, is what
     `measured_delays.delays_through_edges` makes delays between all their nodes of.
 
     A ping that has waited for longer than the delay counts as that delay: a stalled link is far.
     Nodes and peers without a session, or without an answer yet, are left out.
     """
-    return RoundTrips(tuple(_all(books, peers, now)))
+    return MeasuredTrips(tuple(_all(books, peers, now)))
 
 
 def _all(books: Books, peers: Peers, now: float) -> Iterator[RoundTrip]:
