@@ -61,6 +61,14 @@ def test_a_failed_node_restarts_its_work_on_the_backup() -> None:
     assert Reserve("edge-3", gib(3)) in done.steps
 
 
+def test_nothing_is_to_be_done_on_a_node_that_failed() -> None:
+    made = machine(a=3)
+    done = made.handle(Failed(("edge-2",)))
+    assert done.steps == (Reserve("edge-3", gib(3)),)
+    assert done.said == (("a", "backup on edge-3"),)
+    assert Delete("reservation", "edge-2") in done.writes
+
+
 def test_several_nodes_that_fail_at_once_restart_what_the_placeholder_takes() -> None:
     made = machine(a=5, b=5)
     assert where(made.here) == {"a": ("edge-1", "edge-2"), "b": ("edge-3", "edge-2")}

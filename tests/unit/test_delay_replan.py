@@ -53,6 +53,18 @@ def test_placeholders_that_grew_one_by_one_become_one_that_is_shared() -> None:
     )  # fmt: skip
 
 
+def test_a_plan_that_loses_a_running_pod_is_not_taken() -> None:
+    """Only one of them fits on edge-1, and the plan would begin with the one that waits."""
+    here = edge()
+    here.schedule(pod("runs", 8, "edge-1", 0))
+    for name in ("a", "b"):
+        here.schedule(pod(name, 1, "edge-2", 25))
+    here.wait(pod("first", 8, "edge-1", 0))
+    plan = replan(here)
+    assert plan.why_not == "it has no node for runs"
+    assert (plan.here, plan.steps) == (here, ())
+
+
 def test_what_others_hold_in_the_same_room_stays_theirs() -> None:
     here = edge()
     here.room.take(Pod("other", memory_bytes=8 * 2**30), here.room.index_of("edge-3"))
@@ -74,7 +86,7 @@ def test_a_pod_whose_reference_is_gone_is_kept_where_it_is() -> None:
     assert plan.here.bound["friend"].node == here.bound["friend"].node != ""
 
 
-@pytest.mark.parametrize("n_pods", [70, 100])
+@pytest.mark.parametrize("n_pods", [70, 120])
 def test_on_random_topologies_no_pod_is_lost_and_no_node_is_overfull(
     study: ModuleType, n_pods: int
 ) -> None:
@@ -93,6 +105,8 @@ def test_on_random_topologies_no_pod_is_lost_and_no_node_is_overfull(
         better += not plan.why_not
         assert plan.after.better_than(plan.before) == (not plan.why_not)
         assert figures(plan.here) == plan.after
+        for host, size in plan.here.placeholders.sizes.items():
+            assert plan.here.placeholders.required(host).within(size)
         memory = {row.name: row.memory_bytes for row in cluster.nodes}
         runs = dict(before)
         kept = {cluster.names[at]: size for at, size in here.placeholders.sizes.items()}
@@ -115,7 +129,7 @@ def test_on_random_topologies_no_pod_is_lost_and_no_node_is_overfull(
                     kept[node] = size
         assert runs == {name: one.node for name, one in plan.here.bound.items()}
         assert all(runs.values())
-    assert better >= 4
+    assert better >= 2
 
 
 def test_the_study_counts_what_it_says(study: ModuleType) -> None:

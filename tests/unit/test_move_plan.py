@@ -54,6 +54,12 @@ def test_reserved_room_is_given_up_only_where_a_move_waits_for_it() -> None:
     )
 
 
+def test_no_more_reserved_room_is_given_up_than_goes_in_the_end() -> None:
+    reserved = {"y": Reserved(gib(6), gib(2))}
+    steps = move_plan({"x": gib(0), "y": gib(0)}, [Shift("a", gib(4), "x", "y")], reserved)
+    assert steps == (Reserve("y", gib(2)), Move("a", "x", "y"))
+
+
 def test_a_port_is_room_too() -> None:
     port = frozenset({("port", 80)})
     shifts = [Shift("a", gib(1), "x", "y", port), Shift("b", gib(1), "y", "z", port)]
