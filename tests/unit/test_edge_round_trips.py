@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from site_world import Net, ServingWorker, Site
 
+from tango.adapters.own_pings import OwnPings
 from tango.algorithms.placement.measured_delays import MeasuredDelays, delays_through_edges
 from tango.model.messages import WorkerPing, WorkerPong
+from tango.ports import RoundTripSource
 
 NAMES = ("east/c", "west/a", "west/b")
 
@@ -34,6 +36,23 @@ class FarWorker(ServingWorker):
 def seen_by(*sites: Site) -> MeasuredDelays:
     trips = [trip for site in sites for trip in site.controller.round_trips(site.now).trips]
     return delays_through_edges(NAMES, trips)
+
+
+async def test_own_pings_are_a_source_like_any_other() -> None:
+    net = Net()
+    west, east = net.site("west", "east"), net.site("east")
+    FarWorker(west, "a", 0.001)
+    FarWorker(west, "b", 0.002)
+    FarWorker(east, "c", 0.004)
+    net.link("west", "east", delay_s=0.010)
+    net.advance(3.0)
+    source: RoundTripSource = OwnPings(
+        functools.partial(site.controller.round_trips, net.now) for site in (west, east)
+    )
+    read = delays_through_edges(NAMES, (await source.measure()).trips)
+    expected = [[0.0, 0.025, 0.026], [0.025, 0.0, 0.003], [0.026, 0.003, 0.0]]
+    for at, row in enumerate(expected):
+        assert read.delays.row(at).tolist() == pytest.approx(row, rel=0.05)
 
 
 def test_what_edges_have_measured_is_read_as_delays_between_all_their_nodes() -> None:
