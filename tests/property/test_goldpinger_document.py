@@ -47,8 +47,7 @@ DOCUMENT = some(responses=st.dictionaries(NAMES, RESPONSE | ANY, max_size=3)) | 
 def read(body: bytes) -> MeasuredTrips | None:
     try:
         return read_check_all(body, {"c": "a"}, 1_796_000_000.0)
-    except BadReply as error:
-        assert len(str(error)) < 1000
+    except BadReply:
         return None
 
 
