@@ -25,6 +25,7 @@ from tango.model.plan import (
     TrafficSnapshot,
 )
 from tango.model.process import ProcessRecord, ProcessSpec
+from tango.model.round_trips import MeasuredTrips
 
 
 class Timer(Protocol):
@@ -215,4 +216,12 @@ class ImageRegistry(Protocol):
 
     async def digest(self, reference: ImageReference) -> str | None:
         """What a tag points to now, cheaply; None where only `resolve` can say."""
+        ...
+
+
+class RoundTripSource(Protocol):
+    """Round trips between nodes, from files, Goldpinger or our own pings alike."""
+
+    async def measure(self) -> MeasuredTrips:
+        """What is known now. Raises Unavailable, InvalidField and other TangoErrors."""
         ...

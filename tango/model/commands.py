@@ -8,6 +8,7 @@ from tango.model.cgroup import GroupTarget
 from tango.model.job import JobRecord
 from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
 from tango.model.peers import PeerCommand
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchSnapshot, TrafficSnapshot
 from tango.model.process import ProcessSpec
 from tango.model.request import CallReply, Dispatch
@@ -53,7 +54,7 @@ class NodeRecord:
     grace_s: float | None = None
 
 
-Stored = JobRecord | ServiceRecord | PlacementRecord | NodeRecord
+Stored = JobRecord | ServiceRecord | PlacementRecord | NodeRecord | BoundRecord | ReservationRecord
 
 
 @dataclass(frozen=True, slots=True)

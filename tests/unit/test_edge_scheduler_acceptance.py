@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
-from placement_world import GIB, node, placer, room
+from placement_world import GIB, PLUGINS, node, placer, room
 
+from tango.adapters.delay_files import read_delays, read_nodes
+from tango.algorithms.placement.cluster import Cluster
 from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, UNPROTECTED, WAITS
 from tango.algorithms.placement.delay_bound import DelayBound
+from tango.algorithms.placement.delay_labels import bound_of, is_cloud
 from tango.algorithms.placement.delays import MatrixDelays
+from tango.algorithms.placement.measured_delays import delays_of
 from tango.algorithms.placement.placeholders import Need
+from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod, Taint
+from tango.algorithms.placement.room import Room
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
 from tango.model.placement_profile import Profile, Use
 
@@ -53,18 +62,98 @@ def where_goes(here: DelayBound, name: str, gib: int) -> tuple[str, str]:
     return found.node, found.backup
 
 
-def test_acceptance_pod1_on_edge_1_with_a_6gi_placeholder_on_edge_2_then_pod2_then_pod4() -> None:
+def test_acceptance_pod1_6gi_within_25_ms_of_edge_1() -> None:
     here = edge()
     first = here.schedule(pod("pod1", 6, "edge-1", 25)).bound
     assert (first.node, first.backup, first.warning) == ("edge-1", "edge-2", "")
     assert sizes(here) == {"edge-2": 6}
+
+
+def test_acceptance_pod2_6gi_without_a_delay_label_after_pod1() -> None:
+    here = edge()
+    here.schedule(pod("pod1", 6, "edge-1", 25))
     second = here.schedule(pod("pod2", 6)).bound
     assert (second.node, second.backup, second.warning) == ("cloud-1", "", "")
     assert free_gib(here, "cloud-1") == 58
     assert sizes(here) == {"edge-2": 6}
+
+
+def test_acceptance_pod4_1gi_within_1_ms_of_pod1_after_both() -> None:
+    here = edge()
+    here.schedule(pod("pod1", 6, "edge-1", 25))
+    here.schedule(pod("pod2", 6))
     third = here.schedule(pod("pod4", 1, "pod1", 1)).bound
     assert (third.node, third.warning) == ("edge-1", ALONE)
     assert free_gib(here, "edge-1") == 1
+
+
+def test_acceptance_from_the_files_and_labels_of_kubernetes_edge_scheduler(tmp_path: Path) -> None:
+    """The inputs as that scheduler is given them: two matrix files, nodes, labels of pods."""
+    (tmp_path / "rtt.txt").write_text("0 10 20 50\n10 0 20 50\n20 20 0 50\n50 50 50 0\n")
+    (tmp_path / "index.json").write_text('{"edge-1": 0, "edge-2": 1, "edge-3": 2, "cloud-1": 3}')
+    nodes = [{"name": f"edge-{n}", "allocatable_memory": "8Gi", "cloud": False} for n in (1, 2, 3)]
+    nodes.append({"name": "cloud-1", "allocatable_memory": "64Gi", "cloud": True})
+    (tmp_path / "nodes.json").write_text(json.dumps(nodes))
+    rows = read_nodes(tmp_path / "nodes.json")
+    trips = read_delays(tmp_path / "rtt.txt", tmp_path / "index.json").trips
+    read = delays_of(sorted(row.name for row in rows), trips)
+    cluster = Cluster(rows, delays=read.delays)
+    here = DelayBound(Placer(Room(cluster), PROFILE, PLUGINS))
+    asked: list[tuple[str, int, dict[str, str]]] = [
+        ("pod1", 6, {"delay_edge-1": "25"}),
+        ("pod2", 6, {"app": "web"}),
+        ("pod4", 1, {"delay_pod1": "1"}),
+    ]
+    for name, gib, labels in asked:
+        near, bound_s = bound_of(labels)
+        here.schedule(Pod(name, memory_bytes=gib * GIB, near=near, bound_s=bound_s))
+    assert where(here) == {
+        "pod1": ("edge-1", "edge-2"),
+        "pod2": ("cloud-1", ""),
+        "pod4": ("edge-1", ""),
+    }
+    assert sizes(here) == {"edge-2": 6}
+    assert (free_gib(here, "cloud-1"), free_gib(here, "edge-1")) == (58, 1)
+    assert here.bound["pod4"].warning == ALONE
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        ({"delay_edge-1": "-1"}, "labels.delay_edge-1: '-1' is no delay; write milliseconds"),
+        ({"delay_edge-1": "soon"}, "'soon' is no delay"),
+        ({"delay_edge-1": "nan"}, "'nan' is no delay"),
+        ({"delay_": "5"}, "names no node and no pod"),
+        ({"delay_a": "5", "delay_b": "6"}, "labels.delay_b: is there beside delay_a; keep one"),
+    ],
+)
+def test_a_wrong_delay_label_names_the_fix(labels: dict[str, str], wanted: str) -> None:
+    with pytest.raises(InvalidField, match=wanted):
+        bound_of(labels)
+
+
+def test_labels_of_bounds_and_of_the_cloud() -> None:
+    assert bound_of({"app": "x"}) == ("", math.inf)
+    assert bound_of({"delay_edge-1": "0"}) == ("edge-1", 0.0)
+    assert is_cloud({"kubernetes.io/role": "cloud"})
+    assert not is_cloud({"kubernetes.io/role": "edge"})
+
+
+@pytest.mark.parametrize(
+    ("nodes", "wanted"),
+    [
+        ([], "is no list of nodes"),
+        ([{"name": "a", "allocatable_memory": "8 apples"}], r"\[0\].allocatable_memory"),
+        ([{"name": "a"}], r"\[0\].allocatable_memory"),
+        ([{"allocatable_memory": "1Gi"}], r"\[0\].name: is no text"),
+        ([{"name": "a", "allocatable_memory": "1Gi", "cloud": 1}], r"\[0\].cloud"),
+        ([{"name": "a", "allocatable_memory": "1Gi", "x": 1}], r"\[0\].x: is not a known key"),
+    ],
+)
+def test_a_wrong_file_of_nodes_names_the_row(tmp_path: Path, nodes: object, wanted: str) -> None:
+    (tmp_path / "nodes.json").write_text(json.dumps(nodes))
+    with pytest.raises(InvalidField, match=wanted):
+        read_nodes(tmp_path / "nodes.json")
 
 
 def test_acceptance_line_a_b_c_the_exact_radius_of_a_and_of_b() -> None:
@@ -289,7 +378,9 @@ def test_known_faults_are_avoided() -> None:
     here = edge()
     # d = 0 is the reference itself; an unknown reference is an error that says so.
     assert here.schedule(pod("zero", 1, "edge-3", 0)).bound.node == "edge-3"
-    assert "no node or pod is named nowhere" in here.schedule(pod("lost", 1, "nowhere", 5)).reason
+    with pytest.raises(InvalidField, match=r"pod.near: no node or pod is named edge-9; did you"):
+        here.schedule(pod("lost", 1, "edge-9", 5))
+    assert "lost" not in here.bound
     with pytest.raises(InvalidField, match="bound_s"):
         pod("p", 1, "edge-1", -1)
     with pytest.raises(AlreadyExists):

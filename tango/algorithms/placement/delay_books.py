@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools
-from tango.algorithms.placement.placeholders import Need, Placeholders, need_of
+from tango.algorithms.placement.placeholders import PREFIX, Need, Placeholders, need_of
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
+from tango.algorithms.placement.room import Held
+from tango.model.errors import Refused
 
 UNPROTECTED = "unprotected: no room for its backup within its bound"
 ALONE = "unprotected: no other node within its bound"
@@ -36,6 +39,56 @@ class BoundBooks:
         self.room = placer.room
         self.placeholders = Placeholders(placer.room)
         self.bound: dict[str, Bound] = {}
+
+    def resume(
+        self,
+        bound: Iterable[Bound],
+        sizes: Mapping[str, Need],
+        cores: Mapping[str, Sequence[int]] | None = None,
+    ) -> tuple[Bound, ...]:
+        """What a store kept: `bound` and, by node, the placeholders' sizes. Once, before all else.
+
+        cores: ids by pod, and by placeholder (PREFIX and its node). Pods that are in the room
+        already, as running ones are, stay where they are. A node may have gone or shrunk since:
+        what has not the room that it had waits, or is unprotected, until `mend` in DelayBound.
+        Answers with those.
+        """
+        assert not self.bound, "resumed once, before all else"
+        asked = sorted(bound, key=lambda one: one.pod.name)
+        known, ids = self.room.cluster.index, cores or {}
+        # Who insists on cores by id comes before those that take what is left.
+        for one in sorted(asked, key=lambda one: not (ids.get(one.pod.name) or one.pod.cpuset)):
+            pod = one.pod
+            if pod.name not in self.room.held and one.node in known:
+                self._retake(pod, known[one.node], ids.get(pod.name, ()))
+        for name in sorted(sizes, key=lambda name: not ids.get(PREFIX + name)):
+            if name in known and self.placeholders.may_grow(known[name], sizes[name]):
+                self.placeholders.resize(known[name], sizes[name], ids.get(PREFIX + name, ()))
+        for one in asked:
+            self.bound[one.pod.name] = self._resumed(one, known.get(one.backup))
+        for host in sorted(self.placeholders.sizes):
+            self.placeholders.shrink(host)
+        return self._changed({one.pod.name: one for one in asked})
+
+    def _retake(self, pod: Pod, node: int, cores: Sequence[int]) -> None:
+        """On the cores that it had, where they are free."""
+        with suppress(Refused):  # it waits
+            if len(cores) == pod.cores:
+                self.room.restore(Held(pod, node, tuple(cores)))
+            else:
+                self.room.take(pod, node)
+
+    def _resumed(self, one: Bound, host: int | None) -> Bound:
+        pod, place = one.pod, self.room.held.get(one.pod.name)
+        if place is None:
+            return Bound(pod, "", warning=WAITS)
+        node = self.room.cluster.names[place.node]
+        if host is not None and self.placeholders.suffices(host, place.node, need_of(pod)):
+            self.placeholders.cover(pod, place.node, host)
+            return replace(one, node=node)
+        if one.backup:
+            return Bound(pod, node, warning=UNPROTECTED)
+        return replace(one, node=node)
 
     def _elsewhere(self, pod: Pod, node: int) -> Bools:
         """Nodes where a pod could go that is on this one."""

@@ -8,7 +8,8 @@ Nodes are ranked by free memory, then by name, so nothing depends on the order o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,15 +47,41 @@ class DelayBound(BoundBooks):
     # ---- what is asked for
 
     def schedule(self, pod: Pod) -> Answer:
-        """Place a new pod; rejected ones are forgotten. Raises AlreadyExists, InvalidField."""
-        if pod.name in self.bound:
+        """Place a new pod; rejected ones are forgotten.
+
+        Raises AlreadyExists, and InvalidField where its reference is neither a node nor a pod that
+        is known here.
+        """
+        self.check(pod)
+        near = pod.near
+        if near and self.room.place_of(near) is None and near not in self.bound:
+            raise self.unknown(near)
+        return self.admit(pod)
+
+    def check(self, pod: Pod) -> None:
+        """Raises AlreadyExists, and InvalidField for a name that is not free."""
+        if pod.name in self.bound or pod.name in self.room.cluster.index:
             raise AlreadyExists(f"{pod.name} is there already")
         if pod.name.startswith(PREFIX):
             raise InvalidField("pod.name", f"starts with {PREFIX}", "choose another name")
+
+    def unknown(self, near: str) -> InvalidField:
+        """What is wrong with a reference, and which name was meant, perhaps."""
+        known = (*self.room.cluster.names, *sorted(self.bound))
+        meant = difflib.get_close_matches(near, known, 1)
+        fix = f"did you mean {meant[0]!r}?" if meant else "name a node, or a pod that is there"
+        return InvalidField("pod.near", f"no node or pod is named {near}", fix)
+
+    def admit(self, pod: Pod) -> Answer:
+        """As `schedule`, of a pod that was checked; who waits for an unknown one is rejected."""
         answer = self._schedule(pod)
         if not answer.reason:
             self.bound[pod.name] = answer.bound
         return answer
+
+    def wait(self, pod: Pod) -> None:
+        """The pod is known from now on and has no node yet; `mend` looks for one."""
+        self.bound[pod.name] = Bound(pod, "", warning=WAITS)
 
     def delete(self, name: str) -> None:
         """The pod ends; its placeholder shrinks. Raises NotFound."""
@@ -63,14 +90,19 @@ class DelayBound(BoundBooks):
         self._leave(name)
 
     def delays_changed(self, delays: Delays) -> tuple[Bound, ...]:
-        """Pods outside their bound move, backups outside it are replaced. Answers with those."""
+        """Pods outside their bound move, backups outside it are replaced. Answers with those.
+
+        Raises InvalidField for delays of another number of nodes.
+        """
+        if delays.size != self.room.cluster.size:
+            problem = f"are of {delays.size} nodes, and there are {self.room.cluster.size}"
+            raise InvalidField("delays", problem, "give one row a node")
         self.room.delays = delays
         return self.mend()
 
     def join(self, nodes: Iterable[str]) -> tuple[Bound, ...]:
         """Nodes are back, empty: pods that wait, and those unprotected, look again."""
-        for name in nodes:
-            index = self.room.index_of(name)
+        for index in [self.room.index_of(name) for name in nodes]:
             self.room.open[index] = self.room.cluster.schedulable[index]
         return self.mend()
 
@@ -115,23 +147,6 @@ class DelayBound(BoundBooks):
             if state == self.bound:
                 break
         return self._changed(before)
-
-    def resume(self, bound: Iterable[Bound], sizes: Mapping[str, Need]) -> None:
-        """What a store kept: `bound` and, by node, the placeholders' sizes. Once, before all else.
-
-        Pods that are in the room already, as running ones are, stay as they are. Raises Refused
-        where something has not the room that it had.
-        """
-        for name, size in sizes.items():
-            self.placeholders.resize(self.room.index_of(name), size)
-        for one in bound:
-            self.bound[one.pod.name] = one
-            if one.node:
-                node = self.room.index_of(one.node)
-                if one.pod.name not in self.room.held:
-                    self.room.take(one.pod, node)
-                if one.backup:
-                    self.placeholders.cover(one.pod, node, self.room.index_of(one.backup))
 
     # ---- placing
 
@@ -252,7 +267,7 @@ class DelayBound(BoundBooks):
 
     def _restart(self, pod: Pod, host: int | None) -> None:
         """On the backup's host, in the placeholder's own room; else it waits for `mend`."""
-        self.bound[pod.name] = Bound(pod, "", warning=WAITS)
+        self.wait(pod)
         if host is None or host not in self.placeholders.sizes:
             return
         need, size = need_of(pod), self.placeholders.sizes[host]

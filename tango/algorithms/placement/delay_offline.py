@@ -2,13 +2,12 @@
 
 Toka, J. Grid Computing 2021: placeholders first, each on the node that could back up most pods that
 have none yet, as large as the largest of them; then the pods, fewest options first; then repairs.
-The result is a `DelayBound` that goes on as any other; to apply it to running pods, move those
-whose node differs.
+The result is a `DelayBound` that goes on as any other; `delay_replan` applies it to running pods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -17,12 +16,31 @@ from tango.algorithms.placement.delay_bound import Answer, DelayBound
 from tango.algorithms.placement.placeholders import NOTHING, need_of
 from tango.algorithms.placement.placer import leaders_first
 from tango.algorithms.placement.pod import Pod
+from tango.model.errors import InvalidField
 
 
 def place_offline(here: DelayBound, pods: Sequence[Pod]) -> tuple[Answer, ...]:
     """Place them in books without pods; answers with those that were rejected, and why.
 
     Pods that are bound to a pod, or to nothing, come last, one after another as if online.
+    Raises InvalidField where two have one name, and for a reference that is nowhere.
+    """
+    names = {pod.name for pod in pods}
+    if len(names) != len(pods):
+        raise InvalidField("pods", "two of them have one name", "names are unique")
+    for pod in pods:
+        here.check(pod)
+        if pod.near and pod.near not in names and here.room.place_of(pod.near) is None:
+            raise here.unknown(pod.near)
+    return plan_offline(here, pods, {})
+
+
+def plan_offline(
+    here: DelayBound, pods: Sequence[Pod], stay: Mapping[str, str]
+) -> tuple[Answer, ...]:
+    """As `place_offline`, of pods that are known to be sound.
+
+    stay: where pods are already; they stay there where the backup that they get allows it.
     """
     assert not here.bound, "the offline plan starts from empty books"
     index = here.room.cluster.index
@@ -33,14 +51,13 @@ def place_offline(here: DelayBound, pods: Sequence[Pod]) -> tuple[Answer, ...]:
     late = [
         pod
         for pod in sorted(bound, key=lambda pod: (options[pod.name], pod.name))
-        if not _placed(here, pod, backup.get(pod.name))
+        if not _placed(here, pod, backup.get(pod.name), index.get(stay.get(pod.name, "")))
     ]
     for host in sorted(here.placeholders.sizes):
         here.repair(host)
     online = [pod for pod in pods if pod.near not in index]
-    names = {pod.name for pod in online}
-    asked = (*late, *leaders_first(online, names))
-    rejected = tuple(answer for pod in asked if (answer := here.schedule(pod)).reason)
+    asked = (*late, *leaders_first(online, {pod.name for pod in online}))
+    rejected = tuple(answer for pod in asked if (answer := here.admit(pod)).reason)
     here.mend()
     return rejected
 
@@ -73,10 +90,16 @@ def _placeholders(
     return found
 
 
-def _placed(here: DelayBound, pod: Pod, host: int | None) -> bool:
-    """On the roomiest node where its backup suffices, or can be made to; False if there is none."""
+def _placed(here: DelayBound, pod: Pod, host: int | None, stay: int | None) -> bool:
+    """Where it is, or on the roomiest node, so that its backup suffices or can be made to.
+
+    False if there is no such node.
+    """
     need = need_of(pod)
     nodes = [node for node in here.ranked(here.placer.candidates(pod)) if node != host]
+    if stay in nodes:
+        nodes.remove(stay)
+        nodes.insert(0, stay)
     if host is not None:
         for node in nodes:
             if here.placeholders.suffices(host, node, need):

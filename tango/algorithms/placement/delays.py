@@ -51,7 +51,8 @@ class MatrixDelays:
 class SiteDelays:
     """Between two nodes what lies between their sites; within_s between two nodes of one site.
 
-    site_of: for each node its site's index. between: RTT of sites, as for MatrixDelays.
+    site_of: for each node its site's index. between: RTT of sites, as for MatrixDelays. access_s:
+    for each node the way to its site, in addition; infinite where it was not measured.
     """
 
     def __init__(
@@ -59,13 +60,24 @@ class SiteDelays:
         site_of: Sequence[int],
         between: Sequence[Sequence[float]] | Floats,
         within_s: float = 0.0,
+        access_s: Sequence[float] | Floats | None = None,
     ) -> None:
         self._between = MatrixDelays(between, "delays.sites")
         self._site_of = np.array(site_of, np.int64)
         self.size = len(self._site_of)
         if self.size and not 0 <= self._site_of.min() <= self._site_of.max() < self._between.size:
             raise InvalidField("delays.site_of", "names a site beyond the matrix", "add its row")
+        if not within_s >= 0:
+            raise InvalidField(
+                "delays.within_s", f"{within_s} is below 0", "give seconds, 0 and up"
+            )
         self._within_s = within_s
+        self._access: Floats | None = None
+        if access_s is not None:
+            self._access = np.array(access_s, np.float64)
+            if len(self._access) != self.size or not (self._access >= 0).all():
+                problem = "is not one value a node, 0 and up"
+                raise InvalidField("delays.access_s", problem, "give seconds, one a node")
         self._rows: OrderedDict[int, Floats] = OrderedDict()
 
     def row(self, reference: int) -> Floats:
@@ -78,6 +90,9 @@ class SiteDelays:
         by_site = self._between.row(site).copy()
         by_site[site] = self._within_s
         row = by_site[self._site_of]
+        if self._access is not None:
+            row += self._access
+            row += self._access[reference]
         row[reference] = 0.0
         self._rows[reference] = frozen(row)
         if len(self._rows) > MAX_ROWS:

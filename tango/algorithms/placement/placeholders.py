@@ -9,10 +9,11 @@ Toka, J. Grid Computing 2021; CPU and cores are added here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tango.algorithms.placement.pod import Pod
-from tango.algorithms.placement.room import Room
+from tango.algorithms.placement.room import Held, Room
 from tango.model.errors import Refused
 
 PREFIX = "placeholder/"
@@ -97,14 +98,19 @@ class Placeholders:
         )
         return size.minus(self.sizes.get(host, NOTHING)).within(free)
 
-    def resize(self, host: int, size: Need) -> None:
-        """Hold this much. Raises Refused where the room is not there."""
+    def resize(self, host: int, size: Need, cores: Sequence[int] = ()) -> None:
+        """Hold this much, on these cores if free. Raises Refused where there is no room."""
         name = PREFIX + self._room.cluster.names[host]
         if not self.may_grow(host, size):
             raise Refused(f"no room for {name} to grow")
         if host in self.sizes:
             self._room.give(name)
-        self._room.take(Pod(name, size.cpu_millis, size.memory_bytes, size.cores), host)
+        pod = Pod(name, size.cpu_millis, size.memory_bytes, size.cores)
+        free = self._room.core_ids[host]
+        if len(cores) == size.cores and all(free >> core & 1 for core in cores):
+            self._room.restore(Held(pod, host, tuple(cores)))
+        else:
+            self._room.take(pod, host)
         self.sizes[host] = size
 
     def drop(self, host: int) -> tuple[str, ...]:

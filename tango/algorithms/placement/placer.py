@@ -39,6 +39,7 @@ class Placer:
     def __init__(self, room: Room, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
         self.room = room
         self.profile = profile
+        self.plugins = plugins
         found = made(profile, room, plugins)
         self._filters = [
             (use.plugin, one) for use, one in found if isinstance(one, Filter) and use.filters

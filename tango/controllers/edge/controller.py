@@ -26,6 +26,7 @@ from tango.controllers.edge.peering import Peering
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.reassurance import Reassurance
 from tango.controllers.edge.rebalance import Rebalance
+from tango.controllers.edge.round_trips import round_trips
 from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
@@ -66,6 +67,7 @@ from tango.model.peers import (
     PeerUp,
     PeerView,
 )
+from tango.model.round_trips import MeasuredTrips
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
@@ -255,6 +257,10 @@ class EdgeController:
     def peer_views(self, now: float) -> tuple[PeerView, ...]:
         """Every site that this edge dials, by name."""
         return self._peers.views(now)
+
+    def round_trips(self, now: float) -> MeasuredTrips:
+        """Delays to nodes and peers, as measured."""
+        return round_trips(self.books, self._peers, now)
 
     def drain_view(self, node: str) -> DrainView | None:
         """How the drain of a node stands; None where it is not drained."""
