@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tango.model.errors import InvalidField
+from tango.model.placement_profile import DEFAULT, Profile
 from tango.model.plan import BatchPolicy, TrafficPolicy
 
 if TYPE_CHECKING:  # what it imports needs numpy, which is not on every node
@@ -17,12 +18,19 @@ NEEDS_EXTRA = "install the extra `solver` (in a clone: pip install '.[solver]')"
 
 def traffic_policy(name: str) -> TrafficPolicy:
     """The LC policy registered under `tango.traffic`. Raises InvalidField with those there are."""
-    return cast("TrafficPolicy", _load("tango.traffic", name, "edge.traffic_policy"))
+    return cast("TrafficPolicy", _class("tango.traffic", name, "edge.traffic_policy")())
 
 
-def batch_policy(name: str) -> BatchPolicy:
-    """The BE policy registered under `tango.batch`. Raises InvalidField with those there are."""
-    return cast("BatchPolicy", _load("tango.batch", name, "central.batch_policy"))
+def batch_policy(name: str, profile: Profile = DEFAULT) -> BatchPolicy:
+    """The BE policy registered under `tango.batch`. Raises InvalidField with those there are.
+
+    profile: for one that places by it; its class has `takes_profile` set.
+    """
+    kind: Any = _class("tango.batch", name, "central.batch_policy")
+    if getattr(kind, "takes_profile", False):
+        plugins = placement_plugins(use.plugin for use in profile.plugins)
+        return cast("BatchPolicy", kind(profile, plugins))
+    return cast("BatchPolicy", kind())
 
 
 def placement_plugins(names: Iterable[str]) -> Mapping[str, Plugin]:
@@ -34,10 +42,6 @@ def placement_plugins(names: Iterable[str]) -> Mapping[str, Plugin]:
 def policy_names(group: str) -> tuple[str, ...]:
     """All names registered in a group, sorted."""
     return tuple(sorted({entry.name for entry in entry_points(group=group)}))
-
-
-def _load(group: str, name: str, field: str) -> object:
-    return _class(group, name, field)()
 
 
 def _class(group: str, name: str, field: str) -> Callable[[], object]:

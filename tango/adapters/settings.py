@@ -55,7 +55,7 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls], [decisions], [record] and [central] of a file.
+    """[server], [tls], [decisions], [record], [placement] and [central] of a file.
 
     Raises InvalidField with field, file and line.
     """
@@ -66,6 +66,7 @@ def load_central(path: Path | str) -> CentralSettings:
         central_tuning(section, _CENTRAL),
         server=server,
         batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
+        placement=read_profile(document),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
     )

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import click
 
+from tango.adapters.policies import batch_policy
 from tango.cli.options import record_option, state_option
+from tango.model.errors import InvalidField
 from tango.model.units import format_cpu, format_memory, parse_cpu
 from tango.sdk.cluster_file import default_state_dir
 from tango.sdk.embedded import EmbeddedCluster
@@ -27,10 +29,20 @@ from tango.sdk.keeper import Keeper
     "--reserve", default="700m", show_default=True,
     help="CPU kept for daemons and clients; nodes share the rest.",
 )  # fmt: skip
+@click.option(
+    "--batch", metavar="NAME",
+    help="Policy by which jobs are placed (docs/batch.md); left out, the default one.",
+)  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
 @record_option
 def up(
-    state: Path | None, sites: int, workers: int, reserve: str, detach: bool, record: Path | None
+    state: Path | None,
+    sites: int,
+    workers: int,
+    reserve: str,
+    batch: str | None,
+    detach: bool,
+    record: Path | None,
 ) -> int:
     """Start a whole cluster on this machine: central, edges and workers, each a process.
 
@@ -38,18 +50,22 @@ def up(
     `tango up` starts those that are missing. Services and jobs are kept in the state directory:
     they are there again after `down` and `up`.
     """
+    if batch is not None:
+        _require_policy(batch)
     cluster = EmbeddedCluster(state or default_state_dir())
     if missing := cluster.revive():
         cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
-        if record is not None:
-            click.echo("tango: --record counts where a whole cluster is started", err=True)
+        for option, value in (("--record", record), ("--batch", batch)):
+            if value is not None:
+                click.echo(f"tango: {option} counts where a whole cluster is started", err=True)
         return 0
     plan = cluster.start(
         sites=sites,
         workers_per_site=workers,
         reserve_millis=parse_cpu(reserve, "--reserve"),
         record=record,
+        batch_policy=batch or "",
     )
     if detach:
         _announce(cluster, plan)
@@ -65,6 +81,14 @@ def up(
     finally:
         cluster.stop()
     return 0
+
+
+def _require_policy(name: str) -> None:
+    """Said here, and not by a central master that ends at once."""
+    try:
+        batch_policy(name)
+    except InvalidField as error:
+        raise InvalidField("--batch", error.problem, error.fix) from None
 
 
 def _announce(cluster: EmbeddedCluster, plan: EmbeddedPlan) -> None:

@@ -17,7 +17,7 @@ from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.adapters.toml_documents import load_toml
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
-from tango.model.placement_profile import DEFAULT, Profile
+from tango.model.placement_profile import DEFAULT, SPREAD, Profile
 from tango.model.service import ServiceSpec
 from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
 from tango.sim.scenario_file import ScenarioFile
@@ -90,7 +90,7 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
         kind = daemon_kind(file)
         settings = LOADERS[kind](file)
         _check_policy(file, settings)
-        if isinstance(settings, EdgeSettings):
+        if isinstance(settings, EdgeSettings | CentralSettings):
             _check_profile(settings.placement)
         return f"a configuration for `tango {kind}`", _of_this_machine(file, settings)
     if file.suffix in (".yaml", ".yml") and _is_snapshot(file):
@@ -120,14 +120,14 @@ def _check_policy(file: Path, settings: Settings) -> None:
         if isinstance(settings, EdgeSettings):
             traffic_policy(settings.traffic_policy)
         elif isinstance(settings, CentralSettings):
-            batch_policy(settings.batch_policy)
+            batch_policy(settings.batch_policy, settings.placement)
     except InvalidField as error:
-        raise error.at(_place(file, error.field)) from None
+        raise error if error.where else error.at(_place(file, error.field)) from None
 
 
 def _check_profile(profile: Profile) -> None:
     """Raises InvalidField for what a plugin does not take, as at the start of who uses it."""
-    if profile == DEFAULT:  # and numpy, which all plugins need, may not be installed here
+    if profile in (DEFAULT, SPREAD):  # and numpy, which all plugins need, may not be installed here
         return
     plugins = placement_plugins(use.plugin for use in profile.plugins)
     from tango.algorithms.placement.cluster import Cluster

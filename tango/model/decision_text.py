@@ -134,15 +134,20 @@ def _marks(rule: str, choice: Facts) -> list[str]:
     parts = [f"{rule} gave it {choice['score']:.1f} of 100"]
     name, score = choice["runner_up"]
     parts.append(f"before {name} with {score:.1f}" if name else "no other node would do")
-    said = [
-        f"{plugin} {mine:.0f}" + (f" against {other:.0f}" if name else "") + f" (x{weight:g})"
-        for plugin, weight, mine, other in choice["scores"]
-    ]
-    parts += [", ".join(said)] if said else []
+    parts += _by_plugin(choice["scores"], against=bool(name))
     for why, count, nodes in choice["removed"]:
         more = f" and {count - len(nodes)} more" if count > len(nodes) else ""
         parts.append(f"{', '.join(nodes)}{more}: {why}")
     return parts
+
+
+def _by_plugin(scores: Sequence[Sequence[Any]], *, against: bool) -> list[str]:
+    """What each plugin gave the node, and the runner-up, if there is one."""
+    said = [
+        f"{plugin} {mine:.0f}" + (f" against {other:.0f}" if against else "") + f" (x{weight:g})"
+        for plugin, weight, mine, other in scores
+    ]
+    return [", ".join(said)] if said else []
 
 
 def _fits(node: Facts, d: Facts) -> bool:
@@ -183,6 +188,7 @@ def _job_place(d: Facts) -> str:
     text += f"{placement['score']:.4g} (lower is better)"
     name, score = placement["runner_up"]
     parts = [f"before {name} with {score:.4g}" if name else "no other node could take it"]
+    parts += _by_plugin(placement.get("scores", ()), against=bool(name))
     parts += _rejected(placement["rejected"])
     if offer is not None:
         unused = offer.get("reclaimable_millis", 0)

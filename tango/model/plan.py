@@ -188,6 +188,8 @@ class Placement:
     """One task to one node, with what decided it; a lower score is better.
 
     rejected: (node, why) of the first few candidates that were filtered out.
+    scores: (plugin, weight, of the node, of the runner-up), 0 to 100, higher is better; empty for a
+    policy without plugins.
     """
 
     job_id: str
@@ -197,6 +199,7 @@ class Placement:
     score: float = 0.0
     runner_up: tuple[str, float] = ("", 0.0)
     rejected: tuple[tuple[str, str], ...] = ()
+    scores: tuple[tuple[str, float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,7 @@ class CentralSettings:
     worker that is back by then finds them.
     be_floor: share of the CPU that BE tasks of a node ask for; where they get less for be_floor_s,
     one of them is moved, if another node has room. 0 for never.
+    placement: [placement], for the batch policy `profile`.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
     """
 
@@ -103,6 +104,7 @@ class CentralSettings:
     record: RecordSettings = RecordSettings()
     be_floor: float = 0.1
     be_floor_s: float = 30.0
+    placement: Profile = DEFAULT_PROFILE
 
 
 @dataclass(frozen=True, slots=True)

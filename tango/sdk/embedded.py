@@ -72,11 +72,13 @@ class EmbeddedCluster:
         reserve_millis: int = 700,
         record: Path | None = None,
         plan: EmbeddedPlan | None = None,
+        batch_policy: str = "",
     ) -> EmbeddedPlan:
         """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
 
         plan: nodes laid out by the caller; the numbers before it say nothing then.
         record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
+        batch_policy: by which jobs are placed (docs/batch.md), "" for the default one.
         """
         plan = plan or plan_nodes(
             sites=sites,
@@ -97,13 +99,13 @@ class EmbeddedCluster:
                 )
             self._clean()
             try:
-                self._start(plan, record)
+                self._start(plan, record, batch_policy)
             except BaseException:
                 self._stop(grace_s=2.0)
                 raise
         return plan
 
-    def _start(self, plan: EmbeddedPlan, record: Path | None) -> None:
+    def _start(self, plan: EmbeddedPlan, record: Path | None, batch_policy: str) -> None:
         # First of all: it says that what is in this directory is ours to end and to remove.
         self._save([])
         token = self.state_dir / "token"
@@ -119,7 +121,8 @@ class EmbeddedCluster:
         central_port = next(ports)
         central = f"127.0.0.1:{central_port}"
         edges = {site: next(ports) for site in plan.sites}
-        files = [("central", "central", central_toml(self.state_dir, central_port, next(ports)))]
+        text = central_toml(self.state_dir, central_port, next(ports), batch_policy)
+        files = [("central", "central", text)]
         for site, port in edges.items():
             peers = {name: f"127.0.0.1:{at}" for name, at in edges.items() if name != site}
             text = edge_toml(self.state_dir, site, port, next(ports), central, peers)

@@ -87,9 +87,10 @@ def plan_nodes(
     return EmbeddedPlan(names, tuple(nodes), "cpuset" if per_node else "weight", weight)
 
 
-def central_toml(state: Path, port: int, metrics_port: int) -> str:
-    """configuration of the central master"""
-    return _server(state / "central", port, metrics_port, state) + "\n[central]\n"
+def central_toml(state: Path, port: int, metrics_port: int, batch_policy: str = "") -> str:
+    """configuration of the central master. batch_policy: "" for the default one"""
+    named = f'batch_policy = "{batch_policy}"\n' if batch_policy else ""
+    return _server(state / "central", port, metrics_port, state) + f"\n[central]\n{named}"
 
 
 def edge_toml(

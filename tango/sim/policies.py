@@ -26,7 +26,7 @@ def policy_for(start: Start, name: str) -> Policy:
     if isinstance(start, EdgeStart):
         return traffic_policy(name)
     if isinstance(start, CentralStart):
-        return batch_policy(name)
+        return batch_policy(name, start.settings.placement)
     raise InvalidField("policy", "a worker asks none", "replay an edge or the central master")
 
 

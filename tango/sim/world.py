@@ -57,7 +57,7 @@ class World:
         settings = replace(
             scenario.central, batch_policy=scenario.policies.batch, decisions=self._decisions
         )
-        policy = batch_policy(scenario.policies.batch)
+        policy = batch_policy(scenario.policies.batch, settings.placement)
         # Before all sites in each window, so that what goes to several sites is never too late.
         self._senders = self.engine.lane()
         lane = self.engine.lane()

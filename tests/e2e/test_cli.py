@@ -235,6 +235,34 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     assert cluster.left_behind() == []
 
 
+def test_up_takes_the_batch_policy(tmp_path: Path) -> None:
+    """It must be one that is installed, and a job says that it was placed by it."""
+    state = tmp_path / "state"
+    unknown = tango("up", "--detach", "--batch", "most-fre", state=state)
+    assert unknown.returncode == 1
+    assert unknown.stderr.startswith("tango: --batch: no policy is named 'most-fre'; use one of: ")
+    assert not state.exists()
+    up = tango("up", "--detach", "--sites", "1", "--batch", "profile", state=state)
+    assert up.returncode == 0, up.stderr
+    try:
+        submitted = tango("submit", "--name", "short", "--", "true", state=state)
+        assert submitted.returncode == 0, submitted.stderr
+        wait_for(lambda: "short" in tango("get", "jobs", state=state).stdout, "the job to be there")
+        name = next(
+            line.split()[0]
+            for line in tango("get", "jobs", state=state).stdout.splitlines()
+            if line.startswith("short")
+        )
+        wait_for(
+            lambda: "succeeded" in tango("get", "jobs", state=state).stdout, "the job to succeed"
+        )
+        told = tango("explain", name, state=state).stdout
+        assert ": profile scored it " in told
+        assert "; fit " in told
+    finally:
+        assert tango("down", state=state).returncode == 0
+
+
 def test_ctrl_c_on_up_leaves_nothing(tmp_path: Path) -> None:
     """Also where it is pressed again and again, as people do."""
     state = tmp_path / "state"

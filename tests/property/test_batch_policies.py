@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 from batch_snapshots import MIB, Place, elastic_snapshots, left_after, single_tasks, snapshots
@@ -19,6 +20,8 @@ from tango.algorithms.batch.packing import NO_CPU, NO_MEMORY
 from tango.algorithms.batch.random_fit import RandomFit
 from tango.algorithms.batch.round_robin import RoundRobin
 from tango.algorithms.batch.scoring import Scoring
+from tango.model.errors import InvalidField
+from tango.model.placement_profile import SPREAD, Profile, Use
 from tango.model.plan import (
     BatchOffer,
     BatchPolicy,
@@ -29,10 +32,14 @@ from tango.model.plan import (
 )
 
 BASELINES = (
-    "best-fit", "ceres", "first-fit", "least-loaded", "most-free", "random", "round-robin",
-    "scoring",
+    "best-fit", "ceres", "first-fit", "least-loaded", "most-free", "profile", "random",
+    "round-robin", "scoring",
 )  # fmt: skip
+if find_spec("numpy") is None:
+    BASELINES = tuple(name for name in BASELINES if name != "profile")
 POLICIES: tuple[BatchPolicy, ...] = tuple(batch_policy(name) for name in BASELINES)
+AGAIN = {name: batch_policy(name) for name in BASELINES}
+needs_numpy = pytest.mark.skipif(find_spec("numpy") is None, reason="numpy is not installed")
 any_policy = pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 
 
@@ -84,7 +91,7 @@ def test_the_same_snapshot_gives_the_same_plan_in_whatever_order_offers_come(
 ) -> None:
     state = random.getstate()
     plan = policy.place(snapshot)
-    assert plan == type(policy)().place(snapshot)
+    assert plan == AGAIN[policy.name].place(snapshot)
     offers, running = list(snapshot.offers), list(snapshot.running)
     turn.shuffle(offers)
     turn.shuffle(running)
@@ -289,3 +296,54 @@ def test_a_plan_explains_itself() -> None:
         assert placement.rejected == (("a", NO_CPU), ("b", NO_MEMORY))
         (waits,) = plan.unplaced
         assert waits.reason == "no node has 1100m CPU and 1.0 MiB free"
+
+
+@needs_numpy
+def test_a_profile_keeps_the_tasks_of_a_job_on_different_sites_then_on_the_emptier_node() -> None:
+    offers = (
+        BatchOffer("e1", "a", 4000, 4000 * MIB),
+        BatchOffer("e1", "b", 4000, 4000 * MIB),
+        BatchOffer("e2", "c", 2000, 2000 * MIB, be_held_millis=2000, be_memory_bytes=2000 * MIB),
+    )
+    three = BatchSnapshot((gang("j", *[(500, 500 * MIB)] * 3),), offers)
+    placements = batch_policy("profile").place(three).placements
+    assert [(one.edge, one.node) for one in placements] == [("e1", "a"), ("e2", "c"), ("e1", "b")]
+    second = placements[1]
+    assert second.runner_up[0] == "b"
+    assert second.scores == (
+        ("fit", 1.0, pytest.approx(37.5), pytest.approx(87.5)),
+        ("spread", 2.0, 100.0, 50.0),
+    )
+    assert second.score == pytest.approx(100 - (37.5 + 2 * 100) / 3)
+    assert second.score < second.runner_up[1]
+
+
+@needs_numpy
+def test_a_profile_says_who_was_filtered_out_and_why_a_gang_waits() -> None:
+    packed = Profile("packed", (Use("fit", parameters=(("strategy", "most"),)), Use("spread", 0.0,
+        parameters=(("most_per_node", 1),))))  # fmt: skip
+    offers = (
+        BatchOffer("e", "a", 100, 1000 * MIB),
+        BatchOffer("e", "b", 1000, 10 * MIB),
+        BatchOffer("e", "c", 1000, 1000 * MIB),
+        BatchOffer("e", "d", 500, 1000 * MIB, be_held_millis=500),
+    )
+    gangs = (
+        gang("j", (500, 500 * MIB)),
+        gang("two", (10, MIB), (10, MIB), (10, MIB), (10, MIB), (10, MIB)),
+        gang("k", (1100, MIB)),
+    )
+    plan = batch_policy("profile", packed).place(BatchSnapshot(gangs, offers))
+    (placement,) = plan.placements
+    assert (placement.node, placement.runner_up[0]) == ("d", "c"), "the fuller one"
+    assert placement.rejected == (("a", NO_CPU), ("b", NO_MEMORY))
+    assert [waits.reason for waits in plan.unplaced] == [
+        "none of 4 nodes will do: 1 not enough CPU, 3 with enough of its group",
+        "no node has 1100m CPU and 1.0 MiB free",
+    ]
+
+
+@needs_numpy
+def test_a_profile_without_plugins_is_no_batch_policy() -> None:
+    with pytest.raises(InvalidField, match=r"placement.plugins: profile 'spread' has none"):
+        batch_policy("profile", SPREAD)

@@ -61,6 +61,8 @@ def timed(policy: BatchPolicy, snapshot: BatchSnapshot) -> tuple[float, BatchPla
 
 @pytest.mark.parametrize("name", policy_names("tango.batch"))
 def test_a_full_window_at_a_thousand_nodes(name: str) -> None:
+    if name == "profile":
+        pytest.importorskip("numpy", reason="profiles need the extra `solver`")
     policy = batch_policy(name)
     with_room_s, plan = timed(policy, BatchSnapshot(gangs(200), offers(1000)))
     assert len(plan.placements) == MAX_WINDOW

@@ -7,6 +7,7 @@ from decision_scenario import neighbours
 from edge_world import MIB, EdgeWorld, service, start
 
 from tango.model import events as ev
+from tango.model.cluster import NodeReport, SideUsage
 from tango.model.decision import (
     ASSURE,
     END,
@@ -18,8 +19,10 @@ from tango.model.decision import (
     ROUTE,
     facts,
 )
+from tango.model.decision_text import sentence
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
+from tango.model.messages import ReportUsage
 from tango.model.plan import Route, TrafficPlan
 from tango.model.reassurance import ReassuranceRule
 from tango.model.request import Code, Outcome
@@ -211,6 +214,36 @@ def test_replicas_say_where_else_they_could_be() -> None:
     assert (first, second) == (["a", "b", "c"], ["b", "c", "a"])
     (there,) = [n for n in facts(places[1])["nodes"] if n["node"] == "a"]
     assert (there["replicas"], there["memory_bytes"]) == (1, 960 * MIB), "as the second found it"
+
+
+def test_a_placement_says_scores_and_who_was_out_of_the_question() -> None:
+    world = EdgeWorld()
+    for name in "abcdef":
+        world.worker(name)
+    by_name = {worker.node: worker for worker in world.workers.values()}
+    world.cordon("c")
+    world.cordon("d", drain=True)
+    by_name["e"].down()
+    by_name["f"].say(
+        ReportUsage(NodeReport("f", 1.0, SideUsage(), SideUsage(), problem="no supervisor"))
+    )
+    world.apply(service(replicas=2))
+    places = [r for r in explained(world, "hello").records if r[2] is REPLICA_PLACE]
+    first, second = (facts(record) for record in places)
+    assert (first["node"], second["node"]) == ("a", "b")
+    assert first["rule"] == world.controller.books.rule.name
+    choice = second["choice"]
+    assert choice["runner_up"][0] == "a"
+    assert choice["score"] > choice["runner_up"][1]
+    assert choice["removed"] == [
+        ["away", 1, ["e"]],
+        ["cordoned", 1, ["c"]],
+        ["drained", 1, ["d"]],
+        ["no supervisor", 1, ["f"]],
+    ]
+    text = sentence(places[1])
+    assert "of 100; before a with " in text
+    assert text.endswith("; e: away; c: cordoned; d: drained; f: no supervisor")
 
 
 def test_a_record_is_small_on_a_large_site() -> None:

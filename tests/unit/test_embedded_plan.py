@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tango.adapters.settings import load_central
 from tango.model.errors import InvalidField
-from tango.sdk.embedded_plan import plan_nodes
+from tango.sdk.embedded_plan import central_toml, plan_nodes
 
 GIB = 2**30
 
@@ -56,3 +59,10 @@ def test_impossible_plans_name_their_field(
             reserve_millis=reserve,
         )
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize(("given", "read"), [("", "most-free"), ("first-fit", "first-fit")])
+def test_the_central_master_is_told_the_batch_policy(tmp_path: Path, given: str, read: str) -> None:
+    file = tmp_path / "central.toml"
+    file.write_text(central_toml(tmp_path, 7400, 7401, given))
+    assert load_central(file).batch_policy == read

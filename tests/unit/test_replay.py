@@ -180,6 +180,8 @@ def test_a_solver_of_its_own_is_asked_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("policy", policy_names("tango.batch"))
 def test_every_batch_policy_is_asked_again(policy: str, tmp_path: Path) -> None:
+    if policy == "profile":
+        pytest.importorskip("numpy", reason="profiles need the extra `solver`")
     begun, events, log = central_story(policy)
     path = recorded(tmp_path, begun, events)
     for given in (None, batch_policy(policy)):

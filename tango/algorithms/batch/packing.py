@@ -159,7 +159,7 @@ def pack(snapshot: BatchSnapshot, packing: Packing, free: str = "free") -> Batch
     for gang in snapshot.gangs:
         placed = packing.place(gang)
         if isinstance(placed, BatchTask):
-            unplaced.append(Unplaced(gang.job_id, _reason(gang, placed, free)))
+            unplaced.append(Unplaced(gang.job_id, unplaced_reason(gang, placed, free)))
         else:
             placements.extend(placed)
     return BatchPlan(tuple(placements), tuple(unplaced))
@@ -172,7 +172,8 @@ def largest_first(gang: Gang) -> list[BatchTask]:
     )
 
 
-def _reason(gang: Gang, task: BatchTask, free: str) -> str:
+def unplaced_reason(gang: Gang, task: BatchTask, free: str) -> str:
+    """Why the gang waits: no node has what this task of it needs."""
     need = f"{format_cpu(task.cpu_millis)} CPU and {format_memory(task.memory_bytes)}"
     if len(gang.tasks) == 1:
         return f"no node has {need} {free}"

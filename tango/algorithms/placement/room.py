@@ -144,6 +144,13 @@ class Room:
         self.pods_at[node][pod.name] = None
         return held
 
+    def note(self, group: str, ports: tuple[int, ...], node: int, count: int) -> None:
+        """So many pods of a group, and what has these ports, are there; what else they hold is not
+        counted here, and they stay."""
+        for port in ports:
+            self._set_port(port, node, taken=True)
+        self._count(group, node, count)
+
     def give(self, name: str) -> Held:
         """The pod has ended: all it held is free; its image stays. Raises NotFound."""
         held = self.held.pop(name, None)
@@ -197,14 +204,17 @@ class Room:
             for core in held.cores:
                 self.core_ids[node] ^= 1 << core
         for port in pod.ports:
-            taken = self._ports.get(port)
-            if taken is None:
-                taken = self._ports[port] = np.zeros(self.cluster.size, np.bool_)
-            taken[node] = sign < 0
-            if sign > 0 and not taken.any():
-                del self._ports[port]
+            self._set_port(port, node, taken=sign < 0)
         if pod.group:
             self._count(pod.group, node, -sign)
+
+    def _set_port(self, port: int, node: int, *, taken: bool) -> None:
+        mask = self._ports.get(port)
+        if mask is None:
+            mask = self._ports[port] = np.zeros(self.cluster.size, np.bool_)
+        mask[node] = taken
+        if not taken and not mask.any():
+            del self._ports[port]
 
     def _count(self, name: str, node: int, change: int) -> None:
         group = self._groups.get(name)

@@ -64,7 +64,7 @@ async def main(settings: CentralSettings, fsync_s: float) -> None:
     credentials = daemon_credentials(settings.server, Role.CENTRAL)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
-    policy = batch_policy(settings.batch_policy)
+    policy = batch_policy(settings.batch_policy, settings.placement)
     store = await SqliteStore.open(state / "central.db", commit_delay_s=fsync_s)
     try:
         controller = CentralController(

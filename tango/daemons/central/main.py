@@ -35,7 +35,7 @@ def run(config: Path, record: Path | None = None) -> int:
 async def main(settings: CentralSettings) -> None:
     """The daemon's whole life."""
     credentials = daemon_credentials(settings.server, Role.CENTRAL)
-    policy = batch_policy(settings.batch_policy)
+    policy = batch_policy(settings.batch_policy, settings.placement)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "central.db")

@@ -1,0 +1,131 @@
+"""By profile: each task where a placement profile's plugins, weighed together, say. Needs numpy.
+
+The framework of algorithms/placement on what the nodes of all sites offer: filters take nodes out,
+scores rank the rest, and each task sees the room that those before it left. A job is the group that
+`spread` keeps apart. Jobs state CPU and memory, so of the plugins that come with Tango `fit` and
+`spread` have a say; others may read what the nodes are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tango.algorithms.batch.packing import MAX_REJECTED, unplaced_reason
+from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.decision import Chosen, named
+from tango.algorithms.placement.placer import Placer
+from tango.algorithms.placement.plugin import Plugin
+from tango.algorithms.placement.pod import Pod
+from tango.algorithms.placement.room import Room
+from tango.model.errors import InvalidField
+from tango.model.placement_profile import Profile
+from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, Gang, Placement, Unplaced
+
+
+class ByProfile:
+    """BatchPolicy; deterministic, ignores the snapshot's seed. O(nodes) a task, on arrays.
+
+    A placement's score is 100 - the profile's, lower is better; its scores say what each plugin
+    gave. rejected: the first few that filters took out, by filter.
+    """
+
+    name = "profile"
+    # Made with the profile that the configuration has, and its plugins.
+    takes_profile = True
+
+    def __init__(self, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
+        if not profile.plugins:
+            problem = f"profile {profile.name!r} has none"
+            raise InvalidField("placement.plugins", problem, "list some, or take another policy")
+        self._profile = profile
+        self._plugins = plugins
+        # A profile that cannot be made is told at the start, not with the first job.
+        Placer(Room(Cluster(())), profile, plugins)
+
+    def place(self, snapshot: BatchSnapshot) -> BatchPlan:
+        """See BatchPolicy."""
+        offers = sorted(snapshot.offers, key=lambda offer: (offer.edge, offer.node))
+        # The space sorts before all that names are made of: the cluster has the same order.
+        cluster = Cluster(_row(offer) for offer in offers)
+        room = Room(cluster)
+        room.cpu[:] = np.array([offer.cpu_millis for offer in offers], np.int64)
+        room.memory[:] = np.array([offer.memory_bytes for offer in offers], np.int64)
+        placer = Placer(room, self._profile, self._plugins)
+        placements: list[Placement] = []
+        unplaced: list[Unplaced] = []
+        # Room only shrinks from gang to gang: what did not fit does not fit later.
+        failed: dict[tuple[tuple[int, int], ...], Chosen] = {}
+        for gang in snapshot.gangs:
+            shape = tuple((task.cpu_millis, task.memory_bytes) for task in gang.tasks)
+            found = failed.get(shape) or placer.place_gang(_pods(gang))
+            if isinstance(found, Chosen):
+                failed[shape] = found
+                unplaced.append(Unplaced(gang.job_id, _reason(gang, found)))
+            else:
+                placements += (_placement(gang, one, offers, cluster) for one in found)
+        return BatchPlan(tuple(placements), tuple(unplaced))
+
+
+def _row(offer: BatchOffer) -> NodeRow:
+    return NodeRow(
+        f"{offer.edge} {offer.node}",
+        max(0, offer.all_cpu_millis),
+        max(0, offer.all_memory_bytes),
+        cores=0,
+        site=offer.edge,
+    )
+
+
+def _pods(gang: Gang) -> list[Pod]:
+    """One for each task, named by its place in the gang."""
+    return [
+        Pod(
+            f"{gang.job_id} {at}",
+            task.cpu_millis,
+            task.memory_bytes,
+            group=gang.job_id,
+            priority=gang.priority,
+        )
+        for at, task in enumerate(gang.tasks)
+    ]
+
+
+def _at(chosen: Chosen) -> int:
+    return int(chosen.pod.rpartition(" ")[2])
+
+
+def _reason(gang: Gang, chosen: Chosen) -> str:
+    """In the words of the other policies where only room is short."""
+    if all(plugin == "fit" for plugin, *_ in chosen.removed):
+        return unplaced_reason(gang, gang.tasks[_at(chosen)], "free")
+    return chosen.reason
+
+
+def _placement(gang: Gang, chosen: Chosen, offers: list[BatchOffer], cluster: Cluster) -> Placement:
+    task = gang.tasks[_at(chosen)]
+    offer = offers[cluster.index[chosen.node]]
+    other = ("", 0.0)
+    if chosen.runner_up:
+        other = offers[cluster.index[chosen.runner_up]].node, 100.0 - chosen.runner_up_score
+    return Placement(
+        task.job_id,
+        task.task_index,
+        offer.edge,
+        offer.node,
+        100.0 - chosen.score,
+        other,
+        tuple(_rejected(chosen, offers, cluster)),
+        chosen.scores,
+    )
+
+
+def _rejected(
+    chosen: Chosen, offers: list[BatchOffer], cluster: Cluster
+) -> Iterator[tuple[str, str]]:
+    left = MAX_REJECTED
+    for _, why, _, bits in chosen.removed:
+        for name in named(bits, cluster.names)[:left]:
+            yield offers[cluster.index[name]].node, why
+            left -= 1
