@@ -324,7 +324,7 @@ def test_placements_are_explained() -> None:
     bench.submit()
     [note] = [note for note in bench.notes if note.event == "placed"]
     fields = dict(note.fields)
-    assert (fields["node"], fields["runner_up"]) == ("n1", ("n2", 0.0))
+    assert (fields["node"], fields["runner_up"]) == ("n1", ("n2", 0.25))
 
 
 def test_the_snapshots_seed_comes_from_the_controllers() -> None:

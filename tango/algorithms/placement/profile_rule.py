@@ -28,7 +28,7 @@ from tango.model.units import MAX_CPU_MILLIS
 
 
 class ProfileRule:
-    """ReplicaRule: one profile, on arrays that are made anew for each plan (0.5 ms, and 4 us a node).
+    """ReplicaRule: one profile, on arrays made anew for each plan (0.5 ms, and 4 us a node).
 
     Memory is a replica's to hold. CPU is not: each request holds its own while it is served, so it
     ranks nodes and bars none. For that a node is stretched by all CPU that its replicas may claim,
