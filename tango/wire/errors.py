@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from types import TracebackType
 
 import grpc
@@ -120,15 +121,23 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
 
 
 def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
-    for key, value in error.trailing_metadata() or ():
+    found = invalid_field_in(error.trailing_metadata() or ())
+    if found is not None:
+        return found
+    field, colon, problem = details.partition(": ")
+    return InvalidField(field, problem) if colon else InvalidField("request", details)
+
+
+def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]]) -> InvalidField | None:
+    """The InvalidField that `status_of` put into trailing metadata; None where it did not."""
+    for key, value in trailers:
         if key == INVALID_FIELD_KEY:
             try:
                 field, problem, fix = json.loads(value)
                 return InvalidField(str(field), str(problem), str(fix))
             except (ValueError, TypeError):
                 break
-    field, colon, problem = details.partition(": ")
-    return InvalidField(field, problem) if colon else InvalidField("request", details)
+    return None
 
 
 def _exhausted(details: str) -> TangoError:
