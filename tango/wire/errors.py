@@ -82,7 +82,7 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
     details = error.details() or code.name.lower().replace("_", " ")
     match code:
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
-            return _invalid_field(error, details)
+            return invalid_field_in(error.trailing_metadata() or (), details)
         case grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
         case grpc.StatusCode.ALREADY_EXISTS:
@@ -120,16 +120,8 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
     return unavailable and _NEVER_SENT.search(error.details() or "") is not None
 
 
-def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
-    found = invalid_field_in(error.trailing_metadata() or ())
-    if found is not None:
-        return found
-    field, colon, problem = details.partition(": ")
-    return InvalidField(field, problem) if colon else InvalidField("request", details)
-
-
-def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]]) -> InvalidField | None:
-    """The InvalidField that `status_of` put into trailing metadata; None where it did not."""
+def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]], details: str) -> InvalidField:
+    """The InvalidField that `status_of` told; of the details alone where it was too long."""
     for key, value in trailers:
         if key == INVALID_FIELD_KEY:
             try:
@@ -137,7 +129,8 @@ def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]]) -> InvalidFiel
                 return InvalidField(str(field), str(problem), str(fix))
             except (ValueError, TypeError):
                 break
-    return None
+    field, colon, problem = details.partition(": ")
+    return InvalidField(field, problem) if colon else InvalidField("request", details)
 
 
 def _exhausted(details: str) -> TangoError:

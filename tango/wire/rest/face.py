@@ -155,9 +155,11 @@ async def _message(binding: Binding, request: web.Request) -> Message:
 
 def failure_of(aborted: Aborted) -> Failure:
     """What a call's end means over HTTP, with the field that was wrong where there is one."""
-    field = invalid_field_in(aborted.trailers)
+    violation = None
+    if aborted.code is grpc.StatusCode.INVALID_ARGUMENT:
+        field = invalid_field_in(aborted.trailers, aborted.details)
+        violation = Violation(field.field, field.problem, field.fix)
     headers = {}
     if aborted.code is grpc.StatusCode.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
-    violation = Violation(field.field, field.problem, field.fix) if field is not None else None
     return Failure(aborted.code, aborted.details, violation, headers=headers)

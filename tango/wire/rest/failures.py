@@ -31,6 +31,7 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DATA_LOSS: 500,
 }
+MAX_SHOWN = 100
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
 
@@ -92,3 +93,9 @@ def invalid(name: str, problem: str, fix: str = "") -> Failure:
     """A field of the request is wrong: its path, as "spec.tasks[0].argv"."""
     violation = Violation(name, problem, fix)
     return Failure(grpc.StatusCode.INVALID_ARGUMENT, f"{name}: {violation.description}", violation)
+
+
+def shown(what: object) -> str:
+    """What a client sent, to be told back to it: never longer than a line."""
+    text = str(what)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " ..."

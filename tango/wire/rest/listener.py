@@ -9,6 +9,7 @@ import os
 import socket
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf import descriptor_pool
 
 from tango.model.addresses import Address
@@ -28,11 +29,12 @@ from tango.wire.servers import Service, address_to_serve, cannot_bind
 from tango.wire.tls import Tls
 from tango.wire.token_gate import TokenGate
 
-log = logging.getLogger("tango.wire")
 MAX_CONNECTIONS = 256
 # To send the whole head of a request, the first one and each after; and of idle connections.
 HEAD_TIMEOUT_S = 15.0
 HANDSHAKE_TIMEOUT_S = 10.0
+# For a body that was answered without being read: closing at once would take the answer with it.
+LINGER_S = 2.0
 # A peer that takes nothing for so long, or is gone without a word, is dropped by the kernel.
 STUCK_MS = 30_000
 
@@ -51,6 +53,11 @@ class RestServer:
         self._server = server
         self._runner = runner
         self._watch = watch
+
+    @property
+    def connections(self) -> list[web.RequestHandler]:
+        """Those that are open."""
+        return [] if self._runner.server is None else self._runner.server.connections
 
     async def close(self) -> None:
         """No new connections; what is under way has the runner's grace, then it is cancelled."""
@@ -122,10 +129,11 @@ async def _serve(
     runner = web.AppRunner(
         face.app,
         access_log=None,
-        logger=log,
+        logger=_log(),
         auto_decompress=False,
         handler_cancellation=True,
         keepalive_timeout=HEAD_TIMEOUT_S,
+        lingering_time=LINGER_S,
         shutdown_timeout=grace_s,
     )
     await runner.setup()
@@ -147,6 +155,18 @@ async def _serve(
     if watch is not None:
         watch.watch(doors.address.port)
     return RestServer(doors.address, server, runner, watch)
+
+
+def _log() -> logging.Logger:
+    """For aiohttp: what is no HTTP has been answered 400, and whoever sends it fills no log."""
+    log = logging.getLogger("tango.wire.http")
+
+    def of_ours(record: logging.LogRecord) -> bool:
+        return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
+
+    if not log.filters:
+        log.addFilter(of_ours)
+    return log
 
 
 def _bound(address: Address, field: str) -> socket.socket:

@@ -6,27 +6,21 @@ spelling, 64-bit integers as strings or numbers. What is not understood is refus
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn, cast
 
 from google.protobuf import json_format, message_factory
-from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from tango.wire.rest.bindings import WHOLE, Binding
-from tango.wire.rest.failures import Failure, invalid
+from tango.wire.rest.failures import invalid, shown
+from tango.wire.rest.misfits import misfit
 
-# Where json_format says at what place of the message it was: `at "JobSpec.tasks[0].argv".`
-_AT = re.compile(r' at "?(?P<path>[A-Za-z0-9_.\[\]]+?)"?\.?(?:\n|$)')
-_UNKNOWN = re.compile(r'has no field named "(?P<name>.*)" at "(?P<path>[^"]+)"\.\n', re.DOTALL)
-_LOAD = re.compile(r"Failed to load JSON: (?P<why>.*?)\.?$", re.DOTALL)
-# json_format puts one such in front for each level above the field.
-_ABOVE = re.compile(r"^(?:Failed to parse \w+ field: )+")
-_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
-MAX_SHOWN = 200
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _SUBMISSION = "submission_id"
+_BOOLEANS = {"true": True, "false": False, "1": True, "0": False}
 
 
 def request_of(
@@ -39,7 +33,7 @@ def request_of(
     request: Message = message_factory.GetMessageClass(binding.rpc.input_type)()
     if binding.body == WHOLE:
         if body:
-            _parse(body, request, "")
+            _fill(request, _object(body), "")
         for name, value in variables.items():
             if getattr(request, name) not in ("", value):
                 raise invalid(name, "differs from the one in the path", "leave it out")
@@ -48,34 +42,54 @@ def request_of(
             raise invalid(binding.body, "is missing", "send it as JSON, as the request's body")
         inner: Message = getattr(request, binding.body)
         inner.SetInParent()
-        _parse(body, inner, binding.body)
+        _fill(inner, _object(body), binding.body)
     elif body:
         raise invalid("body", "is not looked at here", "send none")
-    _fill(request, {**variables, **_queried(binding, query)})
+    _fill(request, {**variables, **_queried(binding, query)}, "")
     return request
 
 
-def _parse(body: bytes, message: Message, prefix: str) -> None:
+def _fill(message: Message, values: dict[str, Any], prefix: str) -> None:
+    """Set the fields. prefix: where the message is in the request."""
     try:
-        json_format.Parse(body.decode("utf-8"), message)
+        json_format.ParseDict(values, message)
+    except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
+        found = misfit(values, cast("Descriptor", message.DESCRIPTOR), prefix)
+        if found is None:
+            raise invalid(prefix or "request", f"cannot be read: {shown(error)}") from None
+        raise found from None
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_once, parse_constant=_not_in_json
+        )
     except UnicodeDecodeError:
         raise invalid("body", "is not UTF-8", "send JSON in UTF-8") from None
-    except json_format.ParseError as error:
-        raise _told(str(error), message.DESCRIPTOR.name, prefix) from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise invalid(prefix or "body", f"cannot be read: {_short(str(error))}") from None
+    except RecursionError:
+        raise invalid("body", "is nested too deep") from None
+    except ValueError as error:
+        raise invalid("body", f"is no JSON: {shown(error)}") from None
+    if not isinstance(found, dict):
+        raise invalid("body", "is no JSON object", 'send {"name": "value", ...}')
+    return found
 
 
-def _fill(request: Message, values: dict[str, object]) -> None:
-    try:
-        json_format.ParseDict(values, request)
-    except json_format.ParseError as error:
-        raise _told(str(error), request.DESCRIPTOR.name, "") from None
-    except (ValueError, TypeError) as error:
-        raise invalid("query", f"cannot be read: {_short(str(error))}") from None
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} is there twice")
+    return found
 
 
-def _queried(binding: Binding, query: Iterable[tuple[str, str]]) -> dict[str, object]:
+def _not_in_json(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _queried(binding: Binding, query: Iterable[tuple[str, str]]) -> dict[str, Any]:
     fields = {field.name: field for field in binding.in_query}
     names = {field.json_name: field.name for field in fields.values()}
     found: dict[str, Any] = {}
@@ -83,7 +97,9 @@ def _queried(binding: Binding, query: Iterable[tuple[str, str]]) -> dict[str, ob
         name = names.get(key, key)
         field = fields.get(name)
         if field is None:
-            raise invalid(key[:MAX_SHOWN], "is no parameter here", _offer(fields))
+            known = ", ".join(fields)
+            fix = f"known: {known}" if known else "this call takes none"
+            raise invalid(shown(key), "is no parameter here", fix)
         value = _scalar(field, text)
         if field.is_repeated:
             found.setdefault(name, []).append(value)
@@ -98,39 +114,8 @@ def _scalar(field: FieldDescriptor, text: str) -> object:
     if field.type != FieldDescriptor.TYPE_BOOL:
         return text
     if text not in _BOOLEANS:
-        raise invalid(field.name, f"{_short(text)!r} is neither true nor false", "write true")
+        raise invalid(field.name, f"{shown(text)!r} is neither true nor false", "write true")
     return _BOOLEANS[text]
-
-
-def _offer(names: Iterable[str]) -> str:
-    known = ", ".join(names)
-    return f"known: {known}" if known else "this call takes none"
-
-
-def _told(text: str, root: str, prefix: str) -> Failure:
-    """What json_format says, with the field in terms of the request."""
-    if load := _LOAD.match(text):
-        return invalid("body", f"is no JSON: {_short(load['why'])}")
-    if unknown := _UNKNOWN.search(text):
-        name = _short(unknown["name"])
-        known = re.findall(r"'(\w+)'", text[unknown.end() :])
-        return invalid(_place(unknown["path"], root, prefix, name), "is unknown", _offer(known))
-    at = _AT.search(text)
-    problem = _ABOVE.sub("", text[: at.start()] if at else text)
-    # json_format's own words on what it could not make of a value hold the value, however long.
-    return invalid(
-        _place(at["path"], root, prefix) if at else prefix or "body",
-        f"cannot be read: {_short(problem)}",
-    )
-
-
-def _place(path: str, root: str, prefix: str, name: str = "") -> str:
-    inside = path.removeprefix(root).lstrip(".")
-    return ".".join(part for part in (prefix, inside, name) if part)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + " ..."
 
 
 def with_key(request: Message, key: str) -> None:
