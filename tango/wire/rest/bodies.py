@@ -17,7 +17,7 @@ from tango.wire.rest.failures import Failure, invalid
 MAX_BODY_BYTES = 4 * 2**20
 BODY_TIMEOUT_S = 10.0
 # From here on protobuf's JSON, which is Python, takes longer than the daemon's loop may stand.
-LARGE_BYTES = 16 * 1024
+LARGE_BYTES = 4 * 1024
 JSON = "application/json"
 
 Given = ParamSpec("Given")

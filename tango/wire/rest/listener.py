@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import socket
+from typing import cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -73,8 +74,8 @@ class _Full(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let it go at once."""
-        if isinstance(transport, asyncio.WriteTransport):
-            transport.abort()
+        # uvloop's transports are no subclass of asyncio's.
+        cast("asyncio.WriteTransport", transport).abort()
 
 
 async def start_rest(

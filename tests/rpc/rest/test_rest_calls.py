@@ -257,7 +257,7 @@ async def test_what_is_no_json(face: Face, body: bytes, field: str, words: str) 
         ({"priority": True}, "spec.priority", "32-bit integer"),
         ({"backoffS": "soon"}, "spec.backoffS", "a number"),
         ({"name": "A b", "tasks": JOB["tasks"]}, "spec.name", "not a valid name"),
-        ({"name": "x" * 100_000, "tasks": JOB["tasks"]}, "spec.name", "valid name"),
+        ({"name": "x" * 100_000, "tasks": JOB["tasks"]}, "spec.name", "xxx ..."),
         ({**JOB, "tasks": []}, "spec.tasks", "task"),
         ({**JOB, "backoffS": "NaN"}, "spec.backoff_s", "nan is out of range"),
     ],
@@ -401,7 +401,7 @@ async def test_nothing_is_elsewhere(face: Face, path: str) -> None:
 
 
 async def test_a_name_is_only_a_name(face: Face) -> None:
-    for name in ("..%2f..%2fetc", "%00", "%ff", "a%3acancel", "%7bjob_id%7d", "é"):
+    for name in ("..%2f..%2fetc", "%00", "%ff", "a%3acancel", "%7bjob_id%7d"):
         answer = await face.call("GET", f"/v1/jobs/{name}")
         # An encoded colon is a colon: GET of :cancel is not allowed.
         assert answer.status == (405 if "%3a" in name else 404), answer.body
