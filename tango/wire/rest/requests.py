@@ -99,7 +99,7 @@ def _queried(binding: Binding, query: Iterable[tuple[str, str]]) -> dict[str, An
         if field is None:
             known = ", ".join(fields)
             fix = f"known: {known}" if known else "this call takes none"
-            raise invalid(shown(key), "is no parameter here", fix)
+            raise invalid(shown(key) or "query", "is no parameter here", fix)
         value = _scalar(field, text)
         if field.is_repeated:
             found.setdefault(name, []).append(value)
