@@ -7,14 +7,18 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster_at_work import ClusterAtWork, running, tango
+from cluster_at_work import ClusterAtWork, running, tango, wait_for
 
+from tango.adapters import authority
+from tango.model.access import Identity, Role
 from tango.sdk.cluster_file import read_cluster_file
 
 pytestmark = pytest.mark.e2e
@@ -131,3 +135,52 @@ def test_up_says_where_it_is_and_down_takes_it_away(tmp_path_factory: Any) -> No
         assert tango("down", state=state).returncode == 0
     with pytest.raises(OSError):
         urllib.request.urlopen(f"{at}/openapi.json", timeout=30)
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A central master with [tls]: (address of its REST face, directory of a user's files)."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl here")
+    authority.make_authority(tmp_path / "ca")
+    made = authority.issue(tmp_path / "ca", Identity(Role.CENTRAL, "central"))
+    user = authority.issue(tmp_path / "ca", Identity(Role.USER, "ada"))
+    config = tmp_path / "central.toml"
+    config.write_text(
+        f'[server]\nlisten = "127.0.0.1:0"\nrest = "127.0.0.1:0"\n'
+        f'state_dir = "{tmp_path / "state"}"\n[tls]\nca_file = "{made.ca_file}"\n'
+        f'cert_file = "{made.cert_file}"\nkey_file = "{made.key_file}"\n'
+    )
+    log = tmp_path / "log"
+    argv = [sys.executable, "-P", "-m", "tango.daemons", "central", "-c", str(config)]
+    with log.open("wb") as file, subprocess.Popen(argv, stderr=file) as process:
+        try:
+            wait_for(lambda: "serving rest" in log.read_text(), "the REST face")
+            (line,) = [line for line in log.read_text().splitlines() if "serving rest" in line]
+            yield json.loads(line)["address"], user.cert_file.parent
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0, log.read_text()
+
+
+def test_with_tls_as_the_page_has_it(secured: tuple[str, Path]) -> None:
+    address, directory = secured
+    port = address.rpartition(":")[2]
+    at = f"https://central.tango.internal:{port}"
+
+    def curl(command: str) -> subprocess.CompletedProcess[str]:
+        resolved = f"{command} --resolve central.tango.internal:{port}:127.0.0.1 --silent"
+        return subprocess.run(
+            ["/bin/sh", "-c", resolved],
+            env={"TANGO": at, "PATH": "/usr/bin:/bin"}, cwd=directory,
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    page = curl('curl --cacert ca.pem --cert cert.pem --key key.pem "$TANGO/"').stdout
+    commands = [html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page)]
+    done = curl(commands[0])
+    assert json.loads(done.stdout)["job"]["state"] == "JOB_STATE_PENDING"
+    assert json.loads(curl(commands[2]).stdout)["counts"]["pending"] == "1"
+    without = curl('curl --cacert ca.pem "$TANGO/v1/jobs"')
+    assert without.returncode != 0
+    assert without.stdout == ""

@@ -81,11 +81,13 @@ def test_the_comments_are_those_of_the_protos(document: Document) -> None:
     assert told["tango.v1.JobRecord.cancel_requested"] == (
         "Its owner has cancelled it; its tasks may still be stopping."
     )
-    assert told["tango.v1.CentralService.ListJobs"] == "Newest last."
+    assert told["tango.v1.CentralService.ListEdges"].startswith("All sites that have dialled")
     schemas = document.root["components"]["schemas"]
     cancel = schemas["JobRecord"]["properties"]["cancelRequested"]
     assert cancel["description"] == told["tango.v1.JobRecord.cancel_requested"]
-    assert document.root["paths"]["/v1/jobs"]["get"]["summary"] == "Newest last."
+    for binding in BINDINGS:
+        call = document.root["paths"][binding.path][binding.verb.lower()]
+        assert call["summary"] == told[binding.rpc.full_name], "every call says what it does"
 
 
 def test_what_the_build_kept_is_what_the_protos_say() -> None:
