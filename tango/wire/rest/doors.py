@@ -62,7 +62,8 @@ class Doors:
         except web.HTTPException as error:
             response = _answer(_of_http(error, request))
         except ConnectionError:
-            raise  # nobody is left to answer
+            # Nobody is left to answer; aiohttp finds that out, and would log the error itself.
+            return _let_go(request)
         except Exception as error:
             log.error(
                 "rest request failed",
@@ -70,7 +71,13 @@ class Doors:
                 extra={"fields": {"path": request.path, "peer": peer_of(request)}},
             )
             response = _answer(Failure(grpc.StatusCode.INTERNAL, INTERNAL_TEXT))
-        await _send(request, response)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                # Here, for aiohttp would wait for ever for a reader that takes a byte now and then.
+                await response.prepare(request)
+                await response.write_eof()
+        except (TimeoutError, ConnectionError):
+            return _let_go(request)
         return response
 
     @property
@@ -117,15 +124,10 @@ def peer_of(request: web.Request) -> str:
     return f"ipv4:{host}:{port}"
 
 
-async def _send(request: web.Request, response: web.StreamResponse) -> None:
-    """All of it, here: aiohttp would wait for ever for a reader that takes a byte now and then."""
-    try:
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            await response.prepare(request)
-            await response.write_eof()
-    except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
+def _let_go(request: web.Request) -> web.Response:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
 def _answer(failure: Failure) -> web.Response:

@@ -73,7 +73,7 @@ class CallContext:
         """One message of a stream."""
         try:
             await self._on_message(message)
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
             self._gone = True
             raise
 

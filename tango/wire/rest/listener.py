@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
+import functools
 import logging
 import os
 import socket
@@ -34,6 +36,7 @@ MAX_CONNECTIONS = 256
 # To send the whole head of a request, the first one and each after; and of idle connections.
 HEAD_TIMEOUT_S = 15.0
 HANDSHAKE_TIMEOUT_S = 10.0
+CLOSE_TIMEOUT_S = 1.0
 # For a body that was answered without being read: closing at once would take the answer with it.
 LINGER_S = 2.0
 # A peer that takes nothing for so long, or is gone without a word, is dropped by the kernel.
@@ -64,7 +67,10 @@ class RestServer:
         """No new connections; what is under way has the runner's grace, then it is cancelled."""
         self._server.close()
         await self._runner.cleanup()
-        await self._server.wait_closed()
+        # Handshakes that do not end are no connections of the runner's.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._server.wait_closed()
         if self._watch is not None:
             self._watch.close()
 
@@ -115,6 +121,7 @@ async def _serve(
     watch = None if tls is None else HandshakeWatch(refusals)
     gate = TokenGate(token, refusals) if watch is None else RoleGate(refusals, watch.called)
     bindings = bindings_of(descriptor_pool.Default().FindServiceByName(service.name))
+    page = functools.cache(page_of)
     document = Document(bindings, secure=tls is not None)
     doors = Doors(refusals, secure=tls is not None, called=None if watch is None else watch.called)
     face = Face(
@@ -123,7 +130,7 @@ async def _serve(
         doors,
         {
             "/openapi.json": lambda: ("application/json", document.content, {}),
-            "/": lambda: ("text/html", page_of(document), {"Content-Security-Policy": POLICY}),
+            "/": lambda: ("text/html", page(document), {"Content-Security-Policy": POLICY}),
         },
     )
     doors.address = address.with_port(sock.getsockname()[1])

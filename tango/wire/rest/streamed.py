@@ -28,7 +28,7 @@ class StreamedAnswer:
         self._response: web.StreamResponse | None = None
 
     async def write(self, message: Message) -> None:
-        """One message; waits while the connection is full. Raises TimeoutError, ConnectionError."""
+        """One message; waits while the connection is full. Raises ConnectionError."""
         if self._raw:
             data: bytes = getattr(message, self._raw)
         else:
@@ -43,8 +43,7 @@ class StreamedAnswer:
         if self._response is None:
             raise failure
         if self._raw:
-            if self._request.transport is not None:
-                self._request.transport.abort()
+            self._break_off()
         else:
             await self._write(failure.body())
         return self._response
@@ -54,9 +53,17 @@ class StreamedAnswer:
         return await self._begun()
 
     async def _write(self, data: bytes) -> None:
-        async with asyncio.timeout(WRITE_TIMEOUT_S):
-            response = await self._begun()
-            await response.write(data)
+        try:
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                response = await self._begun()
+                await response.write(data)
+        except TimeoutError:
+            self._break_off()
+            raise ConnectionAbortedError("the reader takes nothing") from None
+
+    def _break_off(self) -> None:
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     async def _begun(self) -> web.StreamResponse:
         if self._response is None:

@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator
 import pytest
 from rest_probe import JOB, TOKEN, Face, central, faced, parsed
 
-from tango.model.errors import InvalidField
-from tango.wire.rest import bodies, doors, face, listener
+from tango.model.errors import InvalidField, Unavailable
+from tango.model.job import JobRecord
+from tango.wire.rest import bodies, doors, face, listener, streamed
 from tango.wire.rest.bodies import MAX_BODY_BYTES
 from tango.wire.rest.listener import start_rest
 from tango.wire.services import central_service
@@ -150,7 +151,9 @@ async def test_a_body_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> Non
         assert at.daemon.jobs((), 10) == ()
 
 
-async def test_a_client_that_goes_in_the_midst_of_its_body() -> None:
+async def test_a_client_that_goes_in_the_midst_of_its_body(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with faced() as at:
         async with opened(at) as (_, writer):
             lines = ("Content-Type: application/json", "Content-Length: 1000")
@@ -159,6 +162,7 @@ async def test_a_client_that_goes_in_the_midst_of_its_body() -> None:
             await asyncio.sleep(0.05)
         await still_serves(at)
         assert at.daemon.jobs((), 10) == ()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +250,77 @@ async def test_a_reader_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyP
                 while at.server.connections:
                     await asyncio.sleep(0.05)
             await still_serves(at)
+
+
+async def test_a_watcher_that_stops_reading_is_let_go(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the midst of a stream there is nothing to answer any more: the connection ends."""
+    monkeypatch.setattr(streamed, "WRITE_TIMEOUT_S", 0.3)
+    ended = asyncio.Event()
+    async with faced() as at:
+        job_id = (await at.call("POST", "/v1/jobs", JOB)).json["job"]["jobId"]
+        record = at.daemon.job(job_id)
+
+        async def without_end(_job_id: str) -> AsyncIterator[JobRecord]:
+            try:
+                while True:
+                    yield record
+                    await asyncio.sleep(0)
+            finally:
+                ended.set()
+
+        monkeypatch.setattr(at.daemon, "watch_job", without_end)
+        async with opened(at) as (reader, writer):
+            writer.write(head(at, f"GET /v1/jobs/{job_id}:watch HTTP/1.1"))
+            await reader.readuntil(b"\r\n\r\n")
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
+            async with asyncio.timeout(20):
+                await ended.wait()
+                assert at.server is not None
+                while at.server.connections:
+                    await asyncio.sleep(0.02)
+        await still_serves(at)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_log_that_breaks_off_is_not_taken_for_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def torn(*_: object, **__: object) -> AsyncIterator[bytes]:
+        yield b"first half, "
+        raise Unavailable("site site-a was cut off")
+
+    async with faced() as at:
+        monkeypatch.setattr(at.daemon, "read_job_log", torn)
+        with pytest.raises((EOFError, ConnectionResetError)):
+            await at.call("GET", "/v1/jobs/x/log")
+        lines = await at.call("GET", "/v1/jobs/x/log", accept="application/x-ndjson")
+        first, last = map(json.loads, lines.body.splitlines())
+        assert first == {"data": "Zmlyc3QgaGFsZiwg"}
+        assert last["error"]["message"] == "site site-a was cut off"
+
+
+async def test_a_client_may_wait_to_be_asked_for_its_body() -> None:
+    body = json.dumps(JOB).encode()
+    lines = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+    async with faced() as at, opened(at) as (reader, writer):
+        writer.write(head(at, "POST /v1/jobs HTTP/1.1", *lines, "Expect: 100-continue"))
+        async with asyncio.timeout(10):
+            assert b" 100 " in await reader.readuntil(b"\r\n\r\n")
+        writer.write(body)
+        assert (await answer(reader))[0] == 200
+
+
+async def test_http_of_before() -> None:
+    async with faced() as at:
+        job_id = (await at.call("POST", "/v1/jobs", JOB)).json["job"]["jobId"]
+        await at.call("POST", f"/v1/jobs/{job_id}:cancel")
+        for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}:watch"):
+            found = parsed(await at.raw(head(at, f"GET {path} HTTP/1.0")))
+            assert found.status == 200
+            assert "transfer-encoding" not in found.headers
+            assert found.json["job"]["jobId"] == job_id
 
 
 async def test_the_kernel_drops_who_is_gone_without_a_word() -> None:
