@@ -137,7 +137,7 @@ async def test_a_certificate_that_states_no_role(world: World) -> None:
 
 async def test_a_certificate_that_expires_on_an_open_connection(world: World) -> None:
     user = world.issue(Role.USER, "bob")
-    world.rewritten(user, dt.timedelta(seconds=2.5))
+    world.rewritten(user, dt.timedelta(seconds=4))
     async with secured(world) as face:
         job_id = (await face.call("POST", "/v1/jobs", JOB)).json["job"]["jobId"]
         bob = as_other(face, client(user))
