@@ -82,7 +82,7 @@ def test_only_central_has_one(tmp_path: Path, load: Callable[[Path], object], se
 
 
 def test_an_embedded_cluster_has_one_where_asked(tmp_path: Path) -> None:
-    with_face = written(tmp_path, central_toml(tmp_path, 1, 2, "127.0.0.1:3"))
+    with_face = written(tmp_path, central_toml(tmp_path, 1, 2, rest="127.0.0.1:3"))
     assert load_central(with_face).server.rest == "127.0.0.1:3"
     assert load_central(written(tmp_path, central_toml(tmp_path, 1, 2))).server.rest == ""
 
