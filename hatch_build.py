@@ -27,13 +27,14 @@ class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
 def generate(root: Path) -> None:
     """Compile every protos/tango/v1/*.proto; RuntimeError where protoc or a plugin is missing."""
     import grpc_tools
+    from google.api import annotations_pb2
     from grpc_tools import protoc
 
     protos = root / "protos"
     files = sorted(str(path) for path in (protos / "tango" / "v1").glob("*.proto"))
     out = root / "tango" / "v1"
     out.mkdir(parents=True, exist_ok=True)
-    for stale in out.glob("*_pb2*"):
+    for stale in (*out.glob("*_pb2*"), *out.glob("*.binpb")):
         stale.unlink()
     # An isolated build has the plugins on its PATH; run by hand, they lie beside the interpreter.
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
@@ -45,14 +46,19 @@ def generate(root: Path) -> None:
         plugins.append(f"--plugin=protoc-gen-{name}={plugin}")
         plugins.append(f"--{name}_out=quiet:{root}")
     well_known = Path(grpc_tools.__file__).parent / "_proto"
+    annotations = Path(annotations_pb2.__file__).parents[2]
     status = protoc.main(
         [
             "protoc",
             f"-I{protos}",
             f"-I{well_known}",
+            f"-I{annotations}",
             f"--python_out={root}",
             f"--grpc_python_out={root}",
             *plugins,
+            # With the comments, which the modules lack: the REST face's document quotes them.
+            f"--descriptor_set_out={out / 'described.binpb'}",
+            "--include_source_info",
             *files,
         ]
     )

@@ -120,7 +120,7 @@ class MetricsServer:
             if colon:
                 headers[name.strip().lower()] = value.strip()
         # A page in a browser on this machine must not reach it, under whatever name it was loaded.
-        if not self._is_ours(headers.get("host", "")) or "origin" in headers:
+        if not self.address.answers_to(headers.get("host", "")) or "origin" in headers:
             raise _Answer(HTTPStatus.FORBIDDEN, "this host name, or a page's origin, is refused")
         given = headers.get("authorization", "").encode("latin-1")
         if not hmac.compare_digest(given, self._expected):
@@ -137,15 +137,6 @@ class MetricsServer:
         if parts[0] != "GET":
             raise _Answer(HTTPStatus.METHOD_NOT_ALLOWED, "only GET", "Allow: GET")
         return headers.get("accept", "")
-
-    def _is_ours(self, host: str) -> bool:
-        name, colon, port = host.rpartition(":")
-        if not colon or port.endswith("]"):
-            name = host
-        elif port != str(self.address.port):
-            return False
-        own = self.address.numeric_host
-        return name in {"localhost", "127.0.0.1", "[::1]", f"[{own}]" if ":" in own else own}
 
 
 def _response(status: HTTPStatus, content_type: str, body: bytes, *headers: str) -> bytes:

@@ -60,7 +60,7 @@ def load_central(path: Path | str) -> CentralSettings:
     Raises InvalidField with field, file and line.
     """
     document = load_toml(Path(path))
-    server = _server(document, Path(path))
+    server = _server(document, Path(path), rest=True)
     section = document.section("central")
     settings = replace(
         central_tuning(section, _CENTRAL),
@@ -201,16 +201,16 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _server(document: Section, path: Path) -> ServerSettings:
+def _server(document: Section, path: Path, *, rest: bool = False) -> ServerSettings:
+    """rest: whether this daemon may have a REST face."""
     section = document.section("server", required=True)
     base = path.absolute().parent
     tls = _tls(document, base)
     # Metrics speak no TLS: they stay on loopback, with the token.
     metrics = _listen(section, "metrics", None) if section.string("metrics", "") else ""
     listen = _listen(section, "listen", tls)
-    if metrics == listen and split_host_port(listen)[1] != 0:
-        fix = "give them a port of their own, or leave them out"
-        raise section.error("metrics", f"is the address of listen, {listen}", fix)
+    face = _listen(section, "rest", tls) if rest and section.string("rest", "") else ""
+    _check_apart(section, {"listen": listen, "metrics": metrics, "rest": face})
     needs_token = tls is None or bool(metrics) or "token_file" in section
     return ServerSettings(
         listen=listen,
@@ -219,7 +219,20 @@ def _server(document: Section, path: Path) -> ServerSettings:
         metrics=metrics,
         log_level=section.choice("log_level", LogLevel, LogLevel(_SERVER.log_level)).value,
         tls=tls,
+        rest=face,
     )
+
+
+def _check_apart(section: Section, listeners: dict[str, str]) -> None:
+    """Raise InvalidField where two of them have one address; port 0 is another each time."""
+    taken: dict[str, str] = {}
+    for key, address in listeners.items():
+        if not address or split_host_port(address)[1] == 0:
+            continue
+        if address in taken:
+            fix = "give it a port of its own, or leave it out"
+            raise section.error(key, f"is the address of {taken[address]}, {address}", fix)
+        taken[address] = key
 
 
 def _tls(document: Section, base: Path) -> TlsSettings | None:

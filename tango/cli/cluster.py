@@ -15,7 +15,7 @@ from tango.adapters.policies import batch_policy
 from tango.cli.options import record_option, state_option
 from tango.model.errors import InvalidField
 from tango.model.units import format_cpu, format_memory, parse_cpu
-from tango.sdk.cluster_file import default_state_dir
+from tango.sdk.cluster_file import default_state_dir, read_cluster_file
 from tango.sdk.embedded import EmbeddedCluster
 from tango.sdk.embedded_plan import EmbeddedPlan
 from tango.sdk.keeper import Keeper
@@ -33,6 +33,10 @@ from tango.sdk.keeper import Keeper
     "--batch", metavar="NAME",
     help="Policy by which jobs are placed (docs/batch.md); left out, the default one.",
 )  # fmt: skip
+@click.option(
+    "--rest", type=click.IntRange(0, 65535), metavar="PORT",
+    help="REST face of the central master on 127.0.0.1; 0 picks a port. Needs the extra `rest`.",
+)  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
 @record_option
 def up(
@@ -41,6 +45,7 @@ def up(
     workers: int,
     reserve: str,
     batch: str | None,
+    rest: int | None,
     detach: bool,
     record: Path | None,
 ) -> int:
@@ -56,7 +61,7 @@ def up(
     if missing := cluster.revive():
         cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
-        for option, value in (("--record", record), ("--batch", batch)):
+        for option, value in (("--record", record), ("--batch", batch), ("--rest", rest)):
             if value is not None:
                 click.echo(f"tango: {option} counts where a whole cluster is started", err=True)
         return 0
@@ -66,6 +71,7 @@ def up(
         reserve_millis=parse_cpu(reserve, "--reserve"),
         record=record,
         batch_policy=batch or "",
+        rest_port=rest,
     )
     if detach:
         _announce(cluster, plan)
@@ -95,6 +101,8 @@ def _announce(cluster: EmbeddedCluster, plan: EmbeddedPlan) -> None:
     for line in describe_plan(plan):
         click.echo(line)
     click.echo(f"state: {cluster.state_dir}")
+    if rest := read_cluster_file(cluster.state_dir).rest:
+        click.echo(f"REST: {rest}/, with the token in {cluster.state_dir / 'token'}")
 
 
 def _stop_signals() -> int:

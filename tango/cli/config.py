@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -144,6 +145,9 @@ def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
             read_token(settings.server.token_file, "server.token_file")
         except InvalidField as error:
             found.append(error)
+    if settings.server.rest and importlib.util.find_spec("aiohttp") is None:
+        fix = "fine if the file is for another machine; else install the extra `rest`"
+        found.append(InvalidField("server.rest", "needs aiohttp, which is not here", fix))
     if isinstance(settings, WorkerSettings):
         cores = os.cpu_count() or 1
         fix = "fine if the file is for another machine"

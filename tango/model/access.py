@@ -76,6 +76,7 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.CentralService/CancelJob": _USER,
     "/tango.v1.CentralService/GetJobLog": _USER,
     "/tango.v1.CentralService/ListEdges": _USER,
+    "/tango.v1.CentralService/ListNodes": _USER,
     "/tango.v1.CentralService/Explain": _USER,
     "/tango.v1.CentralService/ConnectEdge": frozenset({Role.EDGE}),
     "/tango.v1.EdgeService/ApplyService": _USER,

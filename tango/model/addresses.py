@@ -41,6 +41,19 @@ class Address:
         """The host with localhost as 127.0.0.1, so that nobody's resolver is asked."""
         return "127.0.0.1" if self.host == "localhost" else self.host
 
+    def answers_to(self, host: str) -> bool:
+        """Whether HTTP's Host names this loopback listener, and not a page's own host name.
+
+        A name that its owner makes point here would let his pages in (DNS rebinding).
+        """
+        name, colon, port = host.rpartition(":")
+        if not colon or port.endswith("]"):
+            name = host
+        elif port != str(self.port):
+            return False
+        own = self.numeric_host
+        return name in {"localhost", "127.0.0.1", "[::1]", f"[{own}]" if ":" in own else own}
+
     def with_port(self, port: int) -> Address:
         """The same host at another port."""
         return Address(self.host, port, self.path)

@@ -31,6 +31,7 @@ class ServerSettings:
     """Where a daemon listens; beyond loopback only with mutual TLS.
 
     metrics: "host:port" of the Prometheus endpoint, "" for none.
+    rest: "host:port" of the REST face, "" for none; only the central master has one.
     token_file: a 0600 file; every call without TLS, and every scrape, must carry its content.
     tls: for all that the daemon serves and dials; None leaves it on loopback, with the token.
     """
@@ -41,6 +42,7 @@ class ServerSettings:
     metrics: str = ""
     log_level: str = "info"
     tls: TlsSettings | None = None
+    rest: str = ""
 
 
 class LoggedRequests(enum.Enum):

@@ -20,12 +20,14 @@ class ClusterFile:
 
     token_file: for daemons on loopback. tls: the user's certificate, for those that ask for one;
     token_file is "" then. Relative paths in the file are relative to its directory.
+    rest: the address of central's REST face, for people; "" where there is none.
     """
 
     central: str
     edges: tuple[tuple[str, str], ...]
     token_file: str = ""
     tls: TlsSettings | None = None
+    rest: str = ""
 
 
 def default_state_dir() -> Path:
@@ -49,6 +51,7 @@ def read_cluster_file(state_dir: Path) -> ClusterFile:
             edges,
             "" if tls else str(state_dir / data["token_file"]),
             _tls(tls, state_dir) if tls else None,
+            str(data.get("rest", "")),
         )
     except FileNotFoundError:
         raise Unavailable(
@@ -75,6 +78,8 @@ def write_cluster_file(state_dir: Path, cluster: ClusterFile) -> None:
         data["token_file"] = cluster.token_file
     else:
         data["tls"] = asdict(cluster.tls)
+    if cluster.rest:
+        data["rest"] = cluster.rest
     partial = state_dir / f"{FILE}.new"
     partial.touch(mode=0o600)
     partial.write_text(json.dumps(data, indent=2) + "\n")

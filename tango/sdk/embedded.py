@@ -73,12 +73,14 @@ class EmbeddedCluster:
         record: Path | None = None,
         plan: EmbeddedPlan | None = None,
         batch_policy: str = "",
+        rest_port: int | None = None,
     ) -> EmbeddedPlan:
         """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
 
         plan: nodes laid out by the caller; the numbers before it say nothing then.
         record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
         batch_policy: by which jobs are placed (docs/batch.md), "" for the default one.
+        rest_port: of central's REST face on 127.0.0.1, 0 for a free one; None for no such face.
         """
         plan = plan or plan_nodes(
             sites=sites,
@@ -99,13 +101,15 @@ class EmbeddedCluster:
                 )
             self._clean()
             try:
-                self._start(plan, record, batch_policy)
+                self._start(plan, record, batch_policy, rest_port)
             except BaseException:
                 self._stop(grace_s=2.0)
                 raise
         return plan
 
-    def _start(self, plan: EmbeddedPlan, record: Path | None, batch_policy: str) -> None:
+    def _start(
+        self, plan: EmbeddedPlan, record: Path | None, batch_policy: str, rest_port: int | None
+    ) -> None:
         # First of all: it says that what is in this directory is ours to end and to remove.
         self._save([])
         token = self.state_dir / "token"
@@ -117,11 +121,12 @@ class EmbeddedCluster:
         logs = self.state_dir / "logs"
         for directory in (configs, logs):
             directory.mkdir(mode=0o700, exist_ok=True)
-        ports = _free_ports(2 * (1 + len(plan.sites) + len(plan.nodes)))
+        ports = _free_ports(2 * (1 + len(plan.sites) + len(plan.nodes)) + 1)
+        rest = "" if rest_port is None else f"127.0.0.1:{rest_port or next(ports)}"
         central_port = next(ports)
         central = f"127.0.0.1:{central_port}"
         edges = {site: next(ports) for site in plan.sites}
-        text = central_toml(self.state_dir, central_port, next(ports), batch_policy)
+        text = central_toml(self.state_dir, central_port, next(ports), batch_policy, rest)
         files = [("central", "central", text)]
         for site, port in edges.items():
             peers = {name: f"127.0.0.1:{at}" for name, at in edges.items() if name != site}
@@ -153,6 +158,7 @@ class EmbeddedCluster:
                 central,
                 tuple((site, f"127.0.0.1:{port}") for site, port in edges.items()),
                 str(token),
+                rest=f"http://{rest}" if rest else "",
             ),
         )
         self._wait_nodes(members, {node.name for node in plan.nodes})

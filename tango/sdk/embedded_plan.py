@@ -87,10 +87,16 @@ def plan_nodes(
     return EmbeddedPlan(names, tuple(nodes), "cpuset" if per_node else "weight", weight)
 
 
-def central_toml(state: Path, port: int, metrics_port: int, batch_policy: str = "") -> str:
-    """configuration of the central master. batch_policy: "" for the default one"""
+def central_toml(
+    state: Path, port: int, metrics_port: int, batch_policy: str = "", rest: str = ""
+) -> str:
+    """configuration of the central master
+
+    batch_policy: "" for the default one. rest: where its REST face listens, "" for none.
+    """
+    face = f'rest = "{rest}"\n' if rest else ""
     named = f'batch_policy = "{batch_policy}"\n' if batch_policy else ""
-    return _server(state / "central", port, metrics_port, state) + f"\n[central]\n{named}"
+    return _server(state / "central", port, metrics_port, state) + f"{face}\n[central]\n{named}"
 
 
 def edge_toml(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from tango.model.errors import NotFound
 from tango.model.messages import EdgeHello, FromEdge
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
-from tango.wire.convert_nodes import edge_view_to_pb
+from tango.wire.convert_nodes import edge_view_to_pb, node_view_to_pb
 from tango.wire.convert_requests import submitted_job_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
@@ -90,6 +91,18 @@ class CentralServicer(CentralServiceServicer):
     ) -> pb.ListEdgesResponse:
         """All sites."""
         return pb.ListEdgesResponse(edges=[edge_view_to_pb(view) for view in self._backend.edges()])
+
+    async def ListNodes(
+        self, request: pb.CentralServiceListNodesRequest, context: Context
+    ) -> pb.CentralServiceListNodesResponse:
+        """The nodes of all sites, or of one."""
+        views = self._backend.edges()
+        if request.edge:
+            views = tuple(view for view in views if view.edge == request.edge)
+            if not views:
+                raise NotFound(f"site {request.edge!r} is unknown; `tango get edges` lists them")
+        nodes = [node_view_to_pb(node) for view in views for node in view.nodes]
+        return pb.CentralServiceListNodesResponse(nodes=nodes)
 
     async def Explain(
         self, request: pb.CentralServiceExplainRequest, context: Context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from types import TracebackType
 
 import grpc
@@ -81,7 +82,7 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
     details = error.details() or code.name.lower().replace("_", " ")
     match code:
         case grpc.StatusCode.INVALID_ARGUMENT | grpc.StatusCode.OUT_OF_RANGE:
-            return _invalid_field(error, details)
+            return invalid_field_in(error.trailing_metadata() or (), details)
         case grpc.StatusCode.NOT_FOUND:
             return NotFound(details)
         case grpc.StatusCode.ALREADY_EXISTS:
@@ -119,8 +120,9 @@ def never_sent(error: grpc.aio.AioRpcError) -> bool:
     return unavailable and _NEVER_SENT.search(error.details() or "") is not None
 
 
-def _invalid_field(error: grpc.aio.AioRpcError, details: str) -> InvalidField:
-    for key, value in error.trailing_metadata() or ():
+def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]], details: str) -> InvalidField:
+    """The InvalidField that `status_of` told; of the details alone where it was too long."""
+    for key, value in trailers:
         if key == INVALID_FIELD_KEY:
             try:
                 field, problem, fix = json.loads(value)

@@ -114,13 +114,7 @@ def make_server(
     max_concurrent_rpcs at a time are answered RESOURCE_EXHAUSTED. Raises InvalidField: no address,
     beyond loopback without TLS, in use, not ours to bind.
     """
-    address = parse_address(listen, field)
-    if not address.loopback and tls is None:
-        raise InvalidField(
-            field,
-            f"{listen!r} is beyond loopback: that needs mutual TLS",
-            "give it a [tls] table (docs/security.md), or use 127.0.0.1, [::1] or unix:/path",
-        )
+    address = address_to_serve(listen, field, tls)
     # Before there is a server that would have to be taken down again.
     _try_bind(address, field)
     refusals = Refusals()
@@ -146,6 +140,18 @@ def make_server(
     return RpcServer(server, bound, names, watch)
 
 
+def address_to_serve(listen: str, field: str, tls: Tls | None) -> Address:
+    """Where to listen. Raises InvalidField: no address, or beyond loopback without TLS."""
+    address = parse_address(listen, field)
+    if not address.loopback and tls is None:
+        raise InvalidField(
+            field,
+            f"{listen!r} is beyond loopback: that needs mutual TLS",
+            "give it a [tls] table (docs/security.md), or use 127.0.0.1, [::1] or unix:/path",
+        )
+    return address
+
+
 def _try_bind(address: Address, field: str) -> None:
     """Refuse what cannot be bound: gRPC does not tell why, and takes over sockets in use."""
     try:
@@ -158,7 +164,7 @@ def _try_bind(address: Address, field: str) -> None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.bind((host, address.port))
     except OSError as error:
-        raise _cannot_bind(field, address, error) from None
+        raise cannot_bind(field, address, error) from None
 
 
 def _try_unix(path: str) -> None:
@@ -200,7 +206,7 @@ def _bind(
         return address.with_port(add(str(numeric)))
     except RuntimeError as error:
         # Somebody took it since the check; gRPC's own text does not tell more.
-        raise _cannot_bind(field, address, OSError(0, str(error).partition(";")[0])) from None
+        raise cannot_bind(field, address, OSError(0, str(error).partition(";")[0])) from None
 
 
 @contextlib.contextmanager
@@ -213,7 +219,8 @@ def _private_files() -> Iterator[None]:
         os.umask(before)
 
 
-def _cannot_bind(field: str, address: Address, error: OSError) -> InvalidField:
+def cannot_bind(field: str, address: Address, error: OSError) -> InvalidField:
+    """What to tell, and what to do."""
     if error.errno == errno.EADDRINUSE:
         fix = "stop what listens there, or use another port (0 picks a free one)"
         return InvalidField(field, f"{address} is in use", fix)

@@ -41,8 +41,10 @@ class World:
         """Write the same certificate again with its time over since `days`."""
         self.rewritten(settings, dt.timedelta(days=-days))
 
-    def rewritten(self, settings: TlsSettings, valid: dt.timedelta) -> None:
-        """Write the same certificate again, valid until now + valid."""
+    def rewritten(
+        self, settings: TlsSettings, valid: dt.timedelta, *, stating: bool = True
+    ) -> None:
+        """Write the same certificate again, valid until now + valid. stating: role and names."""
         key, _ = authority._authority(self.directory)
         old = x509.load_pem_x509_certificate(Path(settings.cert_file).read_bytes())
         now = dt.datetime.now(dt.UTC)
@@ -53,7 +55,11 @@ class World:
             serial_number=x509.random_serial_number(),
             not_valid_before=now - dt.timedelta(days=30),
             not_valid_after=now + valid,
-            extensions=list(old.extensions),
+            extensions=[
+                each
+                for each in old.extensions
+                if stating or not isinstance(each.value, x509.SubjectAlternativeName)
+            ],
         )
         made = builder.sign(key, authority.hashes.SHA256())
         encoded = made.public_bytes(authority.serialization.Encoding.PEM)

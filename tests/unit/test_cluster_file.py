@@ -20,6 +20,7 @@ EDGES = (("site-a", "10.0.0.1:7410"),)
     "cluster",
     [
         ClusterFile("127.0.0.1:1", EDGES, "/x/token"),
+        ClusterFile("127.0.0.1:1", EDGES, "/x/token", rest="http://127.0.0.1:2"),
         ClusterFile("10.0.0.1:1", EDGES, tls=TlsSettings("/x/ca.pem", "/x/c.pem", "/x/k.pem")),
     ],
 )

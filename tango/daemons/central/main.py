@@ -13,6 +13,7 @@ from tango.controllers.central.begin import begin
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.central.rest import rest_face
 from tango.daemons.journal import journal, recording_to
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
@@ -54,12 +55,14 @@ async def main(settings: CentralSettings) -> None:
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.job_counts, daemon.edges)
+            service = central_service(daemon)
             async with (
                 journal(controller.decisions, daemon.shell, group, "central", start),
+                rest_face(settings.server, credentials, service),
                 served(
                     settings.server,
                     credentials,
-                    central_service(daemon),
+                    service,
                     registry,
                     daemon="central",
                     max_message_bytes=message_bytes_for(DEFAULT_MAX_BODY_BYTES),
