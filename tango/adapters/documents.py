@@ -7,11 +7,12 @@ import enum
 import math
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from tango.model.cores import MAX_CORES, check_core_ids, parse_cores
 from tango.model.errors import InvalidField
 from tango.model.units import format_number, parse_cpu, parse_memory
 
@@ -20,6 +21,7 @@ MAX_DOCUMENT_BYTES = 2**20
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _CHANGE_STEP = re.compile(r"\[(\d+|\*)\]|([^.\[\]]+)")
 _E = TypeVar("_E", bound=enum.Enum)
+_P = TypeVar("_P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,21 @@ class Section:
                 raise self.error(f"{key}[{index}]", f"{part.value} is out of range", fix)
         return tuple(part.value for part in item.value)
 
+    def core_ids(self, key: str) -> tuple[int, ...]:
+        """Ids of cores from "0-1,3", 0 or [0, 1]; empty where absent."""
+        item = self._take(key, True)
+        if item is None:
+            return ()
+        if isinstance(item.value, list):
+            ids = self.integers(key, low=0, high=MAX_CORES - 1)
+            self._placed(key, lambda: check_core_ids(ids, self.field(key)))
+            return ids
+        # YAML reads 0,1 as the number 1 in places: the text as written counts.
+        text = item.text if item.text is not None else item.value
+        if isinstance(text, bool) or not isinstance(text, str | int):
+            raise self._wrong(key, item, "a list of core ids", "write '0-1,3' or [0, 1, 3]")
+        return self._placed(key, lambda: parse_cores(str(text), self.field(key)))
+
     def string_map(self, key: str) -> tuple[tuple[str, str], ...]:
         """A mapping of texts in the order of the file, empty where absent; numbers as written."""
         item = self._take(key, True)
@@ -165,18 +182,20 @@ class Section:
         item = self._take(key, default is not None)
         if item is None:
             return default or 0
-        if not isinstance(item.value, str | int | float):
+        value = item.value
+        if not isinstance(value, str | int | float):
             raise self._wrong(key, item, "a CPU quantity", 'write "500m" or 0.5')
-        return self._placed(key, lambda: parse_cpu(item.value, self.field(key)))
+        return self._placed(key, lambda: parse_cpu(value, self.field(key)))
 
     def memory(self, key: str, default: int | None = None) -> int:
         """Bytes from "64Mi", "1G" or a whole number."""
         item = self._take(key, default is not None)
         if item is None:
             return default or 0
-        if not isinstance(item.value, str | int):
+        value = item.value
+        if not isinstance(value, str | int):
             raise self._wrong(key, item, "a memory quantity", 'write "64Mi" or "1G"')
-        return self._placed(key, lambda: parse_memory(item.value, self.field(key)))
+        return self._placed(key, lambda: parse_memory(value, self.field(key)))
 
     def choice(self, key: str, kind: type[_E], default: _E | None = None) -> _E:
         """A member of an enum by its value."""
@@ -299,7 +318,7 @@ class Section:
         problem = f"is {_kind(item)}, not {wanted}"
         return InvalidField(self.field(key), problem, fix, self._place(item.line))
 
-    def _placed(self, key: str, parse: _Parse) -> int:
+    def _placed(self, key: str, parse: Callable[[], _P]) -> _P:
         try:
             return parse()
         except InvalidField as error:
@@ -307,10 +326,6 @@ class Section:
 
     def _place(self, line: int) -> str:
         return f"{self.file}:{line}" if line else self.file
-
-
-class _Parse(Protocol):
-    def __call__(self) -> int: ...
 
 
 def _changed(item: Item, steps: Sequence[str], value: Item, path: str) -> Item:

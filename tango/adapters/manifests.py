@@ -9,7 +9,7 @@ from pathlib import Path
 from tango.adapters.documents import Section, read_document
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
-from tango.model.job import MAX_TASKS, JobSpec, TaskSpec
+from tango.model.job import CPU_BY_CORES, MAX_TASKS, JobSpec, TaskSpec
 from tango.model.names import check_name
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 
@@ -20,7 +20,9 @@ _TASK = TaskSpec("default", ("program",))
 _JOB = JobSpec("default", (_TASK,))
 _HOUR_MS = 3_600_000.0
 # Keys of a task; at the top level of a job they are its one task.
-_TASK_KEYS = ("argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s")
+_TASK_KEYS = (
+    "argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s", "cores", "node", "cpuset",
+)  # fmt: skip
 
 
 class Kind(enum.Enum):
@@ -184,8 +186,11 @@ def _task(section: Section, name: str) -> TaskSpec:
         name=name,
         argv=section.strings("argv"),
         env=section.string_map("env"),
-        cpu_millis=section.cpu("cpu", _TASK.cpu_millis),
+        cpu_millis=section.cpu("cpu", CPU_BY_CORES),
         memory_bytes=section.memory("memory", _TASK.memory_bytes),
+        cores=section.integer("cores", _TASK.cores, low=0),
+        node=section.string("node", _TASK.node),
+        cpuset=section.core_ids("cpuset"),
         deadline_s=section.number("deadline_s", _TASK.deadline_s),
         stop_grace_s=section.number("stop_grace_s", _TASK.stop_grace_s),
     )

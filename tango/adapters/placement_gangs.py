@@ -42,7 +42,15 @@ def _gangs(text: str, file: str) -> tuple[Gang, ...]:
 def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
     """What the tasks of a job want of their nodes."""
     return tuple(
-        Pod(f"{spec.name}/{task.name}", task.cpu_millis, task.memory_bytes, priority=spec.priority)
+        Pod(
+            f"{spec.name}/{task.name}",
+            task.cpu_millis,
+            task.memory_bytes,
+            cores=task.cores,
+            cpuset=task.cpuset,
+            node=task.node,
+            priority=spec.priority,
+        )
         for task in spec.tasks
     )
 

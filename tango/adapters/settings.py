@@ -32,6 +32,7 @@ from tango.model.settings import (
 _HOST_PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>\d+)")
 _CGROUP_ROOT = re.compile(r"(?:(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/(?!$)|$))*")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
+_TASK_CORES = re.compile(rf"none|{_CPUSET.pattern}")
 _POLICY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _MAX_PATH = 4096
@@ -127,6 +128,9 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         cpu_weight=section.integer("cpu_weight", _WORKER.cpu_weight, low=1, high=10_000),
         cpuset=_matching(
             section, "cpuset", _WORKER.cpuset, _CPUSET, "a list of cores like '0-1,3'"
+        ),
+        task_cores=_matching(
+            section, "task_cores", _WORKER.task_cores, _TASK_CORES, "like '0-1,3', or none"
         ),
         labels=_labels(section),
         run_as=section.string("run_as", _WORKER.run_as),

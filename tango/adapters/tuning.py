@@ -21,6 +21,7 @@ def central_tuning(section: Section, plain: CentralSettings) -> CentralSettings:
         node_lost_after_s=section.number(
             "node_lost_after_s", plain.node_lost_after_s, low=0, high=86_400
         ),
+        max_overtaken=section.integer("max_overtaken", plain.max_overtaken, low=0, high=1_000_000),
         be_floor=section.number("be_floor", plain.be_floor, low=0, high=1),
         be_floor_s=section.number("be_floor_s", plain.be_floor_s, low=1, high=86_400),
         keep_jobs=section.integer("keep_jobs", plain.keep_jobs, low=0, high=10_000_000),

@@ -11,8 +11,9 @@ from rich.markup import escape
 from tango.cli import tables
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
+from tango.model.cores import format_cores
 from tango.model.errors import NotFound
-from tango.model.job import JobRecord, JobState, TaskRecord
+from tango.model.job import JobRecord, JobState, TaskRecord, TaskSpec
 from tango.model.service import ReplicaStatus
 from tango.model.units import format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
@@ -86,7 +87,11 @@ async def _node(client: Client, name: str, site: str, output: str) -> None:
                 ("REPLICA", "STATE", "PORT", "PID", "RESTARTS", "REASON"),
                 (_replica_row(one.status) for one in replicas),
             )
-            _rows("Tasks", ("ATTEMPT", "STATE"), ((t.attempt_id, t.state.value) for t in tasks))
+            _rows(
+                "Tasks",
+                ("ATTEMPT", "STATE", "CORES"),
+                ((t.attempt_id, t.state.value, format_cores(t.cores) or "-") for t in tasks),
+            )
     if output == "json":
         print_json(documents)
 
@@ -173,9 +178,18 @@ def show_job(job: JobRecord) -> None:
         _facts(
             ("Task", task.name),
             ("Command", " ".join(task.argv)),
-            ("Asks for", f"{format_cpu(task.cpu_millis)} CPU, {format_memory(task.memory_bytes)}"),
+            ("Asks for", _asked(task)),
             *_task_facts(record),
         )
+
+
+def _asked(task: TaskSpec) -> str:
+    text = f"{format_cpu(task.cpu_millis)} CPU, {format_memory(task.memory_bytes)}"
+    if task.cpuset:
+        text += f", core {format_cores(task.cpuset)}"
+    elif task.cores:
+        text += f", {task.cores} core{'s' if task.cores > 1 else ''} of its own"
+    return text + (f", on node {task.node}" if task.node else "")
 
 
 def _task_facts(record: TaskRecord) -> Facts:
@@ -190,6 +204,7 @@ def _task_facts(record: TaskRecord) -> Facts:
         ("Reason", record.reason),
         ("Attempt", record.attempt_id),
         ("On", place),
+        ("Cores", format_cores(record.cores)),
         ("Moved", moved),
         ("Being moved", record.evicting),
         ("Failures", str(record.failures) if record.failures else ""),
@@ -232,6 +247,7 @@ def show_node(node: NodeView) -> None:
         ),
         ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
+        ("Cores", tables.cores(node)),
         *usage,
         ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),

@@ -13,7 +13,7 @@ from tango.cli.listing import known_nodes
 from tango.cli.options import output_option, print_json, with_client
 from tango.cli.services import read_manifests
 from tango.model.errors import InvalidField
-from tango.model.job import JobRecord, JobSpec, JobState, TaskSpec
+from tango.model.job import CPU_BY_CORES, JobRecord, JobSpec, JobState, TaskSpec
 from tango.model.units import parse_cpu, parse_memory
 from tango.sdk.client import Client
 
@@ -21,26 +21,34 @@ from tango.sdk.client import Client
 @click.command()
 @click.option("-f", "--file", default="", help='Manifest (YAML) with jobs, "-" for standard input.')
 @click.option("--name", default="job", show_default=True, help="Name of a job given as a command.")
-@click.option("--cpu", default="100m", show_default=True, help="CPU of a job given as a command.")
+@click.option(
+    "--cpu", default="", help="CPU of a job given as a command.  [default: its cores, or 100m]"
+)
 @click.option("--memory", default="128Mi", show_default=True, help="Memory, likewise.")
 @click.option("--retries", default=0, show_default=True, help="Further attempts, likewise.")
+@click.option("--cores", default=0, show_default=True, help="Whole cores of its own, likewise.")
+@click.option(
+    "--require-fit",
+    is_flag=True,
+    help="Refuse a job that could not run even if nothing else did, instead of keeping it waiting.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end; exit 0 only if all succeeded.")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @output_option
 @with_client
 async def submit(
-    client: Client, file: str, name: str, cpu: str, memory: str, retries: int, wait: bool,
-    argv: tuple[str, ...], output: str,
+    client: Client, file: str, name: str, cpu: str, memory: str, retries: int, cores: int,
+    require_fit: bool, wait: bool, argv: tuple[str, ...], output: str,
 ) -> int:  # fmt: skip
     """Submit jobs from a manifest, or one command: `tango submit -- gzip -k big.log`."""
     if bool(file) == bool(argv):
         raise InvalidField(
             "submit", "needs either -f FILE or a command", "put the command after --"
         )
-    specs = _specs(file) if file else (_command(name, cpu, memory, retries, argv),)
+    specs = _specs(file) if file else (_command(name, cpu, memory, retries, cores, argv),)
     for spec in specs:
         spec.validate()
-    jobs = [await client.submit(spec) for spec in specs]
+    jobs = [await client.submit(spec, require_fit=require_fit) for spec in specs]
     if wait:
         jobs = [await _followed(client, job) for job in jobs]
     if output == "json":
@@ -78,12 +86,15 @@ def _specs(file: str) -> tuple[JobSpec, ...]:
     return tuple(specs)
 
 
-def _command(name: str, cpu: str, memory: str, retries: int, argv: tuple[str, ...]) -> JobSpec:
+def _command(
+    name: str, cpu: str, memory: str, retries: int, cores: int, argv: tuple[str, ...]
+) -> JobSpec:
     task = TaskSpec(
         name,
         argv,
-        cpu_millis=parse_cpu(cpu, "--cpu"),
+        cpu_millis=parse_cpu(cpu, "--cpu") if cpu else CPU_BY_CORES,
         memory_bytes=parse_memory(memory, "--memory"),
+        cores=cores,
     )
     return JobSpec(name, (task,), retries=retries)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tango.model.cluster import Enforcement, NodeView, SideUsage
+from tango.model.cores import format_cores
 from tango.model.job import JobRecord
 from tango.model.peers import PeerView
 from tango.model.units import format_cpu, format_memory
@@ -52,12 +53,13 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
                 format_memory(used.be.memory_bytes) if used else "-",
                 str(node.replicas),
                 str(node.be_tasks),
+                _cores_cell(node),
                 enforcement(node),
             )
         )
     headings = (
         "NODE", "SITE", "STATUS", "CPU", "LC CPU", "BE CPU", "MEMORY", "LC MEM", "BE MEM",
-        "REPLICAS", "TASKS", "ENFORCEMENT",
+        "REPLICAS", "TASKS", "CORES", "ENFORCEMENT",
     )  # fmt: skip
     return table(headings, rows)
 
@@ -77,6 +79,22 @@ def enforcement(node: NodeView) -> str:
     if node.observe_only:
         return f"none (observes; would set {count})"
     return node.enforcement.value + (f" ({count} differ)" if count else "")
+
+
+def cores(node: NodeView) -> str:
+    """Those that tasks may have for themselves, and which of them are taken; or why none."""
+    if not node.cores:
+        return f"none: {node.cores_note}" if node.cores_note else "-"
+    taken = format_cores(node.be_cores)
+    text = format_cores(node.cores) + (f", {taken} taken" if taken else "")
+    return text + (f" ({node.cores_note})" if node.cores_note else "")
+
+
+def _cores_cell(node: NodeView) -> str:
+    if not node.cores:
+        return "-"
+    free = len(set(node.cores) - set(node.be_cores))
+    return f"{format_cores(node.cores)} ({free} free)"
 
 
 def _enforced(places: Iterable[tuple[str, str]], nodes: Sequence[NodeView]) -> str:

@@ -113,7 +113,7 @@ ASSURE = Form("assure", "service", "node", "cpu_millis", "assessment")
 # placement: as in model.plan; offer: what the node offered when the plan was committed.
 JOB_PLACE = Form(
     "job-place", "job", "task", "attempt", "site", "node", "policy", "cpu_millis", "memory_bytes",
-    "placement", "offer", "candidates",
+    "placement", "offer", "candidates", "cores",
 )  # fmt: skip
 JOB_WAIT = Form("job-wait", "job", "why")
 JOB_REFUSED = Form("job-refused", "job", "task", "attempt", "site", "node", "why", "retry_s")

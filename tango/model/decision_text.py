@@ -186,6 +186,8 @@ def _job_place(d: Facts) -> str:
     placement, offer = d["placement"], d["offer"]
     text = f"{_task(d)} was placed on {d['node']} of {d['site']}: {d['policy']} scored it "
     text += f"{placement['score']:.4g} (lower is better)"
+    if d.get("cores"):
+        text += f", with core {d['cores']} for itself"
     name, score = placement["runner_up"]
     parts = [f"before {name} with {score:.4g}" if name else "no other node could take it"]
     parts += _by_plugin(placement.get("scores", ()), against=bool(name))

@@ -206,13 +206,15 @@ class CentralDown:
 @dataclass(frozen=True, slots=True)
 class SubmitJob:
     """A user submits. job_id is drawn by the shell; a known submission_id returns the old job.
-    wall: unix seconds at arrival."""
+    wall: unix seconds at arrival. require_fit: refuse it where it could not run on the nodes that
+    are known even if nothing else did."""
 
     op_id: int
     job_id: str
     submission_id: str
     spec: JobSpec
     wall: float
+    require_fit: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,12 +255,23 @@ class EdgeDown:
 
 @dataclass(frozen=True, slots=True)
 class BatchSolved:
-    """The plan for Solve(solve_id)."""
+    """The plan for Solve(solve_id). policy: which one made it; "" where that is not told."""
 
     solve_id: int
     plan: BatchPlan
     cost_s: float
     wall: float
+    policy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySwitched:
+    """Another batch policy is asked from now on; what `marks_of` says of it."""
+
+    policy: str
+    elastic: bool = False
+    strict: bool = False
+    needs_node: bool = False
 
 
 # ---- worker
@@ -422,6 +435,7 @@ CentralEvent = (
     | EdgeSaid
     | EdgeDown
     | BatchSolved
+    | PolicySwitched
     | SolveFailed
 )
 WorkerEvent = (

@@ -6,23 +6,45 @@ import enum
 from dataclasses import dataclass
 
 from tango.model.checks import check_argv, check_env, check_range
+from tango.model.cores import MAX_CORES, check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
+from tango.model.units import format_cpu
 
 MAX_TASKS = 100
+DEFAULT_CPU_MILLIS = 100
+# Of a TaskSpec: its CPU is that of its cores, or the default where it asks for none.
+CPU_BY_CORES = -(2**31)
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
-    """One process of a job. deadline_s: it is stopped and failed when it ran longer; 0 is never."""
+    """One process of a job. deadline_s: it is stopped and failed when it ran longer; 0 is never.
+
+    cores: whole ones, which no other task that asks for cores has; it runs on nothing else.
+    cpu_millis: what of the node's CPU it holds; by default 1000 for each core, at most that, and
+    less for one that does not need all of its cores. node: the only one that will do; cpuset: the
+    ids of its cores there, as many as `cores`.
+    """
 
     name: str
     argv: tuple[str, ...]
     env: tuple[tuple[str, str], ...] = ()
-    cpu_millis: int = 100
+    cpu_millis: int = CPU_BY_CORES
     memory_bytes: int = 128 * 2**20
     deadline_s: float = 0.0
     stop_grace_s: float = 5.0
+    cores: int = 0
+    node: str = ""
+    cpuset: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Complete what follows from the rest: cores from their ids, CPU from the cores."""
+        if self.cpuset and not self.cores:
+            object.__setattr__(self, "cores", len(self.cpuset))
+        if self.cpu_millis == CPU_BY_CORES:
+            millis = self.cores * 1000 if self.cores > 0 else DEFAULT_CPU_MILLIS
+            object.__setattr__(self, "cpu_millis", millis)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +72,7 @@ class JobSpec:
         check_range("backoff_max_s", self.backoff_max_s, 0, 86_400)
         check_range("priority", self.priority, -1000, 1000)
         seen: set[str] = set()
+        pinned: dict[tuple[str, int], str] = {}
         for index, task in enumerate(self.tasks):
             prefix = f"tasks[{index}]"
             check_name(task.name, f"{prefix}.name")
@@ -59,9 +82,31 @@ class JobSpec:
             check_argv(task.argv, f"{prefix}.argv")
             check_env(task.env, f"{prefix}.env")
             check_range(f"{prefix}.cpu", task.cpu_millis, 1, 1_000_000)
+            _check_cores(task, prefix)
+            for core in task.cpuset:
+                other = pinned.setdefault((task.node, core), task.name)
+                if other != task.name:
+                    problem = f"core {core} of {task.node} is that of task {other!r}, too"
+                    raise InvalidField(f"{prefix}.cpuset", problem, "give each its own cores")
             check_range(f"{prefix}.memory", task.memory_bytes, 2**20, 2**50)
             check_range(f"{prefix}.deadline_s", task.deadline_s, 0, 30 * 86_400)
             check_range(f"{prefix}.stop_grace_s", task.stop_grace_s, 0, 600)
+
+
+def _check_cores(task: TaskSpec, prefix: str) -> None:
+    check_range(f"{prefix}.cores", task.cores, 0, MAX_CORES)
+    if task.node:
+        check_name(task.node, f"{prefix}.node")
+    check_core_ids(task.cpuset, f"{prefix}.cpuset")
+    if task.cpuset and len(task.cpuset) != task.cores:
+        problem = f"names {len(task.cpuset)} cores, and cores is {task.cores}"
+        raise InvalidField(f"{prefix}.cpuset", problem, "leave one of the two out")
+    if task.cpuset and not task.node:
+        problem = "core ids mean something on one node only"
+        raise InvalidField(f"{prefix}.cpuset", problem, "say which one with 'node'")
+    if task.cores and task.cpu_millis > task.cores * 1000:
+        problem = f"{format_cpu(task.cpu_millis)} is more than its {task.cores} cores can give"
+        raise InvalidField(f"{prefix}.cpu", problem, f"at most {task.cores}, or leave it out")
 
 
 class JobState(enum.Enum):
@@ -90,7 +135,7 @@ class TaskRecord:
     exit_code is None until it ended, and where it ended by a signal or was lost.
     failures count against the job's retries. losses: attempts given up with their nodes; evictions:
     attempts stopped so that they run elsewhere. evicting: why this one is being stopped so; moved:
-    why the latest of all these was.
+    why the latest of all these was. cores: ids that the attempt has on its node.
     """
 
     state: JobState = JobState.PENDING
@@ -110,6 +155,7 @@ class TaskRecord:
     evictions: int = 0
     evicting: str = ""
     moved: str = ""
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +206,7 @@ class AttemptStatus:
     """One attempt as its worker reports it. failure is set where it never ran or was stopped.
 
     evicted: why it was stopped to make room for LC, "" if it was not; that costs no retry.
+    cores: ids that it was given.
     """
 
     attempt_id: str
@@ -175,3 +222,4 @@ class AttemptStatus:
     ended_at: float = 0.0
     priority: int = 0
     evicted: str = ""
+    cores: tuple[int, ...] = ()

@@ -22,6 +22,7 @@ class WorkerHello:
     """Who dials. key: drawn once, kept in the worker's state directory; proves the same node.
 
     dial: counts this incarnation's streams from 1; 0 from a version that does not count.
+    cores: ids of those that tasks may have; cores_note: why there are no others.
     """
 
     node: str
@@ -33,6 +34,8 @@ class WorkerHello:
     labels: tuple[tuple[str, str], ...] = ()
     observe_only: bool = False
     dial: int = 0
+    cores: tuple[int, ...] = ()
+    cores_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +152,14 @@ class NodeTargets:
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
     """Run a task once under this attempt id; a repeat never runs it twice. node is set by central
-    for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first."""
+    for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first.
+    cores: ids that it is given, where it asks for cores."""
 
     attempt_id: str
     spec: TaskSpec
     node: str = ""
     priority: int = 0
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

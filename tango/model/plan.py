@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
+from tango.model.cores import lowest, mask_of
 from tango.model.fast_init import fast_init
 
 
@@ -103,14 +104,38 @@ class TrafficPolicy(Protocol):
         ...
 
 
+# (millicores, bytes, cores, node, cpuset)
+TaskShape = tuple[int, int, int, str, tuple[int, ...]]
+
+
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One task that waits for a node."""
+    """One task that waits for a node. cores, node, cpuset: as in TaskSpec."""
 
     job_id: str
     task_index: int
     cpu_millis: int
     memory_bytes: int
+    cores: int = 0
+    node: str = ""
+    cpuset: tuple[int, ...] = ()
+
+    @property
+    def shape(self) -> TaskShape:
+        """What it asks for: tasks of one shape fit the same nodes."""
+        return self.cpu_millis, self.memory_bytes, self.cores, self.node, self.cpuset
+
+    def cores_among(self, free: int) -> int | None:
+        """The cores that it takes of the free ones, as bits: those that it names, or the lowest.
+
+        None where it asks for more than are there, or for one that is not.
+        """
+        if not self.cores:
+            return 0
+        if self.cpuset:
+            named = mask_of(self.cpuset)
+            return named if named & free == named else None
+        return lowest(free, self.cores) if free.bit_count() >= self.cores else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +154,7 @@ class BatchOffer:
     For an elastic policy (`is_elastic`) full nodes are offered too, and what is free may be below
     zero; reclaimable_millis: of the CPU that BE holds, what its tasks measurably do not use. 0 for
     every other policy.
+    core_mask: a bit for the id of each core that no task has.
     """
 
     edge: str
@@ -143,6 +169,7 @@ class BatchOffer:
     lc_used_millis: int = 0
     be_used_millis: int = 0
     reclaimable_millis: int = 0
+    core_mask: int = 0
 
     @property
     def all_cpu_millis(self) -> int:
@@ -166,6 +193,7 @@ class RunningTask:
     cpu_millis: int
     memory_bytes: int
     started_at: float = 0.0
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +265,33 @@ class BatchPolicy(Protocol):
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
         """A plan that never exceeds an offer's CPU or memory; an elastic one's CPU may be what is
-        free and what is reclaimable."""
+        free and what is reclaimable. Tasks get the nodes that they name; which cores they have
+        there follows (`BatchTask.cores_among`), in the order of the placements of a gang, those
+        that name theirs first."""
         ...
 
 
 def is_elastic(policy: BatchPolicy) -> bool:
     """Whether the policy takes CPU that others hold, or stops them: its class has `elastic` set."""
     return bool(getattr(policy, "elastic", False))
+
+
+class Marks(TypedDict):
+    """What the central master must know of a policy; its class has them set.
+
+    elastic: see `is_elastic`. strict: no job overtakes one of higher priority. needs_node: it
+    starts only tasks that name their node.
+    """
+
+    elastic: bool
+    strict: bool
+    needs_node: bool
+
+
+def marks_of(policy: BatchPolicy) -> Marks:
+    """By their names, as who starts a controller passes them on."""
+    return Marks(
+        elastic=is_elastic(policy),
+        strict=bool(getattr(policy, "strict", False)),
+        needs_node=bool(getattr(policy, "needs_node", False)),
+    )

@@ -93,6 +93,8 @@ class CentralSettings:
     be_floor: share of the CPU that BE tasks of a node ask for; where they get less for be_floor_s,
     one of them is moved, if another node has room. 0 for never.
     placement: [placement], for the batch policy `profile`.
+    max_overtaken: how many later jobs are placed before the first that waits; then it holds up all
+    others until it is placed. 0 for any number.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
     """
 
@@ -107,6 +109,7 @@ class CentralSettings:
     be_floor: float = 0.1
     be_floor_s: float = 30.0
     placement: Profile = DEFAULT_PROFILE
+    max_overtaken: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class WorkerSettings:
     enforce: False only observes: groups are made and read, but no target is written, and BE keeps
         the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
+    task_cores: those that tasks may have for themselves, "" for all of the node's, "none" for none.
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
     cap_be: limit BE's CPU to what LC leaves of the node; weight alone leaves BE idle CPU too.
@@ -182,6 +186,7 @@ class WorkerSettings:
     enforce: bool = True
     cpu_weight: int = 100
     cpuset: str = ""
+    task_cores: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     run_as: str = ""
     allow_root: bool = False

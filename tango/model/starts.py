@@ -23,6 +23,8 @@ class CentralStart:
     seed: int
     jobs: tuple[tuple[str, JobRecord], ...] = ()
     elastic: bool = False
+    strict: bool = False
+    needs_node: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class WorkerStart:
     capacity: NodeCapacity
     enforcement: Enforcement
     features: CgroupFeatures | None
+    cores: tuple[int, ...] = ()
+    cores_note: str = ""
 
 
 Start = CentralStart | EdgeStart | WorkerStart

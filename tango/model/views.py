@@ -115,6 +115,15 @@ class DrainView:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchPolicyView:
+    """By which policy the central master places jobs; the rest as in TrafficPolicyView."""
+
+    policy: str
+    configured: str
+    known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficPolicyView:
     """By which policy an edge routes. configured: after a restart; known: all installed."""
 

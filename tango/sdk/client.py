@@ -267,12 +267,19 @@ class Client(Sites):
 
     # ---- jobs
 
-    async def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
-        """Submit a job, durable when this returns. A file must hold exactly one job."""
+    async def submit(
+        self, what: str | Path | JobSpec, *, submission_id: str = "", require_fit: bool = False
+    ) -> JobRecord:
+        """Submit a job, durable when this returns. A file must hold exactly one job.
+
+        One that could not run on the known nodes even if nothing else did stays pending, with why
+        (`NeverFits: ...`) as its reason; under require_fit it is not taken: Refused.
+        """
         spec = job_of(what)
         spec.validate()
         # Drawn here, so that a retry after a lost answer is known to be the same submission.
-        return await self._central.submit_job(spec, submission_id or self._new_id())
+        submission = submission_id or self._new_id()
+        return await self._central.submit_job(spec, submission, require_fit=require_fit)
 
     async def job(self, job_id: str) -> JobRecord:
         """One job. Raises NotFound."""

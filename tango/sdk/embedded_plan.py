@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tango.model.cores import format_cores
 from tango.model.errors import InvalidField
 from tango.model.units import format_cpu
 
@@ -19,13 +20,18 @@ SITE_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 @dataclass(frozen=True, slots=True)
 class NodePlan:
-    """One embedded node. cpuset: its own cores, "" where it shares them by weight."""
+    """One embedded node. cpuset: its own cores, "" where it shares them by weight.
+
+    task_cores: those that tasks there may have for themselves. Where nodes share cores each core is
+    one node's only, and nodes beyond the number of cores have none.
+    """
 
     name: str
     site: str
     cpu_millis: int
     memory_bytes: int
     cpuset: str
+    task_cores: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,8 @@ def plan_nodes(
                 site=site,
                 cpu_millis=per_node * 1000 if per_node else share,
                 memory_bytes=memory_bytes * 3 // 4 // count,
-                cpuset=",".join(str(core) for core in own),
+                cpuset=format_cores(own),
+                task_cores=format_cores(own or cores[index::count]) or "none",
             )
         )
     weight = max(1, min(10_000, available // 10))
@@ -129,6 +136,7 @@ def worker_toml(
         + f'\n[worker]\nnode = "{node.name}"\nedge = "{edge}"\n'
         + f'cpu = "{format_cpu(node.cpu_millis)}"\nmemory = "{node.memory_bytes}"\n'
         + f'cgroup_root = "{cgroup_root}/{node.name}"\n{cores}\n'
+        + f'task_cores = "{node.task_cores}"\n'
         # An embedded cluster runs what its own user gives it, as that user.
         + "allow_root = true\n"
     )

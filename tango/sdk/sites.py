@@ -10,7 +10,7 @@ from typing import TypeVar
 from tango.model.cluster import NodeView
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.explanation import Explanation, Subject
-from tango.model.views import DrainView, EdgeView, TrafficPolicyView
+from tango.model.views import BatchPolicyView, DrainView, EdgeView, TrafficPolicyView
 from tango.sdk.explained import joined
 from tango.wire.central_client import CentralClient
 from tango.wire.edge_client import EdgeClient
@@ -76,6 +76,15 @@ class Sites:
         """
         edge = self.edge(site)
         return await (edge.set_traffic_policy(switch_to) if switch_to else edge.traffic_policy())
+
+    async def batch_policy(self, *, switch_to: str = "") -> BatchPolicyView:
+        """By which policy the central master places jobs; switch_to: another one, from now on.
+
+        Jobs that wait keep their places. After a restart its configuration counts again. Raises
+        InvalidField for a policy that is not installed there.
+        """
+        central = self._central
+        return await (central.set_batch_policy(switch_to) if switch_to else central.batch_policy())
 
     async def explain(
         self, name: str, *subjects: Subject, site: str = "", limit: int = 0

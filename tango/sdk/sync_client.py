@@ -15,7 +15,14 @@ from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
 from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
+from tango.model.views import (
+    BatchPolicyView,
+    DrainView,
+    EdgeView,
+    JobCounts,
+    ServiceView,
+    TrafficPolicyView,
+)
 from tango.sdk.client import Client
 from tango.sdk.cluster_file import ClusterFile
 from tango.sdk.follow import Followed
@@ -117,9 +124,13 @@ class SyncClient:
         """See Client.call_streamed."""
         return self._each(self._client.call_streamed(service, site=site, **request))
 
-    def submit(self, what: str | Path | JobSpec, *, submission_id: str = "") -> JobRecord:
+    def submit(
+        self, what: str | Path | JobSpec, *, submission_id: str = "", require_fit: bool = False
+    ) -> JobRecord:
         """See Client.submit."""
-        return self._do(self._client.submit(what, submission_id=submission_id))
+        return self._do(
+            self._client.submit(what, submission_id=submission_id, require_fit=require_fit)
+        )
 
     def job(self, job_id: str) -> JobRecord:
         """See Client.job."""
@@ -174,6 +185,10 @@ class SyncClient:
     def uncordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.uncordon."""
         return self._do(self._client.uncordon(node, site=site))
+
+    def batch_policy(self, *, switch_to: str = "") -> BatchPolicyView:
+        """See Client.batch_policy."""
+        return self._do(self._client.batch_policy(switch_to=switch_to))
 
     def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
         """See Client.traffic_policy."""

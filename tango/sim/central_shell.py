@@ -10,7 +10,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.job import JobRecord, JobSpec
-from tango.model.plan import BatchPolicy, BatchSnapshot, is_elastic
+from tango.model.plan import BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
 from tango.sim.engine import Engine
 from tango.sim.master import Done, Master, ignore
@@ -43,7 +43,7 @@ class Central(Master):
         self._changed = changed
         self._edges = Sessions(self)
         self.controller = CentralController(
-            settings, incarnation=incarnation, seed=seed, elastic=is_elastic(policy)
+            settings, incarnation=incarnation, seed=seed, **marks_of(policy)
         )
         self.shell = Shell(
             engine,
@@ -88,7 +88,8 @@ class Central(Master):
         self.shell.work(cost_s)
         plan = self._policy.place(snapshot)
         at = begins_at + cost_s
-        self.shell.later(at, ev.BatchSolved(command.solve_id, plan, cost_s, EPOCH + at))
+        solved = ev.BatchSolved(command.solve_id, plan, cost_s, EPOCH + at, self._policy.name)
+        self.shell.later(at, solved)
 
     # ---- edges
 

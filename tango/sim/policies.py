@@ -51,16 +51,16 @@ class Policies:
             plan = _plan(policy, snapshot)
         except Exception as error:  # noqa: BLE001 - a policy may be a third party's: told, not raised
             return SolveFailed(recorded.solve_id, repr(error))
+        name = policy.name if self._instead else recorded.policy
         if isinstance(recorded, BatchSolved):
             return BatchSolved(
-                recorded.solve_id, cast("BatchPlan", plan), recorded.cost_s, recorded.wall
+                recorded.solve_id, cast("BatchPlan", plan), recorded.cost_s, recorded.wall, name
             )
-        name = policy.name if self._instead else recorded.policy
         return RouteSolved(recorded.solve_id, cast("TrafficPlan", plan), recorded.cost_s, name)
 
     def _of(self, recorded: Answer) -> Policy | None:
         name = self._configured()
-        if isinstance(recorded, RouteSolved) and recorded.policy:
+        if recorded.policy:
             name = recorded.policy
         if name in self.missing:
             return None

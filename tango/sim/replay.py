@@ -24,7 +24,7 @@ from tango.model.commands import Persist, Solve
 from tango.model.decision import Decision
 from tango.model.errors import TangoError
 from tango.model.events import BatchSolved, Persisted, PersistFailed, RouteSolved, SolveFailed
-from tango.model.plan import BatchPolicy, is_elastic
+from tango.model.plan import BatchPolicy, marks_of
 from tango.model.starts import CentralStart, EdgeStart, Start
 from tango.sim.policies import Answer, Policies, Policy
 
@@ -196,7 +196,7 @@ def _controller(start: Start, policy: Policy | None) -> Controller:
         if policy is not None:
             # As the daemon of that policy would begin it.
             named = replace(start.settings, batch_policy=policy.name)
-            elastic = is_elastic(cast("BatchPolicy", policy))
-            start = replace(start, settings=named, elastic=elastic)
+            marks = marks_of(cast("BatchPolicy", policy))
+            start = replace(start, settings=named, **marks)
         return begin_central(replace(start, settings=replace(start.settings, decisions=kept)))
     return begin_worker(replace(start, settings=replace(start.settings, decisions=kept)))

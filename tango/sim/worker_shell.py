@@ -76,6 +76,8 @@ class Worker:
             enforcement=Enforcement.CGROUP,
             features=FEATURES,
             seed=seed,
+            # Booked as on a real node. What a task does is not pinned to them (node_cpu.py).
+            cores=tuple(range(settings.cpu_millis // 1000)),
         )
         self.shell = Shell(
             engine,

@@ -13,7 +13,14 @@ from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
 from tango.model.routes import FollowReport, RouteTable
 from tango.model.service import ReplicaStatus, ServiceSpec
-from tango.model.views import DrainView, EdgeView, JobCounts, ServiceView, TrafficPolicyView
+from tango.model.views import (
+    BatchPolicyView,
+    DrainView,
+    EdgeView,
+    JobCounts,
+    ServiceView,
+    TrafficPolicyView,
+)
 from tango.wire.stream_session import StreamSession
 
 WorkerSession = StreamSession[FromWorker, ToWorker]
@@ -145,8 +152,10 @@ class CentralBackend(Protocol):
 
     incarnation: int
 
-    async def submit_job(self, spec: JobSpec, submission_id: str) -> JobRecord:
-        """Durable when it returns. Raises InvalidField."""
+    async def submit_job(
+        self, spec: JobSpec, submission_id: str, *, require_fit: bool = False
+    ) -> JobRecord:
+        """Durable when it returns. Raises InvalidField, and Refused under require_fit."""
         ...
 
     async def cancel_job(self, job_id: str) -> JobRecord:
@@ -177,6 +186,14 @@ class CentralBackend(Protocol):
 
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites, by name."""
+        ...
+
+    def batch_policy(self) -> BatchPolicyView:
+        """By which policy jobs are placed now."""
+        ...
+
+    async def set_batch_policy(self, name: str) -> BatchPolicyView:
+        """Place by another policy from the next solve on. Raises InvalidField."""
         ...
 
     async def explain(

@@ -10,13 +10,14 @@ import grpc
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
-from tango.model.views import EdgeView, JobCounts
+from tango.model.views import BatchPolicyView, EdgeView, JobCounts
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceStub
 from tango.wire.call_client import Metadata
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
+from tango.wire.convert_policy import batch_policy_view_from_pb
 from tango.wire.convert_specs import job_spec_to_pb
 from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
@@ -38,9 +39,16 @@ class CentralClient:
         self._stub: CentralServiceAsyncStub = CentralServiceStub(channel)
         self._metadata = tuple(metadata)
 
-    async def submit_job(self, spec: JobSpec, submission_id: str = "") -> JobRecord:
-        """Durable when it returns. The same submission_id again gives the same job."""
-        request = pb.SubmitJobRequest(spec=job_spec_to_pb(spec), submission_id=submission_id)
+    async def submit_job(
+        self, spec: JobSpec, submission_id: str = "", *, require_fit: bool = False
+    ) -> JobRecord:
+        """Durable when it returns. The same submission_id again gives the same job.
+
+        Raises Refused under require_fit where it could not run even if nothing else did.
+        """
+        request = pb.SubmitJobRequest(
+            spec=job_spec_to_pb(spec), submission_id=submission_id, require_fit=require_fit
+        )
         with model_errors():
             response = await self._stub.SubmitJob(
                 request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
@@ -111,6 +119,24 @@ class CentralClient:
                 pb.ListEdgesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(edge_view_from_pb(view) for view in response.edges)
+
+    async def batch_policy(self) -> BatchPolicyView:
+        """By which policy jobs are placed."""
+        with model_errors():
+            response = await self._stub.GetBatchPolicy(
+                pb.GetBatchPolicyRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return batch_policy_view_from_pb(response.policy)
+
+    async def set_batch_policy(self, name: str) -> BatchPolicyView:
+        """Place by another policy from the next solve on. Raises InvalidField."""
+        with model_errors():
+            response = await self._stub.SetBatchPolicy(
+                pb.SetBatchPolicyRequest(policy=name),
+                metadata=self._metadata,
+                timeout=ADMIN_TIMEOUT_S,
+            )
+        return batch_policy_view_from_pb(response.policy)
 
     async def explain(
         self, name: str, subjects: Sequence[Subject] = (), limit: int = 0

@@ -16,6 +16,7 @@ from tango.wire.backends import CentralBackend, EdgeSession
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb, node_view_to_pb
+from tango.wire.convert_policy import batch_policy_view_to_pb
 from tango.wire.convert_requests import submitted_job_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
@@ -40,7 +41,9 @@ class CentralServicer(CentralServiceServicer):
     ) -> pb.SubmitJobResponse:
         """Durable when it answers."""
         spec = submitted_job_from_pb(request)
-        job = await self._backend.submit_job(spec, request.submission_id)
+        job = await self._backend.submit_job(
+            spec, request.submission_id, require_fit=request.require_fit
+        )
         return pb.SubmitJobResponse(job=job_record_to_pb(job))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
@@ -103,6 +106,20 @@ class CentralServicer(CentralServiceServicer):
                 raise NotFound(f"site {request.edge!r} is unknown; `tango get edges` lists them")
         nodes = [node_view_to_pb(node) for view in views for node in view.nodes]
         return pb.CentralServiceListNodesResponse(nodes=nodes)
+
+    async def GetBatchPolicy(
+        self, request: pb.GetBatchPolicyRequest, context: Context
+    ) -> pb.GetBatchPolicyResponse:
+        """By which policy jobs are placed."""
+        view = self._backend.batch_policy()
+        return pb.GetBatchPolicyResponse(policy=batch_policy_view_to_pb(view))
+
+    async def SetBatchPolicy(
+        self, request: pb.SetBatchPolicyRequest, context: Context
+    ) -> pb.SetBatchPolicyResponse:
+        """Place by another policy."""
+        view = await self._backend.set_batch_policy(request.policy)
+        return pb.SetBatchPolicyResponse(policy=batch_policy_view_to_pb(view))
 
     async def Explain(
         self, request: pb.CentralServiceExplainRequest, context: Context

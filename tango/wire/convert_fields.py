@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
+from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.units import format_number
 
@@ -36,6 +37,14 @@ def finite(value: float, field: str, most: float) -> float:
         return value
     fix = f"use 0 to {format_number(most)}"
     raise InvalidField(field, f"{format_number(value)} is out of range", fix)
+
+
+def core_ids_from_pb(ids: Iterable[int], field: str) -> tuple[int, ...]:
+    """Ids of cores. Raises InvalidField for what is none or twice there: masks are made of them."""
+    found = tuple(ids)
+    if found:
+        check_core_ids(found, field)
+    return found
 
 
 def seconds_from_ms(value_ms: float) -> float:

@@ -6,7 +6,7 @@ from tango.model.job import AttemptState, AttemptStatus, JobRecord, JobState, Ta
 from tango.model.views import JobCounts
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import types_pb2 as pb
-from tango.wire.convert_fields import inverse, required, text
+from tango.wire.convert_fields import core_ids_from_pb, inverse, required, text
 from tango.wire.convert_specs import job_spec_from_pb, job_spec_to_pb
 
 _JOB_STATE = {
@@ -56,6 +56,7 @@ def task_record_to_pb(task: TaskRecord) -> pb.TaskRecord:
         evictions=task.evictions,
         evicting=text(task.evicting),
         moved=text(task.moved),
+        cores=task.cores,
     )
 
 
@@ -79,6 +80,7 @@ def task_record_from_pb(message: pb.TaskRecord, where: str = "task") -> TaskReco
         evictions=message.evictions,
         evicting=message.evicting,
         moved=message.moved,
+        cores=core_ids_from_pb(message.cores, f"{where}.cores"),
     )
 
 
@@ -161,6 +163,7 @@ def attempt_status_to_pb(attempt: AttemptStatus) -> pb.AttemptStatus:
         ended_at=attempt.ended_at,
         priority=attempt.priority,
         evicted=text(attempt.evicted),
+        cores=attempt.cores,
     )
 
 
@@ -182,4 +185,5 @@ def attempt_status_from_pb(message: pb.AttemptStatus, where: str = "attempt") ->
         ended_at=message.ended_at,
         priority=message.priority,
         evicted=message.evicted,
+        cores=core_ids_from_pb(message.cores, f"{where}.cores"),
     )

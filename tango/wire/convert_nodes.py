@@ -19,7 +19,7 @@ from tango.model.views import DrainItem, DrainView, EdgeView
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as pb
-from tango.wire.convert_fields import inverse, pairs_from_map, text
+from tango.wire.convert_fields import core_ids_from_pb, inverse, pairs_from_map, text
 
 _ENFORCEMENT = {
     Enforcement.NONE: pb.ENFORCEMENT_NONE,
@@ -162,6 +162,9 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         drain_grace_s=view.drain_grace_s,
         saturated=view.saturated,
         be_reclaimable_millis=view.be_reclaimable_millis,
+        cores=view.cores,
+        cores_note=text(view.cores_note),
+        be_cores=view.be_cores,
     )
 
 
@@ -188,6 +191,9 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         drain_grace_s=message.drain_grace_s if message.HasField("drain_grace_s") else None,
         saturated=tuple(message.saturated),
         be_reclaimable_millis=message.be_reclaimable_millis,
+        cores=core_ids_from_pb(message.cores, "node.cores"),
+        cores_note=message.cores_note,
+        be_cores=core_ids_from_pb(message.be_cores, "node.be_cores"),
     )
 
 

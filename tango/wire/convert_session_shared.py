@@ -16,7 +16,7 @@ from tango.model.messages import (
     StopAttempt,
 )
 from tango.v1 import types_pb2 as pb
-from tango.wire.convert_fields import text
+from tango.wire.convert_fields import core_ids_from_pb, text
 from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_specs import task_spec_from_pb, task_spec_to_pb
 
@@ -40,13 +40,15 @@ def start_attempt_to_pb(start: StartAttempt) -> pb.StartAttempt:
         spec=task_spec_to_pb(start.spec, "start_attempt.spec"),
         node=start.node,
         priority=start.priority,
+        cores=start.cores,
     )
 
 
 def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
-    """Field by field."""
+    """Raises InvalidField for core ids that are none."""
     spec = task_spec_from_pb(message.spec)
-    return StartAttempt(message.attempt_id, spec, message.node, message.priority)
+    cores = core_ids_from_pb(message.cores, "start_attempt.cores")
+    return StartAttempt(message.attempt_id, spec, message.node, message.priority, cores=cores)
 
 
 def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:

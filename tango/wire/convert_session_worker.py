@@ -25,7 +25,7 @@ from tango.wire.convert_calls import (
     request_done_from_pb,
     request_done_to_pb,
 )
-from tango.wire.convert_fields import finite, pairs_from_map
+from tango.wire.convert_fields import core_ids_from_pb, finite, pairs_from_map, text
 from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_nodes import (
     enforcement_from_pb,
@@ -53,6 +53,8 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         labels=dict(hello.labels),
         observe_only=hello.observe_only,
         dial=hello.dial,
+        cores=hello.cores,
+        cores_note=text(hello.cores_note),
     )
 
 
@@ -68,6 +70,8 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         labels=pairs_from_map(message.labels),
         observe_only=message.observe_only,
         dial=message.dial,
+        cores=core_ids_from_pb(message.cores, "hello.cores"),
+        cores_note=message.cores_note,
     )
 
 

@@ -132,11 +132,14 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             memory_bytes=spec.memory_bytes,
             deadline_s=spec.deadline_s,
             stop_grace_s=spec.stop_grace_s,
+            cores=spec.cores,
+            node=spec.node,
+            cpuset=spec.cpuset,
         )
 
 
 def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
-    """cpu_millis and memory_bytes of 0 take the defaults; deadline_s of 0 is none."""
+    """cpu_millis and memory_bytes of 0 take the defaults; deadline_s, cores of 0 are none."""
     default = _TASK
     return TaskSpec(
         name=message.name,
@@ -148,6 +151,9 @@ def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
         stop_grace_s=(
             message.stop_grace_s if message.HasField("stop_grace_s") else default["stop_grace_s"]
         ),
+        cores=message.cores,
+        node=message.node,
+        cpuset=tuple(message.cpuset),
     )
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tango.algorithms.quota.sides import (
     attempt_group,
-    attempt_memory,
+    attempt_target,
     replica_group,
     replica_memory,
     service_group,
@@ -65,5 +65,5 @@ def test_memory_of_a_replica_counts_its_requests() -> None:
 
 
 def test_memory_of_a_task_is_what_it_declared() -> None:
-    assert attempt_memory(TaskSpec("t", ("x",), memory_bytes=5)).memory_max_bytes == 5
-    assert attempt_memory(TaskSpec("t", ("x",), memory_bytes=0)).memory_max_bytes == -1
+    assert attempt_target(TaskSpec("t", ("x",), memory_bytes=5)).memory_max_bytes == 5
+    assert attempt_target(TaskSpec("t", ("x",), memory_bytes=0)).memory_max_bytes == -1

@@ -2,26 +2,34 @@
 
 The framework of algorithms/placement on what the nodes of all sites offer: filters take nodes out,
 scores rank the rest, and each task sees the room that those before it left. A job is the group that
-`spread` keeps apart. Jobs state CPU and memory, so of the plugins that come with Tango `fit` and
-`spread` have a say; others may read what the nodes are.
+`spread` keeps apart. Jobs state CPU, memory, cores and nodes, so of the plugins that come with
+Tango `fit`, `cores`, `affinity` and `spread` have a say; others may read what the nodes are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tango.algorithms.batch.packing import MAX_REJECTED, unplaced_reason
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
-from tango.algorithms.placement.placer import Placer
+from tango.algorithms.placement.placer import Placer, largest_first
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
 from tango.model.errors import InvalidField
 from tango.model.placement_profile import Profile
-from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, Gang, Placement, Unplaced
+from tango.model.plan import (
+    BatchOffer,
+    BatchPlan,
+    BatchSnapshot,
+    Gang,
+    Placement,
+    TaskShape,
+    Unplaced,
+)
 
 
 class ByProfile:
@@ -52,14 +60,23 @@ class ByProfile:
         room = Room(cluster)
         room.cpu[:] = np.array([offer.cpu_millis for offer in offers], np.int64)
         room.memory[:] = np.array([offer.memory_bytes for offer in offers], np.int64)
+        room.core_ids[:] = [offer.core_mask for offer in offers]
+        room.cores[:] = np.array([mask.bit_count() for mask in room.core_ids], np.int64)
         placer = Placer(room, self._profile, self._plugins)
         placements: list[Placement] = []
         unplaced: list[Unplaced] = []
         # Room only shrinks from gang to gang: what did not fit does not fit later.
-        failed: dict[tuple[tuple[int, int], ...], Chosen] = {}
+        failed: dict[tuple[TaskShape, ...], Chosen] = {}
+        names: dict[str, str] = {}
+        for offer, name in zip(offers, cluster.names, strict=True):
+            names.setdefault(offer.node, name)
         for gang in snapshot.gangs:
-            shape = tuple((task.cpu_millis, task.memory_bytes) for task in gang.tasks)
-            found = failed.get(shape) or placer.place_gang(_pods(gang))
+            missing = self._missing(gang)
+            if missing:
+                unplaced.append(Unplaced(gang.job_id, missing))
+                continue
+            shape = tuple(task.shape for task in gang.tasks)
+            found = failed.get(shape) or placer.place_gang(_pods(gang, names), named_first)
             if isinstance(found, Chosen):
                 failed[shape] = found
                 unplaced.append(Unplaced(gang.job_id, _reason(gang, found)))
@@ -67,19 +84,32 @@ class ByProfile:
                 placements += (_placement(gang, one, offers, cluster) for one in found)
         return BatchPlan(tuple(placements), tuple(unplaced))
 
+    def _missing(self, gang: Gang) -> str:
+        """What the profile cannot see to of that which the gang asks for; "" for nothing."""
+        filters = {use.plugin for use in self._profile.plugins if use.filters}
+        for wanted, plugin in (("cores", "cores"), ("node", "affinity")):
+            if plugin not in filters and any(getattr(task, wanted) for task in gang.tasks):
+                return f"placement profile {self._profile.name!r} filters not by `{plugin}`"
+        return ""
+
+
+def named_first(pods: Sequence[Pod]) -> list[Pod]:
+    """Those that name their cores before all others, which may have any; then the largest."""
+    return sorted(largest_first(pods), key=lambda pod: not pod.cpuset)
+
 
 def _row(offer: BatchOffer) -> NodeRow:
     return NodeRow(
         f"{offer.edge} {offer.node}",
         max(0, offer.all_cpu_millis),
         max(0, offer.all_memory_bytes),
-        cores=0,
+        cores=offer.core_mask.bit_length(),
         site=offer.edge,
     )
 
 
-def _pods(gang: Gang) -> list[Pod]:
-    """One for each task, named by its place in the gang."""
+def _pods(gang: Gang, names: Mapping[str, str]) -> list[Pod]:
+    """One for each task, named by its place in the gang. names: of the cluster, by node."""
     return [
         Pod(
             f"{gang.job_id} {at}",
@@ -87,6 +117,9 @@ def _pods(gang: Gang) -> list[Pod]:
             task.memory_bytes,
             group=gang.job_id,
             priority=gang.priority,
+            cores=task.cores,
+            cpuset=task.cpuset,
+            node=names.get(task.node, task.node),
         )
         for at, task in enumerate(gang.tasks)
     ]
@@ -98,7 +131,7 @@ def _at(chosen: Chosen) -> int:
 
 def _reason(gang: Gang, chosen: Chosen) -> str:
     """In the words of the other policies where only room is short."""
-    if all(plugin == "fit" for plugin, *_ in chosen.removed):
+    if all(plugin in ("fit", "cores") for plugin, *_ in chosen.removed):
         return unplaced_reason(gang, gang.tasks[_at(chosen)], "free")
     return chosen.reason
 

@@ -3,7 +3,7 @@
 A re-implementation, as a baseline, of the resource reclamation of "CERES: Container-Based Elastic
 Resource Management System for Mixed Workloads" (ICPP 2021), from its abstract: where idle resources
 do not suffice for newcomers, take back what swollen batch tasks were allocated beyond their use,
-and only then preempt common batch tasks. Here:
+and only then preempt common batch tasks. Here (whole cores are never reclaimed, only preempted):
 
 1. what is idle: the node whose CPU is least held afterwards;
 2. what is reclaimable: the same, with CPU that BE tasks hold and measurably do not use (the edge
@@ -28,6 +28,7 @@ from typing import NamedTuple
 from tango.algorithms.batch.least_loaded import load
 from tango.algorithms.batch.packing import Room, largest_first, pack
 from tango.algorithms.batch.scored import Lowest
+from tango.model.cores import mask_of
 from tango.model.plan import (
     BatchPlan,
     BatchSnapshot,
@@ -102,11 +103,16 @@ def _suffices(gang: Gang, rooms: Sequence[Room], victims: Sequence[RunningTask])
                 be_held_millis=room.all_cpu_millis - offer.lc_held_millis - cpu,
                 be_memory_bytes=room.all_memory_bytes - offer.lc_memory_bytes - memory,
                 reclaimable_millis=0 if here else room.spare_millis,
+                core_mask=room.core_mask | mask_of(_cores(here)),
             )
         )
     packing = Lowest(BatchSnapshot((gang,), tuple(offers)), reclaim=True)
     packing.score = load
     return not isinstance(packing.place(gang), BatchTask)
+
+
+def _cores(tasks: Sequence[RunningTask]) -> tuple[int, ...]:
+    return tuple(core for task in tasks for core in task.cores)
 
 
 class _Node:
@@ -120,13 +126,17 @@ class _Node:
         self.cpu_millis = room.cpu_millis + room.spare_millis
         self.memory_bytes = room.memory_bytes
         self.spare_millis = room.spare_millis
+        self.core_mask = room.core_mask
         self.tasks: list[RunningTask] = []
 
     def needed(self, task: BatchTask) -> list[RunningTask] | None:
         """The victims that make room for the task; None where not even all of them do."""
+        if task.node and task.node != self.room.offer.node:
+            return None
         cpu = task.cpu_millis - self.cpu_millis
         memory = task.memory_bytes - self.memory_bytes
-        if cpu <= 0 and memory <= 0:
+        cores = self.core_mask
+        if cpu <= 0 and memory <= 0 and task.cores_among(cores) is not None:
             return []
         cpu += self.spare_millis
         chosen: list[RunningTask] = []
@@ -134,15 +144,19 @@ class _Node:
             chosen.append(victim)
             cpu -= victim.cpu_millis
             memory -= victim.memory_bytes
-            if cpu <= 0 and memory <= 0:
+            cores |= mask_of(victim.cores)
+            if cpu <= 0 and memory <= 0 and task.cores_among(cores) is not None:
                 break
         else:
             return None
         # Those that were not needed after all are spared, the highest priority first.
         for victim in chosen[::-1]:
-            if cpu + victim.cpu_millis <= 0 and memory + victim.memory_bytes <= 0:
+            without = cores & ~mask_of(victim.cores)
+            spared = cpu + victim.cpu_millis <= 0 and memory + victim.memory_bytes <= 0
+            if spared and task.cores_among(without) is not None:
                 cpu += victim.cpu_millis
                 memory += victim.memory_bytes
+                cores = without
                 chosen.remove(victim)
         return chosen
 
@@ -155,8 +169,10 @@ class _Node:
             self.tasks.remove(victim)
             self.cpu_millis += victim.cpu_millis
             self.memory_bytes += victim.memory_bytes
+            self.core_mask |= mask_of(victim.cores)
         self.cpu_millis -= task.cpu_millis
         self.memory_bytes -= task.memory_bytes
+        self.core_mask ^= task.cores_among(self.core_mask) or 0
 
 
 class _Best(NamedTuple):

@@ -15,7 +15,7 @@ from bisect import bisect_left
 from heapq import heapify, heappop, heappush
 
 from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room, pack
-from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask
+from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, TaskShape
 
 _Entry = tuple[float, int, int, Room]
 
@@ -80,12 +80,12 @@ class _Freest(Packing):
 
     def __init__(self, snapshot: BatchSnapshot) -> None:
         super().__init__(snapshot)
-        self._sizes: dict[tuple[int, int], _Size] = {}
+        self._sizes: dict[TaskShape, _Size] = {}
         self._changes: list[Room] = []
 
     def find(self, task: BatchTask) -> Choice | None:
         """See Packing."""
-        key = task.cpu_millis, task.memory_bytes
+        key = task.shape
         size = self._sizes.get(key)
         if size is None:
             size = self._sizes[key] = _Size(task, self.rooms, len(self._changes))

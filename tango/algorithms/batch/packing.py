@@ -2,7 +2,8 @@
 
 Gangs are taken in the order of the snapshot and placed whole or not at all; a later, smaller gang
 may overtake one that does not fit. There is no backtracking within a gang: its tasks go in order,
-largest first, so a gang that only a cleverer packing could place stays queued.
+largest first unless the policy says otherwise, so a gang that only a cleverer packing could place
+stays queued. Tasks that name their cores go before all others of their gang: these may have any.
 
 A gang of the same shape as one that did not fit is not tried again in the same plan, nor a task
 beyond the most that is free, so a backlog that cannot move is cheap.
@@ -11,9 +12,11 @@ beyond the most that is free, so a backlog that cannot move is cheap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tango.model.cores import format_cores
 from tango.model.plan import (
     BatchOffer,
     BatchPlan,
@@ -21,13 +24,18 @@ from tango.model.plan import (
     BatchTask,
     Gang,
     Placement,
+    TaskShape,
     Unplaced,
 )
 from tango.model.units import format_cpu, format_memory
 
 NO_CPU = "not enough CPU"
 NO_MEMORY = "not enough memory"
+NO_CORES = "not enough free cores"
+OTHER_NODE = "not the node that it names"
 MAX_REJECTED = 8
+
+Order = Callable[[Gang], list[BatchTask]]
 
 
 @dataclass(slots=True)
@@ -35,6 +43,7 @@ class Room:
     """What is left of an offer while the plan grows. order: its rank by edge and node.
 
     spare_millis: CPU beyond what is free that the policy may take; 0 for all but elastic ones.
+    core_mask: free cores, as in BatchOffer.
     """
 
     offer: BatchOffer
@@ -45,9 +54,14 @@ class Room:
     all_cpu_millis: int
     all_memory_bytes: int
     spare_millis: int = 0
+    core_mask: int = 0
 
     def fits(self, task: BatchTask) -> bool:
         """Whether what is left takes one more task."""
+        if task.node and task.node != self.offer.node:
+            return False
+        if task.cores and task.cores_among(self.core_mask) is None:
+            return False
         return (
             task.cpu_millis <= self.cpu_millis + self.spare_millis
             and task.memory_bytes <= self.memory_bytes
@@ -55,8 +69,31 @@ class Room:
 
     def lack(self, task: BatchTask) -> tuple[str, str]:
         """(node, why the task does not fit there), as a Placement's `rejected` tells it."""
+        if task.node and task.node != self.offer.node:
+            return self.offer.node, OTHER_NODE
+        if task.cores_among(self.core_mask) is None:
+            if task.cpuset:
+                return self.offer.node, f"core {format_cores(task.cpuset)} is not free"
+            return self.offer.node, NO_CORES
         lacks_cpu = task.cpu_millis > self.cpu_millis + self.spare_millis
         return self.offer.node, NO_CPU if lacks_cpu else NO_MEMORY
+
+    def take(self, task: BatchTask) -> int:
+        """Put the task here; the cores that it has then, for `give`."""
+        cores = task.cores_among(self.core_mask)
+        assert cores is not None
+        self.cpu_millis -= task.cpu_millis
+        self.memory_bytes -= task.memory_bytes
+        self.core_mask ^= cores
+        self.tasks += 1
+        return cores
+
+    def give(self, task: BatchTask, cores: int) -> None:
+        """Take it out again."""
+        self.cpu_millis += task.cpu_millis
+        self.memory_bytes += task.memory_bytes
+        self.core_mask |= cores
+        self.tasks -= 1
 
 
 class Choice(NamedTuple):
@@ -72,10 +109,13 @@ class Packing(ABC):
     """The offers as one plan eats into them. rooms: by edge and node.
 
     most_cpu_millis, most_memory_bytes: the largest that was free in the snapshot, 1 at least.
-    reclaim: take what is reclaimable too.
+    reclaim: take what is reclaimable too. order: in which a gang's tasks look for a room.
     """
 
-    def __init__(self, snapshot: BatchSnapshot, *, reclaim: bool = False) -> None:
+    def __init__(
+        self, snapshot: BatchSnapshot, *, reclaim: bool = False, order: Order | None = None
+    ) -> None:
+        self._order = order or largest_first
         offers = sorted(snapshot.offers, key=lambda offer: (offer.edge, offer.node))
         self.rooms = [
             Room(
@@ -87,12 +127,13 @@ class Packing(ABC):
                 max(1, offer.all_cpu_millis),
                 max(1, offer.all_memory_bytes),
                 offer.reclaimable_millis if reclaim else 0,
+                offer.core_mask,
             )
             for order, offer in enumerate(offers)
         ]
         self.most_cpu_millis = max(1, max((offer.cpu_millis for offer in offers), default=0))
         self.most_memory_bytes = max(1, max((offer.memory_bytes for offer in offers), default=0))
-        self._failed: dict[tuple[tuple[int, int], ...], int] = {}
+        self._failed: dict[tuple[TaskShape, ...], int] = {}
         self._bound()
 
     @abstractmethod
@@ -107,12 +148,12 @@ class Packing(ABC):
 
     def place(self, gang: Gang) -> list[Placement] | BatchTask:
         """All placements of the gang, or the task for which there was no room."""
-        tasks = largest_first(gang)
-        shape = tuple((task.cpu_millis, task.memory_bytes) for task in tasks)
+        tasks = self._order(gang)
+        shape = tuple(task.shape for task in tasks)
         if shape in self._failed:
             return tasks[self._failed[shape]]
         placed: list[Placement] = []
-        taken: list[tuple[Room, BatchTask]] = []
+        taken: list[tuple[Room, BatchTask, int]] = []
         for position, task in enumerate(tasks):
             choice = self._choice(task)
             if choice is None:
@@ -121,11 +162,8 @@ class Packing(ABC):
                 self._bound()
                 return task
             room = choice.room
-            room.cpu_millis -= task.cpu_millis
-            room.memory_bytes -= task.memory_bytes
-            room.tasks += 1
+            taken.append((room, task, room.take(task)))
             self.changed(room)
-            taken.append((room, task))
             offer = room.offer
             placed.append(
                 Placement(task.job_id, task.task_index, offer.edge, offer.node, *choice[1:])
@@ -137,13 +175,11 @@ class Packing(ABC):
             return None
         return self.find(task)
 
-    def _undo(self, taken: list[tuple[Room, BatchTask]]) -> None:
+    def _undo(self, taken: list[tuple[Room, BatchTask, int]]) -> None:
         if not taken:
             return
-        for room, task in taken:
-            room.cpu_millis += task.cpu_millis
-            room.memory_bytes += task.memory_bytes
-            room.tasks -= 1
+        for room, task, cores in taken:
+            room.give(task, cores)
         self.restored()
 
     def _bound(self) -> None:
@@ -152,29 +188,59 @@ class Packing(ABC):
         self._memory_bound = max((room.memory_bytes for room in self.rooms), default=0)
 
 
-def pack(snapshot: BatchSnapshot, packing: Packing, free: str = "free") -> BatchPlan:
-    """A plan of whole gangs. free: a word for what the packing gives, for the reasons."""
+def pack(
+    snapshot: BatchSnapshot, packing: Packing, free: str = "free", *, strict: bool = False
+) -> BatchPlan:
+    """A plan of whole gangs. free: a word for what the packing gives, for the reasons.
+
+    strict: no gang goes before one of higher priority, whether or not it would be in its way.
+    """
     placements: list[Placement] = []
     unplaced: list[Unplaced] = []
+    first: Gang | None = None
     for gang in snapshot.gangs:
+        if strict and first is not None and gang.priority < first.priority:
+            reason = f"job {first.job_id} of priority {first.priority} goes first"
+            unplaced.append(Unplaced(gang.job_id, reason))
+            continue
         placed = packing.place(gang)
         if isinstance(placed, BatchTask):
             unplaced.append(Unplaced(gang.job_id, unplaced_reason(gang, placed, free)))
+            first = first or gang
         else:
             placements.extend(placed)
     return BatchPlan(tuple(placements), tuple(unplaced))
 
 
 def largest_first(gang: Gang) -> list[BatchTask]:
-    """The gang's tasks in the order in which they look for a room."""
+    """The gang's tasks: those that name their cores, then most cores, CPU and memory first."""
     return sorted(
-        gang.tasks, key=lambda task: (-task.cpu_millis, -task.memory_bytes, task.task_index)
+        gang.tasks,
+        key=lambda task: (
+            not task.cpuset,
+            -task.cores,
+            -task.cpu_millis,
+            -task.memory_bytes,
+            task.task_index,
+        ),
     )
+
+
+def as_given(gang: Gang) -> list[BatchTask]:
+    """The same for tasks that ask for cores, but in the job's own order; others largest first."""
+    if not any(task.cores for task in gang.tasks):
+        return largest_first(gang)
+    return sorted(gang.tasks, key=lambda task: (not task.cpuset, task.task_index))
 
 
 def unplaced_reason(gang: Gang, task: BatchTask, free: str) -> str:
     """Why the gang waits: no node has what this task of it needs."""
     need = f"{format_cpu(task.cpu_millis)} CPU and {format_memory(task.memory_bytes)}"
+    if task.cpuset:
+        need = f"core {format_cores(task.cpuset)}, {need}"
+    elif task.cores:
+        need = f"{task.cores} whole core{'s' if task.cores > 1 else ''}, {need}"
+    who = f"node {task.node} has not" if task.node else "no node has"
     if len(gang.tasks) == 1:
-        return f"no node has {need} {free}"
-    return f"no node has {need} {free} for task {task.task_index} of {len(gang.tasks)}"
+        return f"{who} {need} {free}"
+    return f"{who} {need} {free} for task {task.task_index} of {len(gang.tasks)}"

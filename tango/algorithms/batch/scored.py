@@ -5,7 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room, pack
+from tango.algorithms.batch.packing import (
+    MAX_REJECTED,
+    Choice,
+    Order,
+    Packing,
+    Room,
+    largest_first,
+    pack,
+)
 from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask
 
 Score = Callable[[Room, BatchTask], float]
@@ -19,6 +27,7 @@ class Scored(ABC):
     """
 
     name: str
+    order: Order = staticmethod(largest_first)
 
     @abstractmethod
     def scores(self, packing: Packing, seed: int) -> Score:
@@ -26,7 +35,7 @@ class Scored(ABC):
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
         """See BatchPolicy."""
-        packing = Lowest(snapshot)
+        packing = Lowest(snapshot, order=self.order)
         packing.score = self.scores(packing, snapshot.seed)
         return pack(snapshot, packing)
 

@@ -11,7 +11,7 @@ from typing import Literal
 
 from tango.model.checks import check_range
 from tango.model.errors import InvalidField
-from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES, format_cpu
+from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
 
 Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
@@ -100,8 +100,8 @@ class Requirement:
 class Pod:
     """One replica or task. Names are unique in a room.
 
-    cores: whole cores of its own, by id; cpu_millis includes them (0: exactly they). cpuset: ids
-    that it insists on, at the node it names. ports: fixed ones. group: pods that should not share
+    cores: whole cores of its own, by id; cpu_millis: of the node's CPU (0: 1000 for each core).
+    cpuset: ids that it insists on, at the node it names. ports: fixed ones. group: pods that should not share
     a site, such as the replicas of a service. images: of all its containers.
     near: a node or a pod; the round trip to it (or to where that pod is) is bound_s at most.
     requires: all of them, of the node's labels; prefers: (requirement, weight), a score.
@@ -132,9 +132,6 @@ class Pod:
         check_range("pod.cpu_millis", self.cpu_millis, 0, MAX_CPU_MILLIS)
         check_range("pod.memory_bytes", self.memory_bytes, 0, MAX_MEMORY_BYTES)
         check_range("pod.bound_s", self.bound_s, 0, math.inf)
-        if self.cpu_millis < 1000 * self.cores:
-            problem = f"{format_cpu(self.cpu_millis)} CPU is less than its {self.cores} cores"
-            raise InvalidField("pod.cpu_millis", problem, "leave it out")
         if self.bound_s < math.inf and not self.near:
             raise InvalidField("pod.near", "is empty beside a bound", "name a node or a pod")
         if self.near == self.name:

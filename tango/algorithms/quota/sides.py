@@ -5,7 +5,7 @@
     "lc/<service>"              quota where replicas follow their requests: the sum of theirs
     "lc/<service>/<replica>"    memory as declared
     "be"                        the lowest weight the kernel offers; a cap where one is asked for
-    "be/<attempt>"              memory as declared
+    "be/<attempt>"              memory as declared, and the cores that it was given, if any
 
 No quota on the node nor on LC: it would throttle LC together with BE.
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget
+from tango.model.cores import format_cores
 from tango.model.errors import InvalidField
 from tango.model.job import TaskSpec
 from tango.model.service import ServiceSpec
@@ -75,6 +76,8 @@ def replica_memory(spec: ServiceSpec) -> GroupTarget:
     return GroupTarget(memory_max_bytes=memory_bytes if memory_bytes > 0 else UNLIMITED)
 
 
-def attempt_memory(spec: TaskSpec) -> GroupTarget:
-    """A task's memory: what it declared; it is killed beyond that, not its neighbours."""
-    return GroupTarget(memory_max_bytes=spec.memory_bytes if spec.memory_bytes > 0 else UNLIMITED)
+def attempt_target(spec: TaskSpec, cores: tuple[int, ...] = ()) -> GroupTarget:
+    """A task's memory: what it declared; it is killed beyond that, not its neighbours. And the
+    cores that it was given: it runs on no others."""
+    memory_bytes = spec.memory_bytes if spec.memory_bytes > 0 else UNLIMITED
+    return GroupTarget(memory_max_bytes=memory_bytes, cpuset=format_cores(cores) or None)

@@ -26,7 +26,7 @@ from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
-from tango.model.plan import is_elastic
+from tango.model.plan import marks_of
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.wire.credentials import daemon_credentials
 from tango.wire.options import message_bytes_for
@@ -68,7 +68,7 @@ async def main(settings: CentralSettings, fsync_s: float) -> None:
     store = await SqliteStore.open(state / "central.db", commit_delay_s=fsync_s)
     try:
         controller = CentralController(
-            settings, incarnation=incarnation, seed=incarnation, elastic=is_elastic(policy)
+            settings, incarnation=incarnation, seed=incarnation, **marks_of(policy)
         )
         metrics = CentralMetrics(registry := Scrape())
         async with asyncio.TaskGroup() as group:

@@ -10,26 +10,33 @@ tail overtake the head nor keep the tail from ever being seen.
 A plan is a proposal made on a reading that may be old by now: each gang of it is checked against
 the present and committed whole, or stays in the queue.
 
-A gang of which some task is larger than every known node is parked outside the queue until a larger
-node appears, so that such gangs do not fill the windows.
+Overtaking is bounded: when so many later jobs were placed while one was the first to wait, nothing
+else is until it is, or is gone. It holds nobody up where that would not help: where it would not
+fit either if all BE were gone (LC is in its way, or a node that is away), or did not when nothing
+else ran (only a cleverer packing could place it).
+
+A gang that could not run even if nothing else did is parked outside the queue, as soon as it would
+enter it, until the nodes change: such gangs neither fill the windows nor hold anybody up.
 """
 
 from __future__ import annotations
 
 import heapq
+import math
 import random
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from tango.controllers.central.edges import Sites
-from tango.controllers.central.fits import fits, never_fits
+from tango.controllers.central.fits import Cores, fits, fits_without_be, gang_of
 from tango.controllers.central.jobs import waiting
 from tango.controllers.central.ledger import Job
+from tango.controllers.central.never_fits import never_fits
 from tango.controllers.central.preemptible import preemptible
 from tango.controllers.central.queue import GangQueue, Key
 from tango.model.commands import Solve
 from tango.model.decision import JOB_WAIT, Record
-from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
+from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, Gang, Placement
 
 MAX_WINDOW = 128
 GAP_S = 0.005
@@ -38,7 +45,11 @@ FAILED_GAP_S = 1.0
 SOLVE_TIMEOUT_S = 30.0
 _DUE_S = 1e-3
 
-Commit = Callable[[Job, Mapping[int, Placement], int], None]
+# Until a job that holds the others up is looked at again although nothing has become free.
+HELD_UP_S = 1.0
+DEFAULT_MAX_OVERTAKEN = 64
+
+Commit = Callable[[Job, Mapping[int, Placement], Cores, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +63,29 @@ class Window:
 
 
 class Batch:
-    """Waiting gangs and the outstanding solve. `now` is the shell's clock, `wall` unix seconds."""
+    """Waiting gangs and the outstanding solve. `now` is the shell's clock, `wall` unix seconds.
 
-    def __init__(self, jobs: Mapping[str, Job], sites: Sites, seed: int, record: Record) -> None:
+    max_overtaken: how many later jobs may be placed before the first that waits.
+    strict, needs_node: what `marks_of` says of the policy.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        sites: Sites,
+        seed: int,
+        record: Record,
+        max_overtaken: int = DEFAULT_MAX_OVERTAKEN,
+        *,
+        strict: bool = False,
+        needs_node: bool = False,
+    ) -> None:
+        self.strict = strict
+        self.needs_node = needs_node
+        self._max_overtaken = max_overtaken
+        # The job that holds all others up, and when it is looked at again at the latest.
+        self._holds_up = ""
+        self._again_at = 0.0
         self.queue = GangQueue()
         self.parked: dict[str, Job] = {}
         self.outstanding: Window | None = None
@@ -73,7 +104,7 @@ class Batch:
         self._kept_free: frozenset[tuple[str, str]] = frozenset()
         # Of the latest placement that was committed.
         self._last = ("", "")
-        self._parked_under = sites.largest
+        self._parked_under = sites.version
 
     # ---- the queue
 
@@ -94,7 +125,7 @@ class Batch:
             job.timer = self._timer_ids
             heapq.heappush(self._timers, (now + delay, job.timer, job))
         else:
-            self._enter(job)
+            self._enter(job, now)
 
     def rearm(self, now: float, wall: float) -> None:
         """The wall clock has become known: set all timers by it."""
@@ -121,24 +152,47 @@ class Batch:
         self._head_due = True
         self._head_had_turn = False
 
+    def switched(self, *, strict: bool, needs_node: bool) -> None:
+        """Another policy is asked from now on: every gang deserves a look, parked ones too."""
+        self.strict = strict
+        self.needs_node = needs_node
+        self._sites.version += 1
+        self._holds_up = ""
+        self.room_grew()
+
     def _forget(self, job: Job) -> None:
         job.waits_for = ()
         job.timer = 0
         job.wait_reason = ""
+        job.fits_under = -1
+        first = self.queue.first()
+        if self.strict and first is not None and first[2] == job.record.job_id:
+            # It may have kept lower priorities waiting.
+            self.room_grew()
         self.queue.drop(job.record.job_id)
         self.parked.pop(job.record.job_id, None)
 
-    def _enter(self, job: Job) -> None:
-        spec = job.record.spec
+    def _enter(self, job: Job, now: float) -> None:
         job_id = job.record.job_id
         job.timer = 0
-        tasks = tuple(
-            BatchTask(job_id, index, spec.tasks[index].cpu_millis, spec.tasks[index].memory_bytes)
-            for index in job.waits_for
-        )
-        key = self.queue.put(job.arrival, Gang(job_id, spec.priority, tasks))
+        gang = gang_of(job.record, job.waits_for)
+        if self._never_fits(gang, job, now):
+            self.parked[job_id] = job
+            return
+        key = self.queue.put(job.arrival, gang)
         if self._cursor is not None and key <= self._cursor:
             self._cursor = (key[0], key[1], "")
+
+    def _never_fits(self, gang: Gang, job: Job, now: float) -> bool:
+        """Whether it could not run even if nothing else did; then that is why it waits."""
+        if job.fits_under == self._sites.version:
+            return False
+        reason = never_fits(gang, job.record, self._sites, needs_node=self.needs_node)
+        if reason:
+            self._wait(job, reason, now)
+            return True
+        job.fits_under = self._sites.version
+        return False
 
     # ---- solves
 
@@ -147,17 +201,21 @@ class Batch:
         while self._timers and (self._timers[0][0] <= now or _stale(self._timers[0])):
             entry = heapq.heappop(self._timers)
             if not _stale(entry):
-                self._enter(entry[2])
-        if self._parked_under != self._sites.largest:
-            self._parked_under = self._sites.largest
+                self._enter(entry[2], now)
+        if self._parked_under != self._sites.version:
+            self._parked_under = self._sites.version
             parked, self.parked = self.parked, {}
             for job in parked.values():
                 job.wait_reason = ""
-                self._enter(job)
+                self._enter(job, now)
+        if self._holds_up and self._holds_up not in self.queue:
+            # Others were not looked at meanwhile, whatever became free.
+            self._holds_up = ""
+            self.room_grew()
         if self.outstanding is not None and now >= self.outstanding.asked_at + SOLVE_TIMEOUT_S:
             self.outstanding = None
             self.room_grew()
-        if self.outstanding is not None or now < self._not_before or not self._due():
+        if self.outstanding is not None or now < self._not_before or not self._due(now):
             return None
         offers = self._offers()
         gangs = self._window(now) if offers else {}
@@ -185,8 +243,10 @@ class Batch:
             gang = window.gangs.get(job_id)
             if gang is None or self.queue.get(job_id) is not gang:
                 continue
-            if fits(gang, nodes, self._sites):
-                commit(self._jobs[job_id], nodes, window.candidates)
+            cores = fits(gang, nodes, self._sites)
+            if cores is not None:
+                self._count_overtaking(job_id)
+                commit(self._jobs[job_id], nodes, cores, window.candidates)
                 self._last = [(one.edge, one.node) for one in nodes.values()][-1]
                 n_placed += 1
             else:
@@ -196,7 +256,10 @@ class Batch:
             if self.queue.get(job_id) is gang:
                 reason = reasons.get(job_id)
                 text = f"waiting for room: {reason}" if reason else "waiting for room"
-                self._wait(self._jobs[job_id], text, now)
+                job = self._jobs[job_id]
+                if job_id == self._holds_up and not self._sites.attempts:
+                    job.hopeless_under = self._sites.version
+                self._wait(job, text, now)
         self._not_before = now + (GAP_S if n_placed else BARREN_GAP_S)
         return n_placed
 
@@ -214,8 +277,9 @@ class Batch:
         times = [self._timers[0][0]] if self._timers else []
         if self.outstanding is not None:
             times.append(self.outstanding.asked_at + SOLVE_TIMEOUT_S)
-        elif self._due() and self._has_offers():
-            times.append(self._not_before)
+        elif self._due(math.inf) and self._has_offers():
+            idle = self._holds_up and not (self._head_due or self._again)
+            times.append(max(self._not_before, self._again_at) if idle else self._not_before)
         return min(times, default=None)
 
     def _offers(self) -> tuple[BatchOffer, ...]:
@@ -227,11 +291,33 @@ class Batch:
     def _has_offers(self) -> bool:
         return bool(self._offers()) if self._kept_free else self._sites.has_offers()
 
-    def _due(self) -> bool:
+    def _due(self, now: float) -> bool:
         last = self.queue.last()
         if last is None:
             return False
+        if self._holds_up:
+            return self._head_due or self._again or now >= self._again_at
         return self._head_due or self._again or self._cursor is None or last > self._cursor
+
+    def _count_overtaking(self, job_id: str) -> None:
+        """This job is placed: is the first that waits, and was looked at, passed over?"""
+        first = self.queue.first()
+        self._jobs[job_id].overtaken = 0
+        seen = first is not None and self._cursor is not None and first <= self._cursor
+        if first is not None and seen and first < self.queue.key(job_id):
+            self._jobs[first[2]].overtaken += 1
+
+    def _overtaken_enough(self) -> Gang | None:
+        """The first gang that waits, if it was overtaken so often that nothing else is placed."""
+        first = self.queue.first()
+        job = self._jobs[first[2]] if first is not None else None
+        if job is None or not self._max_overtaken or job.overtaken < self._max_overtaken:
+            return None
+        if job.hopeless_under == self._sites.version:
+            return None
+        gang = self.queue.get(job.record.job_id)
+        assert gang is not None
+        return gang if fits_without_be(gang, self._sites.emptied()) else None
 
     def _wait(self, job: Job, reason: str, now: float) -> None:
         """The job waits for this; recorded where it waited for something else before."""
@@ -242,6 +328,17 @@ class Batch:
 
     def _window(self, now: float) -> dict[str, Gang]:
         """The next gangs to look at, and the cursor moved behind them."""
+        first = self._overtaken_enough()
+        if first is not None and not self._never_fits(first, self._jobs[first.job_id], now):
+            self._holds_up = first.job_id
+            self._again_at = now + HELD_UP_S
+            self._head_due = self._again = False
+            self._head_had_turn = True
+            return {first.job_id: first}
+        if self._holds_up:
+            self._holds_up = ""
+            self._head_due = True
+            self._cursor = None
         last = self.queue.last()
         behind = self._cursor is None or (last is not None and last > self._cursor)
         head = not behind or (self._head_due and not self._head_had_turn)
@@ -254,16 +351,18 @@ class Batch:
         gangs: dict[str, Gang] = {}
         hopeless: list[Job] = []
         n_tasks = 0
-        for key, gang in self.queue.after(None if head else self._cursor):
+        begin = None if head else self._cursor
+        first_key = self.queue.first()
+        passed_over = begin is not None and first_key is not None and first_key <= begin
+        for key, gang in self.queue.after(begin):
             n_tasks += len(gang.tasks)
             if n_tasks > MAX_WINDOW:
                 break
             job = self._jobs[gang.job_id]
-            reason = never_fits(gang, job, self._sites)
-            if reason:
-                self._wait(job, reason, now)
+            if self._never_fits(gang, job, now):
                 hopeless.append(job)
-            else:
+            elif not (self.strict and passed_over and first_key and key[0] > first_key[0]):
+                # Under a strict policy what was passed over keeps lower priorities waiting.
                 gangs[gang.job_id] = gang
             if self._cursor is None or key > self._cursor:
                 self._cursor = key

@@ -9,7 +9,12 @@ from tango.model.starts import CentralStart
 def begin(start: CentralStart) -> CentralController:
     """Ready for its first event."""
     controller = CentralController(
-        start.settings, incarnation=start.incarnation, seed=start.seed, elastic=start.elastic
+        start.settings,
+        incarnation=start.incarnation,
+        seed=start.seed,
+        elastic=start.elastic,
+        strict=start.strict,
+        needs_node=start.needs_node,
     )
     controller.load(dict(start.jobs))
     return controller

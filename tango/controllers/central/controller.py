@@ -20,6 +20,7 @@ from itertools import islice
 from tango.controllers.central import jobs as rules
 from tango.controllers.central.core import Core
 from tango.controllers.central.explain import findings
+from tango.controllers.central.fits import Cores, gang_of
 from tango.controllers.central.invariants import check
 from tango.controllers.central.ledger import (
     Acknowledge,
@@ -29,13 +30,15 @@ from tango.controllers.central.ledger import (
     SendStart,
     SendStop,
 )
+from tango.controllers.central.never_fits import never_fits
 from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
 from tango.controllers.decisions import Decisions
 from tango.model.commands import Answer, CentralCommand, JobChanged
+from tango.model.cores import format_cores
 from tango.model.decision import JOB_CANCEL, JOB_PLACE
-from tango.model.errors import AlreadyExists, NotFound, TangoError, Unavailable
+from tango.model.errors import AlreadyExists, NotFound, Refused, TangoError, Unavailable
 from tango.model.events import (
     BatchSolved,
     CancelJob,
@@ -45,6 +48,7 @@ from tango.model.events import (
     EdgeUp,
     Persisted,
     PersistFailed,
+    PolicySwitched,
     SolveFailed,
     SubmitJob,
     Tick,
@@ -62,7 +66,7 @@ class CentralController:
     """Pure: no I/O, no clock. `handle` takes each event once, in order, and returns commands.
 
     incarnation: drawn by the shell, higher at each start. seed: for the policies' snapshots.
-    elastic: what `is_elastic` says of the policy that will solve.
+    elastic, strict, needs_node: what `marks_of` says of the policy that will solve.
     """
 
     def __init__(
@@ -72,9 +76,19 @@ class CentralController:
         incarnation: int,
         seed: int = 0,
         elastic: bool = False,
+        strict: bool = False,
+        needs_node: bool = False,
     ) -> None:
         self._settings = settings
-        self._core = Core(seed, settings.decisions.ring, settings.be_floor, elastic=elastic)
+        self._core = Core(
+            seed,
+            settings.decisions.ring,
+            settings.be_floor,
+            settings.max_overtaken,
+            elastic=elastic,
+            strict=strict,
+            needs_node=needs_node,
+        )
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
         self._reports = Reports(self._core, settings, incarnation)
@@ -113,6 +127,10 @@ class CentralController:
                 n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
                 if n_placed is not None and event.plan.preempt is not None:
                     self._preemptions.asked(event.plan.preempt)
+            case PolicySwitched():
+                self.policy = event.policy
+                core.sites.set_elastic(event.elastic)
+                core.batch.switched(strict=event.strict, needs_node=event.needs_node)
             case SolveFailed():
                 if core.batch.solve_failed(event.solve_id, now):
                     core.note("error", "solve_failed", error=event.error)
@@ -220,7 +238,18 @@ class CentralController:
         if n_waiting >= self._settings.max_jobs_waiting:
             raise Unavailable(f"{n_waiting} jobs are waiting already; try again later")
         record = rules.new_job(event.job_id, event.submission_id, event.spec, event.wall)
+        if event.require_fit:
+            self._require_fit(record)
         ledger.create(record)
+
+    def _require_fit(self, record: JobRecord) -> None:
+        core, name = self._core, record.spec.name
+        if not core.sites.shapes:
+            raise Refused(f"whether job {name} fits cannot be said: no node is known yet")
+        gang = gang_of(record, range(len(record.tasks)))
+        why = never_fits(gang, record, core.sites, needs_node=core.batch.needs_node)
+        if why:
+            raise Refused(f"job {name} can never run here: {why}")
 
     def _cancel(self, event: CancelJob) -> None:
         job = self._core.ledger.jobs.get(event.job_id)
@@ -278,15 +307,18 @@ class CentralController:
 
     # ---- placement
 
-    def _commit(self, job: Job, nodes: Mapping[int, Placement], candidates: int) -> None:
+    def _commit(
+        self, job: Job, nodes: Mapping[int, Placement], cores: Cores, candidates: int
+    ) -> None:
         places = {index: (placement.edge, placement.node) for index, placement in nodes.items()}
-        record = rules.assigned(job.record, places)
+        record = rules.assigned(job.record, places, cores)
         job.told_reason = ""
         for index, placement in nodes.items():
             # The offer as it is before this gang takes its part.
             offer = self._core.sites.offer(placement.edge, placement.node)
             attempt = record.tasks[index].attempt_id
-            self._record_place(job, attempt, index, placement, offer, candidates)
+            own = format_cores(cores[index])
+            self._record_place(job, attempt, index, placement, offer, candidates, own)
         starts = [SendStart(record.tasks[index].attempt_id) for index in places]
         self._core.change(job, record, starts)
         for placement in nodes.values():
@@ -297,6 +329,7 @@ class CentralController:
                 task=placement.task_index,
                 edge=placement.edge,
                 node=placement.node,
+                cores=format_cores(cores[placement.task_index]),
                 score=placement.score,
                 runner_up=placement.runner_up,
             )
@@ -309,9 +342,11 @@ class CentralController:
         placement: Placement,
         offer: BatchOffer | None,
         candidates: int,
+        cores: str,
     ) -> None:
         spec = job.record.spec.tasks[index]
         self._core.record(
             JOB_PLACE, job.record.job_id, spec.name, attempt_id, placement.edge, placement.node,
             self.policy, spec.cpu_millis, spec.memory_bytes, placement, offer, candidates,
+            cores,
         )  # fmt: skip

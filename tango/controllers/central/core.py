@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tango.controllers.central.batch import Batch
+from tango.controllers.central.batch import DEFAULT_MAX_OVERTAKEN, Batch
 from tango.controllers.central.edges import Attempt, Sites
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
@@ -20,12 +20,28 @@ class Core:
     """State of the central master and the commands that this `handle` has produced so far."""
 
     def __init__(
-        self, seed: int, ring: int = DEFAULT_RING, be_floor: float = 0.0, *, elastic: bool = False
+        self,
+        seed: int,
+        ring: int = DEFAULT_RING,
+        be_floor: float = 0.0,
+        max_overtaken: int = DEFAULT_MAX_OVERTAKEN,
+        *,
+        elastic: bool = False,
+        strict: bool = False,
+        needs_node: bool = False,
     ) -> None:
         self.ledger = Ledger()
         self.sites = Sites(be_floor, elastic=elastic)
         self.decisions = Decisions(ring)
-        self.batch = Batch(self.ledger.jobs, self.sites, seed, self.decisions.record)
+        self.batch = Batch(
+            self.ledger.jobs,
+            self.sites,
+            seed,
+            self.decisions.record,
+            max_overtaken,
+            strict=strict,
+            needs_node=needs_node,
+        )
         self.out: list[CentralCommand] = []
         self.now = 0.0
         self._acks: dict[int, list[str]] = {}
@@ -100,6 +116,7 @@ class Core:
                 spec.cpu_millis,
                 spec.memory_bytes,
                 sent=sent,
+                cores=task.cores,
             )
         )
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from tango.controllers.central import jobs
 from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
+from tango.controllers.central.fits import batch_task, takes
 from tango.controllers.central.ledger import SendStop
 from tango.model.cluster import NodeView
 from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
@@ -159,10 +160,8 @@ class Departures:
                 continue
             if task.evicting:
                 return
-            if any(
-                one.cpu_millis >= attempt.cpu_millis and one.memory_bytes >= attempt.memory_bytes
-                for one in offers
-            ):
+            wanted = batch_task(job.record, attempt.index)
+            if any(takes(one, wanted) for one in offers):
                 movable.append((job.record.spec.priority, -task.started_at, attempt))
         if not movable:
             return

@@ -10,6 +10,8 @@ LC's CPU is compressible for BE's sake nowhere: what LC holds now is left out, a
 one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
+Cores go by id: free are those that the edge says tasks may have there, less those that its attempts
+have by its word, and less those of all our active attempts there.
 For an elastic policy (`is_elastic`) there is beside it the CPU that BE holds and does not use, by
 the word of the edge, which admits by the same; what is free may then be below zero, and full nodes
 are offered too, for what runs there may be preempted.
@@ -21,10 +23,12 @@ its edge is away.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.cores import mask_of
 from tango.model.messages import EdgeHello
 from tango.model.plan import BatchOffer
 from tango.model.views import EdgeView
@@ -46,17 +50,19 @@ class Attempt:
     memory_bytes: int
     sent: bool = False
     reported: bool = False
+    cores: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class Held:
-    """Our active attempts on one node, and the sums of what they take."""
+    """Our active attempts on one node, and the sums of what they take. core_mask: a bit a core."""
 
     attempts: dict[str, Attempt] = field(default_factory=dict)
     cpu_millis: int = 0
     memory_bytes: int = 0
     untold_cpu_millis: int = 0
     untold_memory_bytes: int = 0
+    core_mask: int = 0
 
 
 _NOTHING = Held()
@@ -68,7 +74,7 @@ class Site:
     def __init__(self, edge: str, be_floor: float = 0.0, *, elastic: bool = False) -> None:
         self.edge = edge
         self._be_floor = be_floor
-        self._elastic = elastic
+        self.elastic = elastic
         self.session: int | None = None
         self.incarnation = 0
         self.dial = 0
@@ -95,21 +101,37 @@ class Site:
         """Whether BE on the node gets less than the floor of what it asks for."""
         return view.report is not None and view.report.be_satisfaction < self._be_floor
 
-    def offer(self, node: str) -> BatchOffer | None:
-        """What the node offers now, computed afresh; None for nothing."""
+    def open(self, node: str) -> NodeView | None:
+        """The node, if it takes anything new now."""
         view = self.nodes.get(node)
         if view is None or not view.ready or view.cordoned or self.session is None:
             return None
         if view.report is not None and (view.report.memory_short_bytes > 0 or view.report.problem):
             return None
-        if self.starves(view):
+        return None if self.starves(view) else view
+
+    def emptied(self, node: str) -> BatchOffer | None:
+        """What the node would offer now if no BE were there; None for nothing."""
+        view = self.open(node)
+        if view is None:
+            return None
+        cpu = view.capacity.cpu_millis - view.lc_held_millis
+        memory = view.capacity.memory_bytes - view.lc_memory_bytes
+        if cpu <= 0 or memory <= 0:
+            return None
+        return BatchOffer(self.edge, node, cpu, memory, core_mask=mask_of(view.cores))
+
+    def offer(self, node: str) -> BatchOffer | None:
+        """What the node offers now, computed afresh; None for nothing."""
+        view = self.open(node)
+        if view is None:
             return None
         held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
         be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
-        if not self._elastic and (cpu <= 0 or memory <= 0):
+        if not self.elastic and (cpu <= 0 or memory <= 0):
             return None
         return BatchOffer(
             self.edge,
@@ -123,7 +145,8 @@ class Site:
             be_memory_bytes=be_memory,
             lc_used_millis=view.report.lc.cpu_millis if view.report is not None else 0,
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
-            reclaimable_millis=view.be_reclaimable_millis if self._elastic else 0,
+            reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
+            core_mask=mask_of(view.cores) & ~mask_of(view.be_cores) & ~held.core_mask,
         )
 
 
@@ -131,7 +154,8 @@ class Sites:
     """All sites, their sessions, and the index of active attempts.
 
     largest: capacities that no other known node exceeds in both CPU and memory; nodes of sites that
-    are away count, for they may come back.
+    are away count, for they may come back. shapes: (millicores, bytes, cores) -> how many of the
+    known nodes have them. version: counts what may change whether a job fits at all.
     """
 
     def __init__(self, be_floor: float = 0.0, *, elastic: bool = False) -> None:
@@ -141,6 +165,16 @@ class Sites:
         self.by_session: dict[int, Site] = {}
         self.attempts: dict[str, Attempt] = {}
         self.largest: tuple[NodeCapacity, ...] = ()
+        self.shapes: Counter[tuple[int, int, int]] = Counter()
+        self.version = 0
+
+    def set_elastic(self, elastic: bool) -> None:
+        """Another policy is asked from now on: offer by its rules."""
+        self.elastic = elastic
+        for site in self.by_name.values():
+            site.elastic = elastic
+            for node in site.nodes:
+                self._refresh(site, node)
 
     def site(self, edge: str) -> Site:
         """The site of this name, known or new."""
@@ -188,7 +222,7 @@ class Sites:
         reshaped = before.keys() != site.nodes.keys()
         for node, view in site.nodes.items():
             old = before.get(node)
-            reshaped |= old is None or old.capacity != view.capacity
+            reshaped |= old is None or old.capacity != view.capacity or old.cores != view.cores
             grew |= self._refresh(site, node)
         for node in before.keys() - site.nodes.keys():
             site.offers.pop(node, None)
@@ -208,6 +242,7 @@ class Sites:
         held.attempts[attempt.attempt_id] = attempt
         held.cpu_millis += attempt.cpu_millis
         held.memory_bytes += attempt.memory_bytes
+        held.core_mask |= mask_of(attempt.cores)
         if not attempt.reported:
             held.untold_cpu_millis += attempt.cpu_millis
             held.untold_memory_bytes += attempt.memory_bytes
@@ -232,6 +267,7 @@ class Sites:
         del self.attempts[attempt.attempt_id], held.attempts[attempt.attempt_id]
         held.cpu_millis -= attempt.cpu_millis
         held.memory_bytes -= attempt.memory_bytes
+        held.core_mask &= ~mask_of(attempt.cores)
         if not held.attempts:
             del site.held[attempt.node]
         return self._refresh(site, attempt.node) or grew
@@ -251,15 +287,25 @@ class Sites:
         site = self.by_name.get(edge)
         return site.offers.get(node) if site is not None else None
 
+    def emptied(self) -> tuple[BatchOffer, ...]:
+        """What all nodes of all connected sites would offer if no BE were there."""
+        found = (site.emptied(node) for site in self.by_session.values() for node in site.nodes)
+        return tuple(offer for offer in found if offer is not None)
+
+    def views(self) -> Iterator[NodeView]:
+        """Every node that is known, in no order."""
+        for site in self.by_name.values():
+            yield from site.nodes.values()
+
     def _reshape(self) -> None:
-        shapes = {
-            (view.capacity.cpu_millis, view.capacity.memory_bytes)
-            for site in self.by_name.values()
-            for view in site.nodes.values()
-        }
+        self.version += 1
+        self.shapes = Counter(
+            (view.capacity.cpu_millis, view.capacity.memory_bytes, len(view.cores))
+            for view in self.views()
+        )
         most_memory = -1
         largest: list[NodeCapacity] = []
-        for cpu, memory in sorted(shapes, reverse=True):
+        for cpu, memory, _ in sorted(self.shapes, reverse=True):
             if memory > most_memory:
                 most_memory = memory
                 largest.append(NodeCapacity(cpu, memory))
@@ -277,4 +323,5 @@ class Sites:
             or after.cpu_millis + after.reclaimable_millis
             > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
+            or bool(after.core_mask & ~before.core_mask)
         )

@@ -1,47 +1,84 @@
-"""Whether a gang fits: the places that a plan has for it, by the offers of now; any node at all."""
+"""Whether a gang fits the places that a plan has for it, by the offers of now; with which cores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from tango.algorithms.batch.in_order import InOrder
+from tango.algorithms.batch.packing import as_given, largest_first
 from tango.controllers.central.edges import Sites
-from tango.controllers.central.ledger import Job
-from tango.model.plan import Gang, Placement
-from tango.model.units import format_cpu, format_memory
+from tango.model.cores import ids_of
+from tango.model.job import JobRecord
+from tango.model.plan import BatchOffer, BatchSnapshot, BatchTask, Gang, Placement
+
+Cores = Mapping[int, tuple[int, ...]]
 
 
-def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> bool:
-    """Whether the plan covers the gang, and the offers as they are now take all of it."""
+def batch_task(record: JobRecord, index: int) -> BatchTask:
+    """What a task of a job asks for, as policies are shown it."""
+    spec = record.spec.tasks[index]
+    return BatchTask(
+        record.job_id,
+        index,
+        spec.cpu_millis,
+        spec.memory_bytes,
+        spec.cores,
+        spec.node,
+        spec.cpuset,
+    )
+
+
+def gang_of(record: JobRecord, indices: Sequence[int]) -> Gang:
+    """These tasks of a job, to be placed together."""
+    tasks = tuple(batch_task(record, index) for index in indices)
+    return Gang(record.job_id, record.spec.priority, tasks)
+
+
+def takes(offer: BatchOffer, task: BatchTask) -> bool:
+    """Whether what is offered takes the task."""
+    return (
+        offer.cpu_millis + offer.reclaimable_millis >= task.cpu_millis
+        and offer.memory_bytes >= task.memory_bytes
+        and task.node in ("", offer.node)
+        and task.cores_among(offer.core_mask) is not None
+    )
+
+
+def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> Cores | None:
+    """The cores of each task, if the plan covers the gang, and what is offered now takes all of it.
+
+    A task takes the cores that it names, or the lowest-numbered that are free; in the order of the
+    plan, those that name some first.
+    """
     if nodes.keys() != {task.task_index for task in gang.tasks}:
-        return False
-    need: dict[tuple[str, str], tuple[int, int]] = {}
-    for task in gang.tasks:
-        place = nodes[task.task_index].edge, nodes[task.task_index].node
-        cpu, memory = need.get(place, (0, 0))
-        need[place] = cpu + task.cpu_millis, memory + task.memory_bytes
-    for (edge, node), (cpu, memory) in need.items():
-        offer = sites.offer(edge, node)
-        if offer is None or offer.memory_bytes < memory:
-            return False
-        if offer.cpu_millis + offer.reclaimable_millis < cpu:
-            return False
-    return True
+        return None
+    tasks = {task.task_index: task for task in gang.tasks}
+    left: dict[tuple[str, str], tuple[int, int, int]] = {}
+    cores: dict[int, tuple[int, ...]] = {}
+    for index in sorted(nodes, key=lambda one: not tasks[one].cpuset):
+        task, place = tasks[index], (nodes[index].edge, nodes[index].node)
+        room = left.get(place)
+        if room is None:
+            offer = sites.offer(*place)
+            if offer is None:
+                return None
+            cpu = offer.cpu_millis + offer.reclaimable_millis
+            room = cpu, offer.memory_bytes, offer.core_mask
+        taken = task.cores_among(room[2])
+        if taken is None or task.node not in ("", place[1]):
+            return None
+        room = room[0] - task.cpu_millis, room[1] - task.memory_bytes, room[2] ^ taken
+        if room[0] < 0 or room[1] < 0:
+            return None
+        left[place] = room
+        cores[index] = ids_of(taken)
+    return cores
 
 
-def never_fits(gang: Gang, job: Job, sites: Sites) -> str:
-    """Why this gang can run on no known node; empty where it can, or where no node is known."""
-    for task in gang.tasks:
-        if sites.largest and not any(
-            shape.cpu_millis >= task.cpu_millis and shape.memory_bytes >= task.memory_bytes
-            for shape in sites.largest
-        ):
-            name = job.record.spec.tasks[task.task_index].name
-            shapes = " or ".join(
-                f"{format_cpu(shape.cpu_millis)} CPU with {format_memory(shape.memory_bytes)}"
-                for shape in sites.largest[:3]
-            )
-            return (
-                f"NeverFits: task {name} needs {format_cpu(task.cpu_millis)} CPU and "
-                f"{format_memory(task.memory_bytes)}, the largest node has {shapes}"
-            )
-    return ""
+def fits_without_be(gang: Gang, offers: Sequence[BatchOffer]) -> bool:
+    """Whether first fit finds room on nodes emptied of BE, in either order of the tasks."""
+    snapshot = BatchSnapshot((gang,), tuple(offers))
+    return any(
+        not isinstance(InOrder(snapshot, order=order).place(gang), BatchTask)
+        for order in (as_given, largest_first)
+    )

@@ -6,6 +6,7 @@ from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Site
 from tango.controllers.central.jobs import ACTIVE, state_of, stopping, waiting
 from tango.controllers.central.ledger import Job
+from tango.model.cores import mask_of
 from tango.model.job import JobRecord, JobState, attempt_id
 
 
@@ -24,6 +25,8 @@ def check(core: Core) -> None:
                 assert attempt is not None, f"{task.attempt_id} is active but not in the index"
                 found = (attempt.job_id, attempt.index, attempt.edge, attempt.node)
                 assert found == (job_id, index, task.edge, task.node), task.attempt_id
+                assert attempt.cores == task.cores, task.attempt_id
+                assert len(task.cores) == job.record.spec.tasks[index].cores, task.attempt_id
                 assert task.state is not JobState.RUNNING or attempt.sent, task.attempt_id
     extra = core.sites.attempts.keys() - active
     assert not extra, f"in the index but not active: {sorted(extra)}"
@@ -94,6 +97,9 @@ def _check_site(core: Core, site: Site) -> None:
         assert held.cpu_millis == sum(attempt.cpu_millis for attempt in ours)
         assert held.memory_bytes == sum(attempt.memory_bytes for attempt in ours)
         assert held.untold_cpu_millis == sum(attempt.cpu_millis for attempt in untold)
+        cores = [core for attempt in ours for core in attempt.cores]
+        assert len(cores) == len(set(cores)), f"{site.edge}/{node}: a core is booked twice"
+        assert held.core_mask == mask_of(tuple(cores)), f"{site.edge}/{node}: cores"
         assert held.untold_memory_bytes == sum(attempt.memory_bytes for attempt in untold)
         for attempt in ours:
             assert core.sites.attempts.get(attempt.attempt_id) is attempt, attempt.attempt_id

@@ -87,8 +87,12 @@ def waiting(record: JobRecord) -> tuple[tuple[int, ...], float]:
     return (first,), record.tasks[first].retry_at
 
 
-def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobRecord:
-    """Each of these tasks gets its next attempt on (edge, node)."""
+def assigned(
+    record: JobRecord,
+    nodes: Mapping[int, tuple[str, str]],
+    cores: Mapping[int, tuple[int, ...]] | None = None,
+) -> JobRecord:
+    """Each of these tasks gets its next attempt on (edge, node), with these cores of it."""
     changed: dict[int, TaskRecord] = {}
     for index, (edge, node) in nodes.items():
         task = record.tasks[index]
@@ -104,6 +108,7 @@ def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobReco
             losses=task.losses,
             evictions=task.evictions,
             moved=task.moved,
+            cores=(cores or {}).get(index, ()),
         )
     return _settled(record, changed, 0.0)
 
@@ -117,7 +122,15 @@ def running(record: JobRecord, index: int, status: AttemptStatus, wall: float) -
 
 def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: float) -> JobRecord:
     """The edge did not admit the attempt of this task: it has not run, and is placed again."""
-    task = replace(record.tasks[index], attempt_id="", edge="", node="", reason=reason, evicting="")
+    task = replace(
+        record.tasks[index],
+        attempt_id="",
+        edge="",
+        node="",
+        reason=reason,
+        evicting="",
+        cores=(),
+    )
     if stopping(record):
         task = replace(task, state=JobState.CANCELLED, reason=NEVER_STARTED, ended_at=wall)
     else:

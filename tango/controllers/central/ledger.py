@@ -64,7 +64,9 @@ class Job:
 
     arrival: its place among jobs of its priority. saving: version under way to the disk, or 0.
     refusals: by task index, in a row. wait_reason: what the last solve said of it; told_reason: the
-    last that was recorded since it was placed.
+    last that was recorded since it was placed. fits_under: version of the sites under which it was
+    found that it could fit. overtaken: later jobs that were placed while it was the first to wait.
+    hopeless_under: version under which nothing else ran, and it was not placed all the same.
     """
 
     record: JobRecord
@@ -77,6 +79,9 @@ class Job:
     timer: int = 0
     wait_reason: str = ""
     told_reason: str = ""
+    fits_under: int = -1
+    overtaken: int = 0
+    hopeless_under: int = -1
 
 
 class Ledger:

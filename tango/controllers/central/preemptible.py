@@ -24,7 +24,7 @@ def preemptible(sites: Sites, all_jobs: Mapping[str, Job]) -> tuple[RunningTask,
                     RunningTask(
                         attempt.attempt_id, attempt.edge, attempt.node, record.spec.priority,
                         attempt.cpu_millis, attempt.memory_bytes,
-                        record.tasks[attempt.index].started_at,
+                        record.tasks[attempt.index].started_at, attempt.cores,
                     )
                 )  # fmt: skip
     return tuple(found)

@@ -36,6 +36,14 @@ class GangQueue:
         entry = self._gangs.get(job_id)
         return entry[1] if entry else None
 
+    def key(self, job_id: str) -> Key:
+        """The place of the gang that waits for this job."""
+        return self._gangs[job_id][0]
+
+    def first(self) -> Key | None:
+        """The key of the gang that is served first."""
+        return self._chunks[0][0] if self._chunks else None
+
     def last(self) -> Key | None:
         """The key of the gang that is served last."""
         return self._lasts[-1] if self._lasts else None

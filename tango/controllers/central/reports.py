@@ -227,7 +227,8 @@ class Reports:
         """Tell the edge to start the attempt: its assignment is on disk."""
         attempt.sent = True
         spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
-        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority)
+        cores = attempt.cores
+        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority, cores=cores)
         self._core.send(attempt.edge, start)
 
     def _note_end(self, job: Job, attempt: Attempt) -> None:

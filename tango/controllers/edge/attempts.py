@@ -12,6 +12,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import SendWorker
+from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import ATTEMPT_ADMIT, ATTEMPT_REFUSE
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import (
@@ -79,6 +80,7 @@ class Attempts:
                 cpu_millis=spec.cpu_millis,
                 memory_bytes=spec.memory_bytes,
                 priority=message.priority,
+                cores=message.cores,
             ),
         )
         self._books.out.append(SendWorker(node.session, message))
@@ -166,6 +168,7 @@ class Attempts:
             memory_bytes=status.memory_bytes or (known.memory_bytes if known else 0),
             priority=status.priority or (known.priority if known else 0),
             evicted=status.evicted or (known.evicted if known else ""),
+            cores=status.cores or (known.cores if known else ()),
         )
 
     def mark_evicted(self, node: NodeBook, attempt_id: str, reason: str) -> None:
@@ -213,7 +216,19 @@ class Attempts:
         if spec.memory_bytes > memory_bytes:
             wanted, free = format_memory(spec.memory_bytes), format_memory(max(0, memory_bytes))
             return f"node {node.name}: memory {wanted} asked, {free} free"
-        return ""
+        return _no_cores(node, message)
+
+
+def _no_cores(node: NodeBook, message: StartAttempt) -> str:
+    """Why the attempt cannot have the cores that it is given there, "" if it can."""
+    given = mask_of(message.cores)
+    if len(message.cores) != message.spec.cores:
+        return f"node {node.name}: {message.spec.cores} cores asked, {len(message.cores)} given"
+    foreign = given & ~mask_of(node.hello.cores)
+    if foreign:
+        return f"node {node.name}: tasks may not have core {format_cores(ids_of(foreign))}"
+    taken = given & node.be_core_mask()
+    return f"node {node.name}: core {format_cores(ids_of(taken))} is not free" if taken else ""
 
 
 def _free_for_be(node: NodeBook | None) -> tuple[int, int]:

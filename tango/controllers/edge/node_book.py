@@ -10,6 +10,7 @@ from tango.algorithms.quota.reclaim import Reclaim
 from tango.algorithms.quota.sides import BE
 from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
+from tango.model.cores import mask_of
 from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import WorkerHello
 from tango.model.service import ReplicaStatus
@@ -141,6 +142,14 @@ class NodeBook:
                 if status.state is not AttemptState.ENDED
             }
         )
+
+    def be_core_mask(self) -> int:
+        """A bit for each core that attempts have here which have not ended."""
+        mask = 0
+        for status in self.attempts.values():
+            if status.cores and status.state is not AttemptState.ENDED:
+                mask |= mask_of(status.cores)
+        return mask
 
     def be_cpu_left(self) -> int:
         """CPU that BE may still take: what BE does not hold, or holds and does not use.

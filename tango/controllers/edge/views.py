@@ -8,6 +8,7 @@ from tango.controllers.edge.books import Books
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook, ServicePlace, generation_of
 from tango.model.cluster import NodeView
+from tango.model.cores import ids_of
 from tango.model.service import ReplicaState, ReplicaStatus
 from tango.model.views import QosView, ReplicaView, ServiceView
 
@@ -132,6 +133,9 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         report=node.report,
         labels=node.hello.labels,
         observe_only=node.hello.observe_only,
+        cores=node.hello.cores,
+        cores_note=node.hello.cores_note,
+        be_cores=ids_of(node.be_core_mask()),
         dead=node.dead,
         cordoned=cordon is not None,
         draining=cordon is not None and cordon.draining,

@@ -17,7 +17,7 @@ class Attempt:
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
     grace_s: of the stop that was asked for, None for the task's own. evicted: why it was to make
-    room for LC, "" if it was not.
+    room for LC, "" if it was not. cores: ids that it was given.
     """
 
     attempt_id: str
@@ -31,6 +31,7 @@ class Attempt:
     grace_s: float | None = None
     priority: int = 0
     evicted: str = ""
+    cores: tuple[int, ...] = ()
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""
@@ -54,6 +55,7 @@ class Attempt:
             ended_at=ended.ended_at if ended is not None else 0.0,
             priority=self.priority,
             evicted=self.evicted,
+            cores=self.cores,
         )
 
 

@@ -91,7 +91,7 @@ class Attempts:
         if known is not None:
             self._tell(known)
             return
-        attempt = Attempt(attempt_id, message.spec, priority=message.priority)
+        attempt = Attempt(attempt_id, message.spec, priority=message.priority, cores=message.cores)
         if attempt_id in self._past:
             self._refuse(attempt, "ran here before, and its end was acknowledged")
             return
@@ -105,7 +105,10 @@ class Attempts:
             self._fail(attempt, str(error), now)
             return
         spec = message.spec
-        attempt.group = self._groups.add_attempt(attempt_id, spec)
+        if message.cores and not self._groups.pins:
+            self._fail(attempt, "this node cannot give a task cores of its own", now)
+            return
+        attempt.group = self._groups.add_attempt(attempt_id, spec, message.cores)
         attempt.phase = Phase.ASKED
         process = ProcessSpec(
             key=attempt_id,
@@ -114,7 +117,7 @@ class Attempts:
             group=attempt.group,
             port=None,
             best_effort=True,
-            meta=attempt_meta(attempt_id, spec, message.priority),
+            meta=attempt_meta(attempt_id, spec, message.priority, message.cores),
         )
         self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))
@@ -175,9 +178,9 @@ class Attempts:
         """Take over attempts of an earlier life of this worker; those that ended are told."""
         for one in sorted(found, key=lambda one: one.attempt_id):
             attempt = Attempt(one.attempt_id, one.spec, phase=Phase.ALIVE, record=one.record)
-            attempt.priority = one.priority
+            attempt.priority, attempt.cores = one.priority, one.cores
             self._attempts[one.attempt_id] = attempt
-            attempt.group = self._groups.add_attempt(one.attempt_id, one.spec)
+            attempt.group = self._groups.add_attempt(one.attempt_id, one.spec, one.cores)
             if one.record.ended:
                 self.process_ended(one.record, now)
             elif one.spec.deadline_s > 0:

@@ -16,4 +16,6 @@ def begin(start: WorkerStart) -> WorkerController:
         enforcement=start.enforcement,
         features=start.features,
         seed=start.seed,
+        cores=start.cores,
+        cores_note=start.cores_note,
     )

@@ -78,6 +78,7 @@ class WorkerController:
     incarnation: higher at each start of the worker; it makes process keys unique for ever.
     key: of the node's state directory. features: None where there are no cgroups; then there are no
     group commands, no quotas, no memory limits, and both sides of the usage report stay 0.
+    cores, cores_note: as in WorkerHello.
     """
 
     def __init__(
@@ -90,6 +91,8 @@ class WorkerController:
         enforcement: Enforcement,
         features: CgroupFeatures | None,
         seed: int = 0,
+        cores: tuple[int, ...] = (),
+        cores_note: str = "",
     ) -> None:
         self._hello = WorkerHello(
             node=settings.node,
@@ -100,6 +103,8 @@ class WorkerController:
             version=__version__,
             labels=settings.labels,
             observe_only=not settings.enforce,
+            cores=cores,
+            cores_note=cores_note,
         )
         out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()

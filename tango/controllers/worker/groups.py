@@ -13,7 +13,7 @@ from tango.algorithms.quota.sides import (
     LC,
     NODE,
     attempt_group,
-    attempt_memory,
+    attempt_target,
     replica_group,
     replica_memory,
     service_group,
@@ -185,12 +185,18 @@ class GroupTree:
 
     # ---- attempts
 
-    def add_attempt(self, attempt_id: str, spec: TaskSpec) -> str:
-        """Make the group of an attempt; "" without cgroups."""
+    @property
+    def pins(self) -> bool:
+        """Whether a task can be given cores of its own."""
+        features = self._features
+        return features is not None and "cpuset" in features.controllers
+
+    def add_attempt(self, attempt_id: str, spec: TaskSpec, cores: tuple[int, ...] = ()) -> str:
+        """Make the group of an attempt, on these cores alone; "" without cgroups."""
         if not self.enabled:
             return ""
         group = attempt_group(attempt_id)
-        self._create(group, self._leaf(attempt_memory(spec)))
+        self._create(group, self._leaf(attempt_target(spec, cores)))
         self.leaves[group] = None
         return group
 

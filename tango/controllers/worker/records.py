@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tango.algorithms.quota.sides import attempt_group, replica_group
+from tango.model.cores import format_cores, parse_cores
 from tango.model.errors import InvalidField
 from tango.model.job import TaskSpec
 from tango.model.process import ProcessRecord
@@ -43,6 +44,7 @@ class AttemptRecord:
     attempt_id: str
     spec: TaskSpec
     priority: int = 0
+    cores: tuple[int, ...] = ()
 
     @property
     def group(self) -> str:
@@ -77,7 +79,9 @@ def replica_meta(replica_id: str, generation: int, spec: ServiceSpec, restarts: 
     )
 
 
-def attempt_meta(attempt_id: str, spec: TaskSpec, priority: int = 0) -> Meta:
+def attempt_meta(
+    attempt_id: str, spec: TaskSpec, priority: int = 0, cores: tuple[int, ...] = ()
+) -> Meta:
     """Meta of an attempt's process; read back by `read_record`."""
     return (
         ("kind", "attempt"),
@@ -88,6 +92,7 @@ def attempt_meta(attempt_id: str, spec: TaskSpec, priority: int = 0) -> Meta:
         ("deadline", repr(spec.deadline_s)),
         ("priority", str(priority)),
         ("stop_grace", repr(spec.stop_grace_s)),
+        *((("cores", format_cores(cores)),) if cores else ()),
     )
 
 
@@ -138,6 +143,7 @@ def _read_replica(record: ProcessRecord, meta: dict[str, str]) -> ReplicaRecord:
 
 def _read_attempt(record: ProcessRecord, meta: dict[str, str]) -> AttemptRecord:
     attempt_group(meta["attempt_id"])
+    cores = parse_cores(meta["cores"], "cores") if "cores" in meta else ()
     spec = TaskSpec(
         name=meta["task"],
         argv=(),
@@ -145,6 +151,7 @@ def _read_attempt(record: ProcessRecord, meta: dict[str, str]) -> AttemptRecord:
         memory_bytes=int(meta["memory"]),
         deadline_s=float(meta["deadline"]),
         stop_grace_s=float(meta["stop_grace"]),
+        cores=len(cores),
     )
     priority = int(meta.get("priority", "0"))
-    return AttemptRecord(record, meta["attempt_id"], spec, priority)
+    return AttemptRecord(record, meta["attempt_id"], spec, priority, cores)

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from typing import cast
 
 from tango.adapters.clocks import LoopClock
+from tango.adapters.policies import batch_policy, policy_names
 from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
 from tango.daemons.central.metrics import CentralMetrics
@@ -26,9 +27,9 @@ from tango.model import messages as msg
 from tango.model.errors import NotFound, Refused, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
-from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot
+from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
-from tango.model.views import EdgeView, JobCounts
+from tango.model.views import BatchPolicyView, EdgeView, JobCounts
 from tango.ports import Store
 from tango.wire.backends import EdgeSession
 from tango.wire.stream_session import SessionBroken
@@ -96,25 +97,29 @@ class CentralDaemon:
                 log_event(level, event_name, **dict(fields))
 
     def _solve(self, solve_id: int, snapshot: BatchSnapshot) -> None:
+        policy = self._policy
+
         def done(plan: BatchPlan | Exception, cost_s: float) -> None:
             if isinstance(plan, Exception):
-                log_event("error", "policy failed", policy=self._policy.name, error=repr(plan))
+                log_event("error", "policy failed", policy=policy.name, error=repr(plan))
                 self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
                 return
             self._metrics.solved(cost_s)
-            self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time()))
+            self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time(), policy.name))
 
-        self._solver.place(self._policy, snapshot, done)
+        self._solver.place(policy, snapshot, done)
 
     # ---- users
 
-    async def submit_job(self, spec: JobSpec, submission_id: str) -> JobRecord:
+    async def submit_job(
+        self, spec: JobSpec, submission_id: str, *, require_fit: bool = False
+    ) -> JobRecord:
         """Durable when it returns."""
         job_id = f"{spec.name}-{secrets.token_hex(4)}"
         submission = submission_id or job_id
         job = await self._operations.run(
             lambda op_id: self.shell.post(
-                ev.SubmitJob(op_id, job_id, submission, spec, time.time())
+                ev.SubmitJob(op_id, job_id, submission, spec, time.time(), require_fit)
             )
         )
         return cast("JobRecord", job)
@@ -144,6 +149,20 @@ class CentralDaemon:
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites."""
         return self._controller.edge_views()
+
+    def batch_policy(self) -> BatchPolicyView:
+        """By which policy jobs are placed now."""
+        configured = self._settings.batch_policy
+        return BatchPolicyView(self._policy.name, configured, policy_names("tango.batch"))
+
+    async def set_batch_policy(self, name: str) -> BatchPolicyView:
+        """Place by another policy from the next solve on; the queue stays."""
+        # Importing numpy takes a while.
+        policy = await asyncio.to_thread(batch_policy, name, self._settings.placement)
+        log_event("info", "batch policy switched", was=self._policy.name, now=policy.name)
+        self._policy = policy
+        self.shell.post(ev.PolicySwitched(policy.name, **marks_of(policy)))
+        return self.batch_policy()
 
     async def explain(
         self, name: str, subjects: tuple[Subject, ...], limit: int

@@ -19,7 +19,7 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
 from tango.model.job import JobRecord
-from tango.model.plan import is_elastic
+from tango.model.plan import marks_of
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.model.starts import CentralStart
 from tango.wire.credentials import daemon_credentials
@@ -47,7 +47,7 @@ async def main(settings: CentralSettings) -> None:
             incarnation,
             seed=incarnation,
             jobs=tuple(jobs.items()),
-            elastic=is_elastic(policy),
+            **marks_of(policy),
         )
         controller = begin(start)
         registry = Scrape()

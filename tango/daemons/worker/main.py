@@ -28,11 +28,13 @@ from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
+from tango.daemons.worker.cores import task_cores
 from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.daemons.worker.supervisor import SupervisorWatch
 from tango.model.access import Role
 from tango.model.cluster import Enforcement, NodeCapacity
+from tango.model.cores import format_cores
 from tango.model.settings import WorkerSettings
 from tango.model.starts import WorkerStart
 from tango.wire.credentials import Credentials, daemon_credentials
@@ -81,6 +83,8 @@ async def main(settings: WorkerSettings) -> None:
         settings.cpu_millis or len(os.sched_getaffinity(0)) * 1000,
         settings.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
     )
+    cores, cores_note = task_cores(settings, cgroups, found.reason)
+    log_event("info", "task cores", cores=format_cores(cores), reason=cores_note)
     start = WorkerStart(
         settings,
         incarnation,
@@ -89,6 +93,8 @@ async def main(settings: WorkerSettings) -> None:
         capacity=capacity,
         enforcement=enforcement,
         features=cgroups.features() if cgroups is not None else None,
+        cores=cores,
+        cores_note=cores_note,
     )
     controller = begin(start)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
