@@ -32,8 +32,8 @@ from tango.model.plan import (
 )
 
 BASELINES = (
-    "best-fit", "ceres", "first-fit", "least-loaded", "most-free", "profile", "random",
-    "round-robin", "scoring",
+    "best-fit", "best-fit-decreasing", "ceres", "first-fit", "first-fit-decreasing",
+    "least-loaded", "most-free", "node", "priority", "profile", "random", "round-robin", "scoring",
 )  # fmt: skip
 if find_spec("numpy") is None:
     BASELINES = tuple(name for name in BASELINES if name != "profile")
@@ -63,6 +63,8 @@ def test_nothing_is_exceeded_and_gangs_stay_whole(
     # Work conserving: a gang of one stays only where nothing has room for it.
     unplaced = {one.job_id for one in plan.unplaced}
     for gang in snapshot.gangs:
+        if policy.name in ("node", "priority"):
+            break  # they leave room for others than who could take it
         if gang.job_id in unplaced and len(gang.tasks) == 1:
             for cpu, memory in left.values():
                 assert cpu < gang.tasks[0].cpu_millis or memory < gang.tasks[0].memory_bytes

@@ -49,7 +49,7 @@ from tango.model.messages import (
     StopAttempt,
     ToEdge,
 )
-from tango.model.plan import BatchPolicy, BatchSnapshot, is_elastic
+from tango.model.plan import BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings, ServerSettings
 
 MIB = 2**20
@@ -112,6 +112,7 @@ class Bench:
         *,
         policy: BatchPolicy | None = None,
         max_jobs_waiting: int = 1000,
+        max_overtaken: int = 64,
         keep_jobs: int = 10_000,
         keep_jobs_s: float = 7 * 86_400.0,
         incarnation: int = 1,
@@ -121,12 +122,13 @@ class Bench:
         settings = CentralSettings(
             SERVER,
             max_jobs_waiting=max_jobs_waiting,
+            max_overtaken=max_overtaken,
             keep_jobs=keep_jobs,
             keep_jobs_s=keep_jobs_s,
         )
         self.policy = policy or MostFree()
         self.central = CentralController(
-            settings, incarnation=incarnation, seed=7, elastic=is_elastic(self.policy)
+            settings, incarnation=incarnation, seed=7, **marks_of(self.policy)
         )
         self.disk: dict[str, JobRecord] = dict(disk or {})
         self.now = now

@@ -32,6 +32,8 @@ from tango.model.messages import (
 
 CPU = 1000
 MEMORY = 256 * MIB
+# Of each node, for tasks: fewer than such tasks as its CPU takes.
+CORES = (1, 3)
 # Ended jobs that central keeps: few, so that some go.
 KEEP = 3
 # Of one flow: more than any history here takes, far less than what never ends.
@@ -86,6 +88,8 @@ class Edge:
             dead=node.dead,
             cordoned=node.draining,
             draining=node.draining,
+            cores=CORES,
+            be_cores=tuple(sorted(core for status in live for core in status.cores)),
         )
 
     def _live(self, node: Node) -> list[AttemptStatus]:
@@ -101,15 +105,15 @@ class Edge:
 
     def take(self, message: ToEdge) -> None:
         match message:
-            case StartAttempt(attempt_id, task, name):
-                self._start(attempt_id, task, self.nodes[name])
+            case StartAttempt(attempt_id, task, name, cores=cores):
+                self._start(attempt_id, task, self.nodes[name], cores)
             case StopAttempt(attempt_id):
                 self._stop(attempt_id)
             case AckEnds(attempt_ids):
                 for attempt_id in attempt_ids:
                     self._forget(attempt_id)
 
-    def _start(self, attempt_id: str, task: TaskSpec, node: Node) -> None:
+    def _start(self, attempt_id: str, task: TaskSpec, node: Node, cores: tuple[int, ...]) -> None:
         if attempt_id in self.known:
             return
         view = self._view(node)
@@ -119,6 +123,7 @@ class Edge:
             or not node.linked
             or not room
             or view.be_memory_bytes + task.memory_bytes > MEMORY
+            or set(cores) & set(view.be_cores)
         ):
             self.say(AttemptRefused(attempt_id, "no room" if node.linked else "node is away"))
             return
@@ -126,8 +131,17 @@ class Edge:
         assert attempt_id not in node.attempts
         node.starts[attempt_id] += 1
         assert node.starts[attempt_id] == 1 or attempt_id in node.erased, "started twice"
+        assert len(cores) == task.cores
+        assert set(cores) <= set(CORES)
+        assert not task.cpuset or cores == task.cpuset
+        assert task.node in ("", node.name)
         status = AttemptStatus(
-            attempt_id, AttemptState.STARTING, node.name, task.cpu_millis, task.memory_bytes
+            attempt_id,
+            AttemptState.STARTING,
+            node.name,
+            task.cpu_millis,
+            task.memory_bytes,
+            cores=cores,
         )
         self.set(node, status)
         self.say(NodesChanged(self.views()))
@@ -217,9 +231,17 @@ class World:
 
     # ---- users
 
-    def submit(self, n_tasks: int, cpu: int, retries: int, priority: int) -> None:
+    def submit(
+        self, n_tasks: int, cpu: int, retries: int, priority: int, cores: int = 0, node: str = ""
+    ) -> None:
+        """cores: that each task asks for; on this node, if one is named."""
         self.jobs += 1
         job = spec("job", n_tasks, cpu=cpu, retries=retries, priority=priority)
+        tasks = tuple(replace(task, cores=cores, node=node) for task in job.tasks)
+        if cores and node:
+            first = replace(tasks[0], cpuset=CORES[-cores:])
+            tasks = (first, *tasks[1:])
+        job = replace(job, tasks=tasks)
         self.bench.submit(f"j{self.jobs}", job)
         self.observe()
 
@@ -387,7 +409,12 @@ class World:
             assert cpu_millis <= most, "assigned more than the node has"
 
     def _check_live(self) -> None:
-        """What lives beside the attempt that counts was out of reach when it was given up."""
+        """What lives beside the attempt that counts was out of reach when it was given up; and no
+        core is that of two attempts on one node."""
+        taken = Counter(
+            (edge.name, node.name, core) for edge, node, one in self.live() for core in one.cores
+        )
+        assert set(taken.values()) <= {1}, f"cores of two attempts: {taken}"
         for _, node, status in self.live():
             job_id, index, _ = status.attempt_id.rsplit(".", 2)
             job = self.bench.disk.get(job_id)

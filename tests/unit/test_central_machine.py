@@ -34,9 +34,17 @@ class CentralMachine(RuleBasedStateMachine):
         cpu=st.sampled_from((100, 400, 900)),
         retries=st.integers(0, 2),
         priority=st.integers(0, 1),
+        cores=st.sampled_from((0, 0, 1, 1, 2)),
+        node=st.sampled_from(("", "", "n1")),
     )
-    def submit(self, n_tasks: int, cpu: int, retries: int, priority: int) -> None:
-        self.world.submit(n_tasks, cpu, retries, priority)
+    def submit(
+        self, n_tasks: int, cpu: int, retries: int, priority: int, cores: int, node: str
+    ) -> None:
+        # More than fits even when nothing else runs would wait for ever.
+        many = n_tasks if node != "n1" else min(n_tasks, 1 + (cpu < 900))
+        self.world.submit(
+            min(many, 2 // cores) if cores else many, cpu, retries, priority, cores, node
+        )
 
     @precondition(lambda self: self.world.jobs)
     @rule(pick=PICKS)

@@ -101,8 +101,8 @@ class Pod:
     """One replica or task. Names are unique in a room.
 
     cores: whole cores of its own, by id; cpu_millis: of the node's CPU (0: 1000 for each core).
-    cpuset: ids that it insists on, at the node it names. ports: fixed ones. group: pods that should not share
-    a site, such as the replicas of a service. images: of all its containers.
+    cpuset: ids that it insists on, at the node it names. ports: fixed ones. group: pods that should
+    not share a site, such as the replicas of a service. images: of all its containers.
     near: a node or a pod; the round trip to it (or to where that pod is) is bound_s at most.
     requires: all of them, of the node's labels; prefers: (requirement, weight), a score.
     """

@@ -19,7 +19,8 @@ from tango.model.units import format_cpu, format_memory
 PREFIX = "NeverFits: "
 # (millicores, bytes, cores), of a task or a node.
 _Size = tuple[int, int, int]
-_NAMES = ("CPU", "memory", "cores")
+# In the order in which people are told.
+_NAMED = ((2, "cores"), (0, "CPU"), (1, "memory"))
 # Of different sizes of a gang's tasks so many are counted out, the largest.
 MAX_SIZES = 16
 
@@ -103,8 +104,8 @@ def _together(gang: Gang, sites: Sites) -> str:
         shapes = sites.shapes
         if node:
             shapes = Counter(_capacity(view) for view in sites.views() if view.node == node)
-        for i, name in enumerate(_NAMES):
-            if not i and sites.elastic:
+        for i, name in _NAMED:
+            if name == "CPU" and sites.elastic:
                 continue  # more CPU may be held than there is
             total = sum(_size(task)[i] for task in tasks)
             if total > sum(shape[i] * count for shape, count in shapes.items()):
