@@ -162,7 +162,7 @@ class Section:
             ids = self.integers(key, low=0, high=MAX_CORES - 1)
             self._placed(key, lambda: check_core_ids(ids, self.field(key)))
             return ids
-        # YAML reads 0,1 as the number 1 in places: the text as written counts.
+        # A single id is a number to YAML: the text as written counts.
         text = item.text if item.text is not None else item.value
         if isinstance(text, bool) or not isinstance(text, str | int):
             raise self._wrong(key, item, "a list of core ids", "write '0-1,3' or [0, 1, 3]")

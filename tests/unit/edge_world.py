@@ -74,6 +74,7 @@ class FakeWorker:
         self.key = f"key of {node}"
         self.incarnation = 1
         self.capacity = NodeCapacity(cpu_millis, memory_bytes)
+        self.cores: tuple[int, ...] = ()
         self.session = 0
         self.inbox: list[ToWorker] = []
         self.replicas: dict[str, ReplicaStatus] = {}
@@ -85,7 +86,13 @@ class FakeWorker:
         self.session = next(self.world.sessions)
         self.world.workers[self.session] = self
         hello = WorkerHello(
-            self.node, self.key, self.incarnation, self.capacity, Enforcement.NONE, "0"
+            self.node,
+            self.key,
+            self.incarnation,
+            self.capacity,
+            Enforcement.NONE,
+            "0",
+            cores=self.cores,
         )
         self.world.do(ev.WorkerUp(self.session, hello, state or self.state()))
         if ready:
