@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tango.adapters.policies import placement_plugins, policy_names
 from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
-from tango.algorithms.placement.core_jobs import STRATEGIES, CoreJob, JobState
-from tango.algorithms.placement.core_queue import CoreQueue
 from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
@@ -164,52 +160,3 @@ def preempted_makes_room(placer: Placer, pods: tuple[Pod, ...]) -> bool:
     for one in held.values():
         room.restore(one)
     return True
-
-
-@given(nodes(), st.sampled_from(STRATEGIES), st.data())
-@SETTINGS
-def test_jobs_for_cores_come_and_go(
-    rows: list[NodeRow], strategy: str, data: st.DataObject
-) -> None:
-    queue = CoreQueue(Cluster(rows), PLUGINS, strategy, max_overtaken=2)
-    draw: Any = data.draw
-    for number in range(draw(st.integers(1, 12))):
-        event = draw(
-            st.sampled_from(["submit", "submit", "end", "fail", "cancel", "leave", "switch"])
-        )
-        if event == "submit":
-            queue.submit(CoreJob(f"j{number}", draw(gang(f"j{number}"))), float(number))
-        elif event in ("end", "fail") and queue.room.held:
-            task = draw(st.sampled_from(sorted(queue.room.held)))
-            queue.ended(task, float(number), well=event == "end")
-        elif event == "cancel" and queue.jobs:
-            queue.cancel(draw(st.sampled_from(sorted(queue.jobs))), float(number))
-        elif event == "leave":
-            before = set(queue.room.held)
-            lost = queue.nodes_changed(Cluster(draw(nodes())))
-            assert set(queue.room.held) == before - set(lost)
-        elif event == "switch":
-            queue.switch(draw(st.sampled_from(STRATEGIES)))
-        whole = {name: set(record.waiting) for name, record in queue.jobs.items()}
-        begun = {
-            start.job: {one.pod for one in start.tasks} for start in queue.round(float(number))
-        }
-        for name, record in queue.jobs.items():
-            # All that waited, or nothing of it.
-            assert begun.get(name, whole[name]) == whole[name]
-            assert record.waiting == (set() if name in begun else whole[name])
-            running = {task.name for task in record.job.tasks} & set(queue.room.held)
-            assert record.down == (record.ended_at is not None)
-            if record.down:
-                assert not running
-                assert not record.waiting
-            else:
-                tasks = {task.name for task in record.job.tasks}
-                assert running | record.waiting | set(record.ended) == tasks
-                assert not record.waiting & running
-                assert (record.state is JobState.RUNNING) == (record.started_at is not None)
-        check(queue.room)
-    for name in queue.jobs:
-        queue.cancel(name, 99.0)
-    check(queue.room)
-    assert not queue.room.held
