@@ -10,10 +10,7 @@ tail overtake the head nor keep the tail from ever being seen.
 A plan is a proposal made on a reading that may be old by now: each gang of it is checked against
 the present and committed whole, or stays in the queue.
 
-Overtaking is bounded: when so many later jobs were placed while one was the first to wait, nothing
-else is until it is, or is gone. It holds nobody up where that would not help: where it would not
-fit either if all BE were gone (LC is in its way, or a node that is away), or did not when nothing
-else ran (only a cleverer packing could place it).
+Overtaking is bounded (overtaking.py): while one gang holds up the others, it alone is looked at.
 
 A gang that could not run even if nothing else did is parked outside the queue, as soon as it would
 enter it, until the nodes change: such gangs neither fill the windows nor hold anybody up.
@@ -28,10 +25,11 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from tango.controllers.central.edges import Sites
-from tango.controllers.central.fits import Cores, fits, fits_without_be, gang_of
+from tango.controllers.central.fits import Cores, fits, gang_of
 from tango.controllers.central.jobs import waiting
 from tango.controllers.central.ledger import Job
 from tango.controllers.central.never_fits import never_fits
+from tango.controllers.central.overtaking import DEFAULT_MAX_OVERTAKEN, Overtaking
 from tango.controllers.central.preemptible import preemptible
 from tango.controllers.central.queue import GangQueue, Key
 from tango.model.commands import Solve
@@ -45,9 +43,6 @@ FAILED_GAP_S = 1.0
 SOLVE_TIMEOUT_S = 30.0
 _DUE_S = 1e-3
 
-# Until a job that holds the others up is looked at again although nothing has become free.
-HELD_UP_S = 1.0
-DEFAULT_MAX_OVERTAKEN = 64
 
 Commit = Callable[[Job, Mapping[int, Placement], Cores, int], None]
 
@@ -82,15 +77,12 @@ class Batch:
     ) -> None:
         self.strict = strict
         self.needs_node = needs_node
-        self._max_overtaken = max_overtaken
-        # The job that holds all others up, and when it is looked at again at the latest.
-        self._holds_up = ""
-        self._again_at = 0.0
         self.queue = GangQueue()
         self.parked: dict[str, Job] = {}
         self.outstanding: Window | None = None
         self._jobs = jobs
         self._sites = sites
+        self._overtaking = Overtaking(self.queue, jobs, sites, max_overtaken)
         self._record = record
         self._random = random.Random(seed)
         self._timers: list[tuple[float, int, Job]] = []
@@ -157,7 +149,6 @@ class Batch:
         self.strict = strict
         self.needs_node = needs_node
         self._sites.version += 1
-        self._holds_up = ""
         self.room_grew()
 
     def _forget(self, job: Job) -> None:
@@ -208,9 +199,8 @@ class Batch:
             for job in parked.values():
                 job.wait_reason = ""
                 self._enter(job, now)
-        if self._holds_up and self._holds_up not in self.queue:
+        if self._overtaking.over():
             # Others were not looked at meanwhile, whatever became free.
-            self._holds_up = ""
             self.room_grew()
         if self.outstanding is not None and now >= self.outstanding.asked_at + SOLVE_TIMEOUT_S:
             self.outstanding = None
@@ -245,7 +235,7 @@ class Batch:
                 continue
             cores = fits(gang, nodes, self._sites)
             if cores is not None:
-                self._count_overtaking(job_id)
+                self._overtaking.placed(job_id, self._cursor)
                 commit(self._jobs[job_id], nodes, cores, window.candidates)
                 self._last = [(one.edge, one.node) for one in nodes.values()][-1]
                 n_placed += 1
@@ -257,8 +247,7 @@ class Batch:
                 reason = reasons.get(job_id)
                 text = f"waiting for room: {reason}" if reason else "waiting for room"
                 job = self._jobs[job_id]
-                if job_id == self._holds_up and not self._sites.attempts:
-                    job.hopeless_under = self._sites.version
+                self._overtaking.not_placed(job)
                 self._wait(job, text, now)
         self._not_before = now + (GAP_S if n_placed else BARREN_GAP_S)
         return n_placed
@@ -278,8 +267,9 @@ class Batch:
         if self.outstanding is not None:
             times.append(self.outstanding.asked_at + SOLVE_TIMEOUT_S)
         elif self._due(math.inf) and self._has_offers():
-            idle = self._holds_up and not (self._head_due or self._again)
-            times.append(max(self._not_before, self._again_at) if idle else self._not_before)
+            idle = self._overtaking.holds_up and not (self._head_due or self._again)
+            at = self._overtaking.again_at if idle else 0.0
+            times.append(max(self._not_before, at))
         return min(times, default=None)
 
     def _offers(self) -> tuple[BatchOffer, ...]:
@@ -295,29 +285,9 @@ class Batch:
         last = self.queue.last()
         if last is None:
             return False
-        if self._holds_up:
-            return self._head_due or self._again or now >= self._again_at
+        if self._overtaking.holds_up:
+            return self._head_due or self._again or now >= self._overtaking.again_at
         return self._head_due or self._again or self._cursor is None or last > self._cursor
-
-    def _count_overtaking(self, job_id: str) -> None:
-        """This job is placed: is the first that waits, and was looked at, passed over?"""
-        first = self.queue.first()
-        self._jobs[job_id].overtaken = 0
-        seen = first is not None and self._cursor is not None and first <= self._cursor
-        if first is not None and seen and first < self.queue.key(job_id):
-            self._jobs[first[2]].overtaken += 1
-
-    def _overtaken_enough(self) -> Gang | None:
-        """The first gang that waits, if it was overtaken so often that nothing else is placed."""
-        first = self.queue.first()
-        job = self._jobs[first[2]] if first is not None else None
-        if job is None or not self._max_overtaken or job.overtaken < self._max_overtaken:
-            return None
-        if job.hopeless_under == self._sites.version:
-            return None
-        gang = self.queue.get(job.record.job_id)
-        assert gang is not None
-        return gang if fits_without_be(gang, self._sites.emptied()) else None
 
     def _wait(self, job: Job, reason: str, now: float) -> None:
         """The job waits for this; recorded where it waited for something else before."""
@@ -328,16 +298,14 @@ class Batch:
 
     def _window(self, now: float) -> dict[str, Gang]:
         """The next gangs to look at, and the cursor moved behind them."""
-        first = self._overtaken_enough()
-        if first is not None and not self._never_fits(first, self._jobs[first.job_id], now):
-            self._holds_up = first.job_id
-            self._again_at = now + HELD_UP_S
+        held_up = self._overtaking.holds_up
+        alone = self._overtaking.alone(now)
+        if alone is not None and not self._parks(alone, now):
             self._head_due = self._again = False
             self._head_had_turn = True
-            return {first.job_id: first}
-        if self._holds_up:
-            self._holds_up = ""
-            self._head_due = True
+            return {alone.job_id: alone}
+        if held_up or alone is not None:
+            # No more: nobody was looked at meanwhile.
             self._cursor = None
         last = self.queue.last()
         behind = self._cursor is None or (last is not None and last > self._cursor)
@@ -349,7 +317,7 @@ class Batch:
             self._head_due = False
         self._head_had_turn = head
         gangs: dict[str, Gang] = {}
-        hopeless: list[Job] = []
+        hopeless: list[Gang] = []
         n_tasks = 0
         begin = None if head else self._cursor
         first_key = self.queue.first()
@@ -360,7 +328,7 @@ class Batch:
                 break
             job = self._jobs[gang.job_id]
             if self._never_fits(gang, job, now):
-                hopeless.append(job)
+                hopeless.append(gang)
             elif not (self.strict and passed_over and first_key and key[0] > first_key[0]):
                 # Under a strict policy what was passed over keeps lower priorities waiting.
                 gangs[gang.job_id] = gang
@@ -369,10 +337,18 @@ class Batch:
         else:
             if head:
                 self._again = False
-        for job in hopeless:
-            self.queue.drop(job.record.job_id)
-            self.parked[job.record.job_id] = job
+        for gang in hopeless:
+            self._parks(gang, now)
         return gangs
+
+    def _parks(self, gang: Gang, now: float) -> bool:
+        """It could not run even if nothing else did: it leaves the queue."""
+        job = self._jobs[gang.job_id]
+        if not self._never_fits(gang, job, now):
+            return False
+        self.queue.drop(gang.job_id)
+        self.parked[gang.job_id] = job
+        return True
 
 
 def _stale(entry: tuple[float, int, Job]) -> bool:
