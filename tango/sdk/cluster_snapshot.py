@@ -22,7 +22,8 @@ async def cluster_snapshot(client: Client) -> ClusterSnapshot:
     """Nodes and tasks as the central master knows them, replicas and round trips from the sites.
 
     A site that does not answer is there with its nodes, and what they hold as one pod. Nodes do
-    not report images; of the cores that tasks may have their number counts, not the ids. Raises Unavailable where the central master is away.
+    not report images; of the cores that tasks may have their number counts, not the ids. Raises
+    Unavailable where the central master is away.
     """
     views = tuple(node for edge in await client.edges() for node in edge.nodes)
     jobs, _ = await client.jobs(*_AT_WORK)

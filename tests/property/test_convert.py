@@ -56,6 +56,7 @@ MAPS = st.dictionaries(st.text(max_size=9), st.text(max_size=9), max_size=3).map
     lambda entries: tuple(sorted(entries.items()))
 )
 PAIRS = st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), max_size=3).map(tuple)
+CORES = st.lists(st.integers(0, 4095), unique=True, max_size=3).map(tuple)
 SECONDS = st.integers(1, 10**13).map(lambda ns: ns / 1e9)
 TOKENS = st.text("abcXYZ-019", min_size=1, max_size=9)
 LATIN_1 = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=9)
@@ -138,6 +139,8 @@ def of_type(kind: Any, name: str) -> st.SearchStrategy[Any]:
     if typing.get_origin(kind) is tuple:
         if kind == tuple[tuple[str, str], ...]:
             return MAPS if name in {"env", "labels"} else PAIRS
+        if name in {"cores", "be_cores", "cpuset", "from_cores", "to_cores"}:
+            return CORES
         return st.lists(of_type(kind.__args__[0], name), max_size=3).map(tuple)
     if dataclasses.is_dataclass(kind):
         return of_model(typing.cast("type", kind))

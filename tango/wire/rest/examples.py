@@ -20,6 +20,7 @@ BODIES: Mapping[str, Any] = {
             }
         ],
     },
+    "SetBatchPolicy": {"policy": "most-free"},
 }
 
 
