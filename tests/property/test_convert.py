@@ -289,6 +289,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
+        "BatchPolicyView",
         "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
     }  # fmt: skip
     envelopes = ("Request", "Response")
