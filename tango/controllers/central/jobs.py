@@ -15,6 +15,7 @@ A task:
 - An attempt that is given up with its node goes back to PENDING and costs no retry; after
   MAX_LOSSES of them the task is FAILED. One that was stopped to run elsewhere (`evicting`) costs no
   retry either, unless it ends well, which counts.
+- A migration (migration.py) that is under way when its attempt ends otherwise is over with it.
 - An attempt that its edge evicted for LC costs no retry; its task is PENDING again, with the
   backoff of a failure, and FAILED where it has been evicted more than MAX_EVICTIONS times.
 - cpu_s adds up over all attempts; the other fields are those of the latest one.
@@ -42,6 +43,7 @@ from tango.model.job import (
     JobRecord,
     JobSpec,
     JobState,
+    Migration,
     TaskRecord,
     TaskSpec,
     attempt_id,
@@ -104,6 +106,7 @@ def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobReco
             losses=task.losses,
             evictions=task.evictions,
             moved=task.moved,
+            migrations=task.migrations,
         )
     return _settled(record, changed, 0.0)
 
@@ -112,6 +115,9 @@ def running(record: JobRecord, index: int, status: AttemptStatus, wall: float) -
     """The attempt of this task runs."""
     started_at = _clipped(status.started_at, record, wall)
     task = replace(record.tasks[index], state=JobState.RUNNING, started_at=started_at)
+    migration = task.migration
+    if migration is not None:
+        task = replace(task, migration=None, moved=_outcome(migration))
     return _settled(record, {index: task}, wall)
 
 
@@ -134,6 +140,8 @@ def ended(
 ) -> JobRecord:
     """The attempt of this task is over. unsent: tasks whose start nobody was told of yet."""
     before = record.tasks[index]
+    if before.migration is not None:
+        before = replace(before, migration=None, moved=_over(before.migration, "it ended before"))
     started_at = before.started_at
     if not started_at and status.started_at:
         started_at = _clipped(status.started_at, record, wall)
@@ -201,6 +209,82 @@ def evicting(record: JobRecord, index: int, reason: str) -> JobRecord:
     return _settled(record, {index: task}, 0.0)
 
 
+def migrating(record: JobRecord, index: int, migration: Migration) -> JobRecord:
+    """The attempt of this task is about to be checkpointed, to go on at the migration's target."""
+    task = replace(record.tasks[index], migrations=migration.number, migration=migration)
+    return _settled(record, {index: task}, 0.0)
+
+
+def migration_over(record: JobRecord, index: int, why: str) -> JobRecord:
+    """The attempt of this task could not be checkpointed, and goes on where it is."""
+    task = record.tasks[index]
+    assert task.migration is not None
+    task = replace(task, migration=None, moved=_over(task.migration, why))
+    return _settled(record, {index: task}, 0.0)
+
+
+def checkpointed(record: JobRecord, index: int, status: AttemptStatus, wall: float) -> JobRecord:
+    """The attempt of this task has ended, and its state is on disk; `restoring` follows at once."""
+    before = record.tasks[index]
+    assert before.migration is not None
+    task = replace(
+        before,
+        state=JobState.SCHEDULED,
+        cpu_s=before.cpu_s + status.cpu_s,
+        ended_at=_clipped(status.ended_at, record, wall),
+        migration=replace(before.migration, checkpoint=status.checkpoint),
+    )
+    return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
+
+
+def restoring(record: JobRecord, index: int, back: str = "") -> JobRecord:
+    """This task gets its next attempt from its checkpoint: on the target, or back on the source."""
+    migration = record.tasks[index].migration
+    assert migration is not None
+    place = (migration.to_edge, migration.to_node)
+    if back:
+        migration = replace(migration, back=back)
+        place = (migration.from_edge, migration.from_node)
+    record = assigned(record, {index: place})
+    task = replace(record.tasks[index], migration=migration)
+    return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
+
+
+def state_lost(record: JobRecord, index: int, why: str, wall: float) -> JobRecord:
+    """This task could be restored nowhere: it is placed anew, and begins at its beginning."""
+    task = record.tasks[index]
+    assert task.migration is not None
+    moved = f"{_over(task.migration, task.migration.back)}; its state is lost: {why}"
+    task = replace(
+        task,
+        state=JobState.PENDING,
+        attempt_id="",
+        edge="",
+        node="",
+        reason=moved,
+        moved=moved,
+        evictions=task.evictions + 1,
+        retry_at=wall,
+        migration=None,
+    )
+    return _settled(record, {index: task}, wall)
+
+
+def _outcome(migration: Migration) -> str:
+    """Of a migration whose attempt runs, at its target or back at its source."""
+    if migration.back:
+        went_on = f"it went on at {migration.from_node} of {migration.from_edge}"
+        return f"{_over(migration, migration.back)}; {went_on}"
+    return (
+        f"migrated with its state from {migration.from_node} of {migration.from_edge} "
+        f"to {migration.to_node} of {migration.to_edge}"
+    )
+
+
+def _over(migration: Migration, why: str) -> str:
+    return f"not migrated to {migration.to_node} of {migration.to_edge}: {why}"
+
+
 def given_up(
     record: JobRecord,
     index: int,
@@ -211,7 +295,13 @@ def given_up(
     """The attempt of this task is out of reach with its node: what becomes of it does not count."""
     before = record.tasks[index]
     task = replace(
-        before, reason=reason, ended_at=wall, losses=before.losses + 1, moved=reason, evicting=""
+        before,
+        reason=reason,
+        ended_at=wall,
+        losses=before.losses + 1,
+        moved=reason,
+        evicting="",
+        migration=None,
     )
     if stopping(record):
         task = replace(task, state=JobState.CANCELLED, reason=f"stopped: {reason}")
