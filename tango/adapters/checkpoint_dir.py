@@ -11,8 +11,8 @@ from tango.model.job import Checkpoint
 from tango.model.settings import WorkerSettings
 from tango.ports import CheckpointFailed
 
-# The supervisor gives `criu check` 60 s twice.
-CHECK_S = 150.0
+# The supervisor gives criu 20 s twice, and 30 s to die.
+CHECK_S = 80.0
 # Beside CRIU itself, for checking and syncing the images.
 _IMAGES_S = 120.0
 _KEY = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,128}")

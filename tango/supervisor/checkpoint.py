@@ -59,7 +59,7 @@ class Checkpointing:
             else:
                 answer(result)
 
-        tool = self._tools.fork(lambda: criu.check(criu.find(program)), 120.0, told)
+        tool = self._tools.fork(lambda: criu.check(criu.find(program)), 40.0, told)
         self._tools.begin(tool)
 
     def start(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .protocol import Json
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CHECK_S = 60.0
+_CHECK_S = 20.0
 _TAIL_LINES = 3
 _TAIL_BYTES = 8 << 10
 _PAGE = os.sysconf("SC_PAGE_SIZE")
