@@ -66,10 +66,15 @@ class Checkpointing:
         self, attempt: Attempt, root: str, max_bytes: int, limit_s: float, answer: Answer
     ) -> None:
         """Dump it; the answer follows, then the end. Refused where it cannot even begin."""
-        if attempt.checkpoint_waiters:
+        record = attempt.record
+        begun = record["checkpoint"]
+        if begun is not None and "digest" in begun:
+            answer({"checkpoint": {name: begun[name] for name in ("digest", "bytes")}})
+            return
+        if begun is not None and attempt.live:
+            # Perhaps begun under an earlier supervisor.
             attempt.checkpoint_waiters.append(answer)
             return
-        record = attempt.record
         if attempt.phase != phases.RUNNING or attempt.stop_asked:
             raise Refused("ENDED", f"attempt {attempt.key!r} is {record['state']}, not running")
         program = self._program
@@ -104,8 +109,8 @@ class Checkpointing:
             self._loop.after(_LOOK_AGAIN_S, lambda: self.adopt(attempt))
             return
         if not attempt.live:
-            return
-        if note_seal(attempt.record):
+            self._ended_meanwhile(attempt)
+        elif note_seal(attempt.record):
             self._end(attempt)
         else:
             self._go_on(attempt, "the supervisor was restarted meanwhile")
@@ -113,11 +118,8 @@ class Checkpointing:
     def _dumped(self, attempt: Attempt, result: Json) -> None:
         record = attempt.record
         if not attempt.live or attempt.phase != phases.RUNNING or record["checkpoint"] is None:
-            self._tell(attempt, Refused("ENDED", f"attempt {attempt.key!r} ended meanwhile"))
-            if "digest" in result and record["checkpoint"] is not None:
-                images.remove(record["checkpoint"]["root"], attempt.key)
-            return
-        if "error" in result:
+            self._ended_meanwhile(attempt)
+        elif "error" in result:
             self._go_on(attempt, str(result["error"]))
         elif attempt.stop_asked:
             images.remove(record["checkpoint"]["root"], attempt.key)
@@ -125,6 +127,13 @@ class Checkpointing:
         else:
             record["checkpoint"].update(digest=result["digest"], bytes=result["bytes"])
             self._end(attempt)
+
+    def _ended_meanwhile(self, attempt: Attempt) -> None:
+        """It did not wait for the seal: nobody will start from these images."""
+        begun = attempt.record["checkpoint"]
+        if begun is not None and "digest" not in begun:
+            images.remove(begun["root"], attempt.key)
+        self._tell(attempt, Refused("ENDED", f"attempt {attempt.key!r} ended meanwhile"))
 
     def _end(self, attempt: Attempt) -> None:
         """The images are sealed: from here on nothing of it may run again here."""

@@ -93,7 +93,8 @@ Operations
                 "limit_s": 0..3600 (120)} -> {"checkpoint": {"digest", "bytes"}}
         Writes the images of a running attempt to ROOT/KEY and ends it with the reason
         "checkpointed"; `exited` follows. CHECKPOINT_FAILED: it goes on running, and nothing is left
-        in ROOT. A repeat meanwhile gets the same answer.
+        in ROOT. A repeat, also at the next supervisor, gets the answer of the one under way, or of
+        the one that was sealed.
     stop {"key", "grace_s": 0..3600 (10), "signal": 1..64 (the start's stop_signal)} -> {"record"}
         Answers at once; `exited` follows. The signal goes to the whole tree, then SIGCONT, and
         SIGKILL to what is left after grace_s. A repeat sends again and can only shorten the grace.

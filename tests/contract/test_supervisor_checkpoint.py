@@ -106,8 +106,10 @@ def test_a_checkpoint_ends_it_and_its_images_are_sealed(place: Place) -> None:
     files = {path.name: path.stat().st_mode & 0o777 for path in (place.root / "j.0.1").iterdir()}
     assert {"inventory.img", "pages-1.img", "manifest.json"} <= files.keys()
     assert set(files.values()) == {0o600}
-    again = place.dump()
-    assert again["code"] == "ENDED"
+    assert place.dump()["checkpoint"]["digest"] == digest, "a repeat does nothing more"
+    place.client.start("other", "true")
+    place.client.event("exited", "other")
+    assert place.dump("other")["code"] == "ENDED"
 
 
 @pytest.mark.parametrize(
@@ -173,8 +175,11 @@ def test_a_supervisor_killed_meanwhile_lets_it_go_on_or_finds_the_seal(place: Pl
         found = place.client.records()["j.0.1"]
         return found["state"] == "ended" or found["checkpoint"] is None
 
-    # The child goes on without its parent, and seals: what counts is on disk.
+    # The child goes on without its parent, and seals: what counts is on disk. Who asks the next
+    # supervisor waits for that one, and begins none of its own.
+    reply = place.dump()
     eventually(decided)
+    assert place.client.records()["j.0.1"]["checkpoint"]["digest"] == reply["checkpoint"]["digest"]
     found = place.client.records()["j.0.1"]
     assert (found["state"], found["reason"]) == ("ended", "checkpointed")
     assert not alive(record["pid"])

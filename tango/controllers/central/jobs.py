@@ -37,13 +37,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tango.controllers.central.outcomes import not_moved, outcome
 from tango.model.job import (
     AttemptState,
     AttemptStatus,
     JobRecord,
     JobSpec,
     JobState,
-    Migration,
     TaskRecord,
     TaskSpec,
     attempt_id,
@@ -108,17 +108,17 @@ def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobReco
             moved=task.moved,
             migrations=task.migrations,
         )
-    return _settled(record, changed, 0.0)
+    return settled(record, changed, 0.0)
 
 
 def running(record: JobRecord, index: int, status: AttemptStatus, wall: float) -> JobRecord:
     """The attempt of this task runs."""
-    started_at = _clipped(status.started_at, record, wall)
+    started_at = clipped(status.started_at, record, wall)
     task = replace(record.tasks[index], state=JobState.RUNNING, started_at=started_at)
     migration = task.migration
     if migration is not None:
-        task = replace(task, migration=None, moved=_outcome(migration))
-    return _settled(record, {index: task}, wall)
+        task = replace(task, migration=None, moved=outcome(migration))
+    return settled(record, {index: task}, wall)
 
 
 def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: float) -> JobRecord:
@@ -128,7 +128,7 @@ def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: fl
         task = replace(task, state=JobState.CANCELLED, reason=NEVER_STARTED, ended_at=wall)
     else:
         task = replace(task, state=JobState.PENDING, retry_at=wall + delay_s)
-    return _settled(record, {index: task}, wall)
+    return settled(record, {index: task}, wall)
 
 
 def ended(
@@ -141,10 +141,12 @@ def ended(
     """The attempt of this task is over. unsent: tasks whose start nobody was told of yet."""
     before = record.tasks[index]
     if before.migration is not None:
-        before = replace(before, migration=None, moved=_over(before.migration, "it ended before"))
+        before = replace(
+            before, migration=None, moved=not_moved(before.migration, "it ended before")
+        )
     started_at = before.started_at
     if not started_at and status.started_at:
-        started_at = _clipped(status.started_at, record, wall)
+        started_at = clipped(status.started_at, record, wall)
     task = replace(
         before,
         reason=readable_end(record.spec.tasks[index], status),
@@ -152,7 +154,7 @@ def ended(
         signal=status.signal,
         cpu_s=before.cpu_s + status.cpu_s,
         started_at=started_at,
-        ended_at=_clipped(status.ended_at, record, wall),
+        ended_at=clipped(status.ended_at, record, wall),
         evicting="",
     )
     if status.exit_code == 0 and not status.signal and not status.failure:
@@ -179,7 +181,7 @@ def ended(
         )
     else:
         task = replace(task, state=JobState.FAILED, failures=task.failures + 1)
-    return _settled(record, {index: task}, wall, unsent)
+    return settled(record, {index: task}, wall, unsent)
 
 
 def _evicted(spec: JobSpec, task: TaskRecord, why: str, wall: float) -> TaskRecord:
@@ -206,83 +208,7 @@ def lost(
 def evicting(record: JobRecord, index: int, reason: str) -> JobRecord:
     """The attempt of this task is about to be stopped, so that it runs elsewhere."""
     task = replace(record.tasks[index], evicting=reason)
-    return _settled(record, {index: task}, 0.0)
-
-
-def migrating(record: JobRecord, index: int, migration: Migration) -> JobRecord:
-    """The attempt of this task is about to be checkpointed, to go on at the migration's target."""
-    task = replace(record.tasks[index], migrations=migration.number, migration=migration)
-    return _settled(record, {index: task}, 0.0)
-
-
-def migration_over(record: JobRecord, index: int, why: str) -> JobRecord:
-    """The attempt of this task could not be checkpointed, and goes on where it is."""
-    task = record.tasks[index]
-    assert task.migration is not None
-    task = replace(task, migration=None, moved=_over(task.migration, why))
-    return _settled(record, {index: task}, 0.0)
-
-
-def checkpointed(record: JobRecord, index: int, status: AttemptStatus, wall: float) -> JobRecord:
-    """The attempt of this task has ended, and its state is on disk; `restoring` follows at once."""
-    before = record.tasks[index]
-    assert before.migration is not None
-    task = replace(
-        before,
-        state=JobState.SCHEDULED,
-        cpu_s=before.cpu_s + status.cpu_s,
-        ended_at=_clipped(status.ended_at, record, wall),
-        migration=replace(before.migration, checkpoint=status.checkpoint),
-    )
-    return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
-
-
-def restoring(record: JobRecord, index: int, back: str = "") -> JobRecord:
-    """This task gets its next attempt from its checkpoint: on the target, or back on the source."""
-    migration = record.tasks[index].migration
-    assert migration is not None
-    place = (migration.to_edge, migration.to_node)
-    if back:
-        migration = replace(migration, back=back)
-        place = (migration.from_edge, migration.from_node)
-    record = assigned(record, {index: place})
-    task = replace(record.tasks[index], migration=migration)
-    return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
-
-
-def state_lost(record: JobRecord, index: int, why: str, wall: float) -> JobRecord:
-    """This task could be restored nowhere: it is placed anew, and begins at its beginning."""
-    task = record.tasks[index]
-    assert task.migration is not None
-    moved = f"{_over(task.migration, task.migration.back)}; its state is lost: {why}"
-    task = replace(
-        task,
-        state=JobState.PENDING,
-        attempt_id="",
-        edge="",
-        node="",
-        reason=moved,
-        moved=moved,
-        evictions=task.evictions + 1,
-        retry_at=wall,
-        migration=None,
-    )
-    return _settled(record, {index: task}, wall)
-
-
-def _outcome(migration: Migration) -> str:
-    """Of a migration whose attempt runs, at its target or back at its source."""
-    if migration.back:
-        went_on = f"it went on at {migration.from_node} of {migration.from_edge}"
-        return f"{_over(migration, migration.back)}; {went_on}"
-    return (
-        f"migrated with its state from {migration.from_node} of {migration.from_edge} "
-        f"to {migration.to_node} of {migration.to_edge}"
-    )
-
-
-def _over(migration: Migration, why: str) -> str:
-    return f"not migrated to {migration.to_node} of {migration.to_edge}: {why}"
+    return settled(record, {index: task}, 0.0)
 
 
 def given_up(
@@ -310,12 +236,12 @@ def given_up(
     else:
         reason = f"{reason}: {task.losses} attempts were lost with their nodes"
         task = replace(task, state=JobState.FAILED, reason=reason, failures=before.failures + 1)
-    return _settled(record, {index: task}, wall, unsent)
+    return settled(record, {index: task}, wall, unsent)
 
 
 def cancelled(record: JobRecord, wall: float, unsent: frozenset[int] = _NO_TASKS) -> JobRecord:
     """A user's cancel: what does not run is CANCELLED now, what runs is to be stopped."""
-    return _settled(replace(record, cancel_requested=True), {}, wall, unsent)
+    return settled(replace(record, cancel_requested=True), {}, wall, unsent)
 
 
 def readable_end(spec: TaskSpec, status: AttemptStatus) -> str:
@@ -347,7 +273,7 @@ def state_of(tasks: Sequence[TaskRecord], cancel_requested: bool) -> JobState:
     return JobState.CANCELLED if cancel_requested else JobState.SUCCEEDED
 
 
-def _settled(
+def settled(
     record: JobRecord,
     changed: Mapping[int, TaskRecord],
     wall: float,
@@ -401,7 +327,7 @@ def _reason(record: JobRecord, tasks: Sequence[TaskRecord], state: JobState) -> 
     return ""
 
 
-def _clipped(at: float, record: JobRecord, wall: float) -> float:
+def clipped(at: float, record: JobRecord, wall: float) -> float:
     """A worker's time between the submission and now; now where it gave none."""
     if not at or at > wall > 0:
         return wall

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tango.controllers.central import jobs
+from tango.controllers.central import jobs, migrating
 from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import (
@@ -32,7 +32,7 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.model.cluster import NodeView
-from tango.model.decision import JOB_MIGRATE
+from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
 from tango.model.errors import NotFound, Refused, TangoError
 from tango.model.events import MigrateJob
 from tango.model.job import (
@@ -71,9 +71,9 @@ class Migrations:
             task = record.tasks[index]
             number = task.migrations + 1
             migration = Migration(number, task.edge, task.node, site.edge, view.node)
-            record = jobs.migrating(record, index, migration)
+            record = migrating.migrating(record, index, migration)
             effects.append(SendCheckpoint(task.attempt_id))
-            self._record(job, index, migration, "a user asked for it")
+            self._record(JOB_MIGRATE, job, index, migration, "a user asked for it")
         core.change(job, record, effects)
         return None
 
@@ -95,8 +95,8 @@ class Migrations:
             and status.checkpoint_error
             and status.checkpoint_try == migration.number
         ):
-            self._record(job, attempt.index, migration, status.checkpoint_error)
-            record = jobs.migration_over(job.record, attempt.index, status.checkpoint_error)
+            self._record(JOB_STAY, job, attempt.index, migration, status.checkpoint_error)
+            record = migrating.migration_over(job.record, attempt.index, status.checkpoint_error)
             self._core.change(job, record)
 
     def ended(self, site: Site, job: Job, attempt: Attempt, status: AttemptStatus) -> bool:
@@ -108,8 +108,8 @@ class Migrations:
         if migration.checkpoint is None:
             if status.checkpoint is None:
                 return False
-            record = jobs.checkpointed(job.record, attempt.index, status, self._core.wall)
-            self._start(job, attempt.index, jobs.restoring(record, attempt.index), (done,))
+            record = migrating.checkpointed(job.record, attempt.index, status, self._core.wall)
+            self._start(job, attempt.index, migrating.restoring(record, attempt.index), (done,))
             return True
         if status.started_at:
             return False  # it was restored, and ended before anybody heard that it ran
@@ -134,11 +134,11 @@ class Migrations:
             or jobs.stopping(record)
         ):
             return False
-        self._record(job, index, migration, why)
+        self._record(JOB_STAY, job, index, migration, why)
         if not migration.back:
-            self._start(job, index, jobs.restoring(record, index, back=why), effects)
+            self._start(job, index, migrating.restoring(record, index, back=why), effects)
         else:
-            core.change(job, jobs.state_lost(record, index, why, core.wall), effects)
+            core.change(job, migrating.state_lost(record, index, why, core.wall), effects)
         return True
 
     def lost(self, job: Job, attempt: Attempt, why: str, edge: str) -> bool:
@@ -217,10 +217,10 @@ class Migrations:
                 f"{format_cpu(cpu)} and {format_memory(memory)} are needed"
             )
 
-    def _record(self, job: Job, index: int, migration: Migration, why: str) -> None:
+    def _record(self, form: Form, job: Job, index: int, migration: Migration, why: str) -> None:
         task = job.record.tasks[index]
         self._core.record(
-            JOB_MIGRATE, job.record.job_id, job.record.spec.tasks[index].name, task.attempt_id,
+            form, job.record.job_id, job.record.spec.tasks[index].name, task.attempt_id,
             task.edge, task.node, migration.to_edge, migration.to_node, why,
         )  # fmt: skip
         self._core.note(
