@@ -122,7 +122,6 @@ class Checkpointing:
         elif "error" in result:
             self._go_on(attempt, str(result["error"]))
         elif attempt.stop_asked:
-            images.remove(record["checkpoint"]["root"], attempt.key)
             self._go_on(attempt, "it was stopped meanwhile")
         else:
             record["checkpoint"].update(digest=result["digest"], bytes=result["bytes"])
@@ -148,6 +147,8 @@ class Checkpointing:
 
     def _go_on(self, attempt: Attempt, why: str) -> None:
         record = attempt.record
+        # A child that was killed has left what it had.
+        images.remove(record["checkpoint"]["root"], attempt.key)
         record["checkpoint"] = None
         self._diagnostics("checkpoint_failed", key=attempt.key, error=why)
         if attempt.tree is not None:

@@ -244,6 +244,7 @@ class Payload:
             self._diagnostics("adopted", key=key, pid=found["pid"])
             found["adopted"] = True
             attempt.pump = self._reopen(found)
+            self._restoring.let_run(attempt)
             self.checkpointing.adopt(attempt)
             return None
         note_seal(found)

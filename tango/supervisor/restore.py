@@ -14,7 +14,7 @@ from . import attempt as phases
 from . import criu, images, proc, record
 from .attempt import Attempt
 from .protocol import Refused
-from .spawn import enter_groups
+from .spawn import StepFailed, enter_groups
 from .spec import MARKER
 from .tree import Tree
 
@@ -74,7 +74,10 @@ class Restoring:
         def work() -> Json:
             images.check_root(source.root)
             found = criu.find(program)
-            enter_groups(spec)
+            try:
+                enter_groups(spec)
+            except StepFailed as failed:
+                raise criu.CriuFailed(failed.failure.text) from None
             return criu.restore(found, path, source.digest, user, writing, scratch, source.limit_s)
 
         try:
@@ -104,18 +107,22 @@ class Restoring:
         self._tools.begin(tool)
         return attempt
 
+    def let_run(self, attempt: Attempt) -> None:
+        """It is recorded: it runs, and nobody else is to begin from its checkpoint.
+
+        Also for one that is adopted: an earlier supervisor may not have come to this.
+        """
+        source = attempt.record["source"]
+        if source is None or attempt.record["checkpoint"] is not None:
+            return  # what is being dumped is stopped on purpose
+        if attempt.tree is not None:
+            attempt.tree.signal(signal.SIGCONT)
+        images.remove(source["root"], source["key"])
+
     def clear(self, left: Json) -> None:
         """Kill what an earlier supervisor had not restored to its end; then nothing was."""
-        trees = [Tree(left["key"], left["pid"], left["start_time"], left["cgroup_dirs"])]
-        # Without groups of its own the restored tree is known by its id and the marker it kept.
-        source = left["source"]
-        found = images.about(images.directory(source["root"], source["key"])) or {}
-        started = proc.stat(found["pid"]) if "pid" in found else None
-        marker = f"{MARKER}={found.get('marker')}".encode()
-        if started is not None and proc.started_with(started.pid, marker):
-            trees.append(Tree(found["marker"], started.pid, started.start_time, []))
         deadline = time.monotonic() + _GONE_S
-        for tree in trees:
+        for tree in _trees(left):
             while tree.members(thorough=True) and time.monotonic() < deadline:
                 tree.kill()
                 time.sleep(_LOOK_AGAIN_S)
@@ -132,10 +139,7 @@ class Restoring:
         attempt.phase = phases.RUNNING
         self._settled(attempt)
         # Recorded, and a child that is waited for: now it may run.
-        assert attempt.tree is not None
-        attempt.tree.signal(signal.SIGCONT)
-        source = attempt.record["source"]
-        images.remove(source["root"], source["key"])
+        self.let_run(attempt)
 
     def _take(self, attempt: Attempt, result: Json) -> Refused | None:
         """Make the restored process the attempt's first one; why not, if not."""
@@ -161,9 +165,10 @@ class Restoring:
 
     def _clean(self, attempt: Attempt) -> None:
         """Nothing of it may be left when the refusal is told."""
-        assert attempt.tree is not None
-        if attempt.tree.members() and time.monotonic() < attempt.kill_at:
-            attempt.tree.kill()
+        trees = [tree for tree in _trees(attempt.record) if tree.members()]
+        if trees and time.monotonic() < attempt.kill_at:
+            for tree in trees:
+                tree.kill()
             self._loop.after(_LOOK_AGAIN_S, lambda: self._clean(attempt))
             return
         if attempt.pump is not None:
@@ -171,6 +176,20 @@ class Restoring:
             attempt.pump = None
         self._outputs.remove(attempt.key)
         self._settled(attempt)
+
+
+def _trees(left: Json) -> list[Tree]:
+    """What a restore may have left: CRIU's tree with all in its groups, and the restored one."""
+    trees = [Tree(left["key"], left["pid"], left["start_time"], left["cgroup_dirs"])]
+    trees[0].reapers.add(1)
+    # Without groups of its own the restored tree is known by its id and the marker it kept.
+    source = left["source"]
+    found = images.about(images.directory(source["root"], source["key"])) or {}
+    started = proc.stat(found["pid"]) if "pid" in found else None
+    marker = f"{MARKER}={found.get('marker')}".encode()
+    if started is not None and proc.started_with(started.pid, marker):
+        trees.append(Tree(found["marker"], started.pid, started.start_time, []))
+    return trees
 
 
 def _failed(text: str) -> Refused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -217,7 +218,11 @@ def test_a_restored_one_is_adopted_and_stopped(place: Place) -> None:
     place.begin()
     record = place.restore(place.checkpoint())["record"]
     eventually(lambda: "restored" in output(record))
+    # As if its supervisor had been killed between recording it and letting it run.
+    os.kill(record["pid"], signal.SIGSTOP)
     place.again()
+    stat = Path(f"/proc/{record['pid']}/stat")
+    eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "S")
     found = place.client.records()["j.0.2"]
     assert (found["pid"], found["adopted"]) == (record["pid"], True)
     place.client.ok("stop", key="j.0.2", grace_s=5)

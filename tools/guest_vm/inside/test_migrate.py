@@ -295,8 +295,17 @@ def test_what_is_refused_at_once(job: str) -> None:
     assert settled(job)
 
 
-@pytest.mark.parametrize("wait_s", [0.5, 3.0])
-@pytest.mark.parametrize("victim", ["central", "site", "source", "destination", "supervisors"])
+@pytest.mark.parametrize(
+    ("victim", "wait_s"),
+    [
+        ("central", 0.5),
+        ("site", 1.0),
+        ("source", 1.0),
+        ("destination", 4.0),
+        ("supervisors", 1.0),
+        ("supervisors", 5.0),
+    ],
+)
 def test_one_copy_is_left_whoever_is_killed_meanwhile(
     site: Site, job: str, victim: str, wait_s: float
 ) -> None:
