@@ -79,15 +79,16 @@ def restore(loaded: object, key: str) -> Json | None:
         return None
     if not isinstance(record["meta"], dict):
         return None
-    if not _is_checkpoint(record["checkpoint"]):
+    if not _holds(record["checkpoint"], root=str, pid=int, start_time=int):
         record["checkpoint"] = None
+    if not _holds(record["source"], root=str, key=str):
+        record["source"] = None
     return record
 
 
-def _is_checkpoint(found: object) -> bool:
+def _holds(found: object, **kinds: type) -> bool:
     return isinstance(found, dict) and all(
-        isinstance(found.get(name), kind)
-        for name, kind in (("root", str), ("pid", int), ("start_time", int))
+        isinstance(found.get(name), kind) for name, kind in kinds.items()
     )
 
 

@@ -184,7 +184,8 @@ def _trees(left: Json) -> list[Tree]:
     trees[0].reapers.add(1)
     # Without groups of its own the restored tree is known by its id and the marker it kept.
     source = left["source"]
-    found = images.about(images.directory(source["root"], source["key"])) or {}
+    path = "" if source is None else images.directory(source["root"], source["key"])
+    found = images.about(path) or {}
     started = proc.stat(found["pid"]) if "pid" in found else None
     marker = f"{MARKER}={found.get('marker')}".encode()
     if started is not None and proc.started_with(started.pid, marker):
