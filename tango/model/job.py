@@ -142,7 +142,8 @@ class Migration:
     """A task on its way to another node with its state (ADR 0014). number: from 1, of the task's.
 
     checkpoint: None until its attempt at the source has ended with one; from then on the task is
-    SCHEDULED from it. back: why it returns to the source, "" while it does not.
+    SCHEDULED from it. back: why it returns to the source, "" while it does not. from_cores,
+    to_cores: ids of the cores that it has at the source, and is to have at the target.
     """
 
     number: int
@@ -152,6 +153,8 @@ class Migration:
     to_node: str
     checkpoint: Checkpoint | None = None
     back: str = ""
+    from_cores: tuple[int, ...] = ()
+    to_cores: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ def _migration_to_pb(migration: Migration | None) -> pb.Migration | None:
         to_node=migration.to_node,
         checkpoint=checkpoint_to_pb(migration.checkpoint),
         back=text(migration.back),
+        from_cores=migration.from_cores,
+        to_cores=migration.to_cores,
     )
 
 
@@ -87,6 +89,8 @@ def _migration_from_pb(message: pb.Migration) -> Migration:
         to_node=message.to_node,
         checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
         back=message.back,
+        from_cores=core_ids_from_pb(message.from_cores, "migration.from_cores"),
+        to_cores=core_ids_from_pb(message.to_cores, "migration.to_cores"),
     )
 
 

@@ -127,6 +127,7 @@ class Core:
             task.attempt_id,
             spec.cpu_millis,
             spec.memory_bytes,
+            migration.to_cores,
         )
 
     def _hold(self, record: JobRecord, index: int, *, sent: bool) -> None:

@@ -37,15 +37,22 @@ def checkpointed(record: JobRecord, index: int, status: AttemptStatus, wall: flo
     return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
 
 
-def restoring(record: JobRecord, index: int, back: str = "") -> JobRecord:
-    """This task gets its next attempt from its checkpoint: on the target, or back on the source."""
+def restoring(
+    record: JobRecord, index: int, back: str = "", cores: tuple[int, ...] = ()
+) -> JobRecord:
+    """This task gets its next attempt from its checkpoint: on the target, or back on the source.
+
+    cores: that it has there, back on the source.
+    """
     migration = record.tasks[index].migration
     assert migration is not None
     place = (migration.to_edge, migration.to_node)
-    if back:
+    if not back:
+        cores = migration.to_cores
+    else:
         migration = replace(migration, back=back)
         place = (migration.from_edge, migration.from_node)
-    record = assigned(record, {index: place})
+    record = assigned(record, {index: place}, {index: cores})
     task = replace(record.tasks[index], migration=migration)
     return replace(record, tasks=(*record.tasks[:index], task, *record.tasks[index + 1 :]))
 
@@ -54,7 +61,7 @@ def state_lost(record: JobRecord, index: int, why: str, wall: float) -> JobRecor
     """This task could be restored nowhere: it is placed anew, and begins at its beginning."""
     task = record.tasks[index]
     assert task.migration is not None
-    moved = f"{not_moved(task.migration, task.migration.back)}; its state is lost: {why}"
+    moved = f"{not_moved(task.migration, task.migration.back or why)}; its state is lost: {why}"
     task = replace(
         task,
         state=JobState.PENDING,
@@ -66,5 +73,6 @@ def state_lost(record: JobRecord, index: int, why: str, wall: float) -> JobRecor
         evictions=task.evictions + 1,
         retry_at=wall,
         migration=None,
+        cores=(),
     )
     return settled(record, {index: task}, wall)

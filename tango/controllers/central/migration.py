@@ -22,6 +22,7 @@ from collections.abc import Iterator
 from tango.controllers.central import jobs, migrating
 from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
+from tango.controllers.central.fits import Cores, batch_task, fits, gang_of
 from tango.controllers.central.ledger import (
     Acknowledge,
     AnswerJob,
@@ -32,6 +33,7 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.model.cluster import NodeView
+from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
 from tango.model.errors import NotFound, Refused, TangoError
 from tango.model.events import MigrateJob
@@ -44,6 +46,7 @@ from tango.model.job import (
     TaskRecord,
 )
 from tango.model.messages import StopAttempt
+from tango.model.plan import Placement
 from tango.model.units import format_cpu, format_memory
 
 
@@ -62,7 +65,7 @@ class Migrations:
         try:
             site, view = self._target(event)
             meant = tuple(self._meant(job, event.task))
-            self._check(job, meant, site, view)
+            cores = self._check(job, meant, site, view)
         except TangoError as error:
             return error
         record = job.record
@@ -70,7 +73,10 @@ class Migrations:
         for index in meant:
             task = record.tasks[index]
             number = task.migrations + 1
-            migration = Migration(number, task.edge, task.node, site.edge, view.node)
+            migration = Migration(
+                number, task.edge, task.node, site.edge, view.node, from_cores=task.cores,
+                to_cores=cores[index],
+            )  # fmt: skip
             record = migrating.migrating(record, index, migration)
             effects.append(SendCheckpoint(task.attempt_id))
             self._record(JOB_MIGRATE, job, index, migration, "a user asked for it")
@@ -135,8 +141,13 @@ class Migrations:
         ):
             return False
         self._record(JOB_STAY, job, index, migration, why)
-        if not migration.back:
-            self._start(job, index, migrating.restoring(record, index, back=why), effects)
+        cores = self._at_source(job, index, migration)
+        if not migration.back and cores is not None:
+            restored = migrating.restoring(record, index, back=why, cores=cores)
+            self._start(job, index, restored, effects)
+        elif not migration.back:
+            why += "; its cores at the source are taken"
+            core.change(job, migrating.state_lost(record, index, why, core.wall), effects)
         else:
             core.change(job, migrating.state_lost(record, index, why, core.wall), effects)
         return True
@@ -151,6 +162,26 @@ class Migrations:
     def _start(self, job: Job, index: int, record: JobRecord, effects: tuple[Effect, ...]) -> None:
         start = SendStart(record.tasks[index].attempt_id)
         self._core.change(job, record, (*effects, start))
+
+    def _at_source(self, job: Job, index: int, migration: Migration) -> tuple[int, ...] | None:
+        """The cores that it gets on its way back: its own, or others; None where there are none."""
+        spec = job.record.spec.tasks[index]
+        if not spec.cores:
+            return ()
+        site = self._core.sites.site(migration.from_edge)
+        own = mask_of(migration.from_cores)
+        view, offer = site.nodes.get(migration.from_node), site.offer(migration.from_node)
+        if offer is None:
+            # It is away: whether it takes the attempt is to be seen. What we booked is known.
+            held = site.held.get(migration.from_node)
+            free = mask_of(view.cores) if view is not None else own
+            free &= ~held.core_mask if held is not None else -1
+        else:
+            free = offer.core_mask
+        if own & free == own:
+            return migration.from_cores
+        taken = batch_task(job.record, index).cores_among(free)
+        return None if taken is None else ids_of(taken)
 
     def _dumping(self, attempt: Attempt) -> Migration | None:
         durable = self._core.ledger.jobs[attempt.job_id].durable
@@ -193,7 +224,8 @@ class Migrations:
             raise Refused(f"{what} {job.record.job_id} {state}: only what runs has a state to move")
         yield from running
 
-    def _check(self, job: Job, meant: tuple[int, ...], site: Site, view: NodeView) -> None:
+    def _check(self, job: Job, meant: tuple[int, ...], site: Site, view: NodeView) -> Cores:
+        """The cores that each gets there."""
         record = job.record
         if jobs.stopping(record):
             raise Refused(f"job {record.job_id} is being stopped")
@@ -201,6 +233,8 @@ class Migrations:
         for index in meant:
             task, spec = record.tasks[index], record.spec.tasks[index]
             _check_task(task, spec.name, site, view)
+            if spec.node not in ("", view.node):
+                raise Refused(f"task {spec.name} names node {spec.node}: it runs on no other")
             source = self._core.sites.site(task.edge)
             _check_able(source, source.nodes.get(task.node), task.node)
             cpu += spec.cpu_millis
@@ -216,6 +250,15 @@ class Migrations:
                 f"{format_memory(max(0, offer.memory_bytes))} free, "
                 f"{format_cpu(cpu)} and {format_memory(memory)} are needed"
             )
+        there = {index: Placement(record.job_id, index, site.edge, view.node) for index in meant}
+        cores = fits(gang_of(record, meant), there, self._core.sites)
+        if cores is None:
+            free_cores = format_cores(ids_of(offer.core_mask)) or "no core"
+            needed = sum(record.spec.tasks[index].cores for index in meant)
+            raise Refused(
+                f"node {view.node} of {site.edge} has {free_cores} free, {needed} cores are needed"
+            )
+        return cores
 
     def _record(self, form: Form, job: Job, index: int, migration: Migration, why: str) -> None:
         task = job.record.tasks[index]

@@ -239,7 +239,9 @@ class Reports:
         spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
         migration = job.record.tasks[attempt.index].migration
         restore = migration.checkpoint if migration is not None else None
-        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority, restore, attempt.cores)
+        start = StartAttempt(
+            attempt.attempt_id, spec, attempt.node, priority, restore, attempt.cores
+        )
         self._core.send(attempt.edge, start)
 
     def _note_end(self, job: Job, attempt: Attempt) -> None:
