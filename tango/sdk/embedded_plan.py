@@ -87,7 +87,7 @@ def plan_nodes(
                 site=site,
                 cpu_millis=per_node * 1000 if per_node else share,
                 memory_bytes=memory_bytes * 3 // 4 // count,
-                cpuset=format_cores(own),
+                cpuset=",".join(str(core) for core in own),
                 task_cores=format_cores(own or cores[index::count]) or "none",
             )
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tango.controllers.central import CentralController
 from tango.controllers.edge import EdgeController
 from tango.controllers.worker import WorkerController
 from tango.model.decision import line
-from tango.model.plan import is_elastic
+from tango.model.plan import marks_of
 from tango.model.service import QuotaMode
 from tango.model.settings import CentralSettings, RecordSettings
 from tango.model.starts import CentralStart, EdgeStart, Life, Start, WorkerStart
@@ -81,7 +82,11 @@ def central_story(policy: str = "most-free") -> tuple[Start, Events, list[str]]:
         bench = central_bench.Bench(policy=batch_policy(policy))
         bench.central.policy = policy
         for number in range(6):
-            bench.submit(f"j{number}", central_bench.spec(cpu=900, retries=1))
+            job = central_bench.spec(cpu=900, retries=1)
+            if policy == "node":
+                named = (replace(task, node=f"n{number % 2}") for task in job.tasks)
+                job = replace(job, tasks=tuple(named))
+            bench.submit(f"j{number}", job)
         bench.submit("urgent", central_bench.spec(cpu=1900, priority=9))
         bench.edge_up(*(central_bench.node(f"n{number}") for number in range(2)))
         first, *others = bench.starts()
@@ -92,7 +97,7 @@ def central_story(policy: str = "most-free") -> tuple[Start, Events, list[str]]:
         bench.cancel("j2")
         bench.advance(5.0)
     plain = CentralSettings(central_bench.SERVER, batch_policy=policy, max_jobs_waiting=1000)
-    begun = CentralStart(plain, incarnation=1, seed=7, elastic=is_elastic(bench.policy))
+    begun = CentralStart(plain, incarnation=1, seed=7, **marks_of(bench.policy))
     return begun, tape(bench.central), log_of(bench.central)
 
 

@@ -103,10 +103,11 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
     ),
     d.NODE_STATE: (("a1", "dead", "it was silent"), "node a1 is dead: it was silent"),
     d.JOB_PLACE: (
-        (*ATTEMPT, "most-free", 500, 64 * MIB, PLACEMENT, BatchOffer("site-a", "a1", 900, MIB), 3),
+        (*ATTEMPT, "most-free", 500, 64 * MIB, PLACEMENT, BatchOffer("site-a", "a1", 900, MIB), 3,
+        "0-1"),
         ("attempt j1.0.1 of job j1 was placed on a1 of site-a: most-free scored it 0.2 (lower is "
-        "better); before b1 with 0.4; a2: not enough CPU; it asks for 500m CPU and 64.0 MiB of "
-        "900m and 1.0 MiB free"),
+        "better), with core 0-1 for itself; before b1 with 0.4; a2: not enough CPU; it asks for "
+        "500m CPU and 64.0 MiB of 900m and 1.0 MiB free"),
     ),
     d.JOB_WAIT: (("j1", "no node has 2 CPU free"), "job j1 waits: no node has 2 CPU free"),
     d.JOB_REFUSED: (
