@@ -21,8 +21,8 @@ _AT_WORK = (JobState.SCHEDULED, JobState.RUNNING)
 async def cluster_snapshot(client: Client) -> ClusterSnapshot:
     """Nodes and tasks as the central master knows them, replicas and round trips from the sites.
 
-    A site that does not answer is there with its nodes, and what they hold as one pod. Nodes
-    report neither images nor core ids. Raises Unavailable where the central master is away.
+    A site that does not answer is there with its nodes, and what they hold as one pod. Nodes do
+    not report images; of the cores that tasks may have their number counts, not the ids. Raises Unavailable where the central master is away.
     """
     views = tuple(node for edge in await client.edges() for node in edge.nodes)
     jobs, _ = await client.jobs(*_AT_WORK)
@@ -67,6 +67,7 @@ def _node(view: NodeView, name: str) -> NodeRow:
         name,
         view.capacity.cpu_millis,
         view.capacity.memory_bytes,
+        cores=len(view.cores),
         site=view.edge,
         labels=view.labels,
         cordoned=view.cordoned or not view.ready or short,
@@ -81,6 +82,7 @@ def _tasks(jobs: tuple[JobRecord, ...]) -> list[tuple[tuple[str, str], Pod]]:
                 f"{job.job_id}/{task.name}",
                 task.cpu_millis,
                 task.memory_bytes,
+                cores=len(record.cores),
                 priority=job.spec.priority,
             ),
         )
