@@ -116,9 +116,9 @@ def _check_site(core: Core, site: Site) -> None:
         and task.migration.to_edge == site.edge
     }
     for node, ones in site.kept.items():
-        held = site.held.get(node)
+        booked = site.held[node].core_mask if node in site.held else 0
         for _, _, mask in ones.values():
-            assert not (held and held.core_mask & mask), f"{site.edge}/{node}: kept and held"
+            assert not booked & mask, f"{site.edge}/{node}: kept and held"
     assert {(node, one) for node, ones in site.kept.items() for one in ones} == kept, site.edge
     for node in site.nodes.keys() | site.offers.keys():
         assert site.offers.get(node) == site.offer(node), f"stale offer of {site.edge}/{node}"
