@@ -95,6 +95,7 @@ class NodeView:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
     saturated: services that miss their target here although their CPU per request is at its bound.
     cores, cores_note: as in WorkerHello. be_cores: ids that its attempts have.
+    checkpoints, checkpoint_note: as in WorkerHello.
     """
 
     node: str
@@ -120,3 +121,5 @@ class NodeView:
     cores: tuple[int, ...] = ()
     cores_note: str = ""
     be_cores: tuple[int, ...] = ()
+    checkpoints: bool = False
+    checkpoint_note: str = ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
-from tango.model.job import AttemptStatus, TaskSpec
+from tango.model.job import AttemptStatus, Checkpoint, TaskSpec
 from tango.model.request import Dispatch, RequestDone
 from tango.model.service import ReplicaStatus, ServiceSpec
 
@@ -23,6 +23,7 @@ class WorkerHello:
 
     dial: counts this incarnation's streams from 1; 0 from a version that does not count.
     cores: ids of those that tasks may have; cores_note: why there are no others.
+    checkpoints: it can write and restore checkpoints; checkpoint_note: by what, or why it cannot.
     """
 
     node: str
@@ -36,6 +37,8 @@ class WorkerHello:
     dial: int = 0
     cores: tuple[int, ...] = ()
     cores_note: str = ""
+    checkpoints: bool = False
+    checkpoint_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,14 @@ class NodeTargets:
 class StartAttempt:
     """Run a task once under this attempt id; a repeat never runs it twice. node is set by central
     for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first.
-    cores: ids that it is given, where it asks for cores."""
+    restore: begin from this checkpoint instead of from argv. cores: ids that it is given, where it
+    asks for cores."""
 
     attempt_id: str
     spec: TaskSpec
     node: str = ""
     priority: int = 0
+    restore: Checkpoint | None = None
     cores: tuple[int, ...] = ()
 
 
@@ -167,12 +172,15 @@ class StopAttempt:
     """Stop an attempt: TERM, grace, KILL; its end is reported as usual.
 
     grace_s: None for the task's own. evict: it makes room for LC, so its end costs no retry.
+    checkpoint: above 0, write its state to disk, and only then end it; where that fails it goes on,
+    and its status says why, with this number.
     """
 
     attempt_id: str
     reason: str = ""
     grace_s: float | None = None
     evict: bool = False
+    checkpoint: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class WorkerStart:
     features: CgroupFeatures | None
     cores: tuple[int, ...] = ()
     cores_note: str = ""
+    checkpoints: bool = False
+    checkpoint_note: str = ""
 
 
 Start = CentralStart | EdgeStart | WorkerStart

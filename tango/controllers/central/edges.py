@@ -82,6 +82,8 @@ class Site:
         self.version = ""
         self.nodes: dict[str, NodeView] = {}
         self.held: dict[str, Held] = {}
+        # By node: room that is kept for what migrates there, by attempt at the source.
+        self.kept: dict[str, dict[str, tuple[int, int, int]]] = {}
         self.offers: dict[str, BatchOffer] = {}
 
     def attempts(self) -> Iterator[Attempt]:
@@ -129,6 +131,11 @@ class Site:
         held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
         be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
+        kept_cores = 0
+        for kept_cpu, kept_memory, mask in self.kept.get(node, {}).values():
+            be_cpu += kept_cpu
+            be_memory += kept_memory
+            kept_cores |= mask
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
         if not self.elastic and (cpu <= 0 or memory <= 0):
@@ -146,7 +153,9 @@ class Site:
             lc_used_millis=view.report.lc.cpu_millis if view.report is not None else 0,
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
             reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
-            core_mask=mask_of(view.cores) & ~mask_of(view.be_cores) & ~held.core_mask,
+            core_mask=mask_of(view.cores)
+            & ~mask_of(view.be_cores)
+            & ~(held.core_mask | kept_cores),
         )
 
 
@@ -271,6 +280,28 @@ class Sites:
         if not held.attempts:
             del site.held[attempt.node]
         return self._refresh(site, attempt.node) or grew
+
+    def keep(
+        self,
+        edge: str,
+        node: str,
+        attempt_id: str,
+        cpu_millis: int,
+        memory: int,
+        cores: tuple[int, ...] = (),
+    ) -> None:
+        """Room on the node is taken for an attempt that migrates there."""
+        site = self.site(edge)
+        site.kept.setdefault(node, {})[attempt_id] = (cpu_millis, memory, mask_of(cores))
+        self._refresh(site, node)
+
+    def let_go(self, edge: str, node: str, attempt_id: str) -> bool:
+        """That room is free again, or held by the attempt's successor. Whether more is offered."""
+        site = self.site(edge)
+        del site.kept[node][attempt_id]
+        if not site.kept[node]:
+            del site.kept[node]
+        return self._refresh(site, node)
 
     # ---- offers and capacity
 

@@ -136,6 +136,8 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         cores=node.hello.cores,
         cores_note=node.hello.cores_note,
         be_cores=ids_of(node.be_core_mask()),
+        checkpoints=node.hello.checkpoints,
+        checkpoint_note=node.hello.checkpoint_note,
         dead=node.dead,
         cordoned=cordon is not None,
         draining=cordon is not None and cordon.draining,

@@ -17,7 +17,8 @@ class Attempt:
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
     grace_s: of the stop that was asked for, None for the task's own. evicted: why it was to make
-    room for LC, "" if it was not. cores: ids that it was given.
+    room for LC, "" if it was not. cores: ids that it was given. checkpointing: its state is being
+    written. checkpoint_try, checkpoint_error: the number of the latest try, and why it failed.
     """
 
     attempt_id: str
@@ -32,6 +33,9 @@ class Attempt:
     priority: int = 0
     evicted: str = ""
     cores: tuple[int, ...] = ()
+    checkpointing: bool = False
+    checkpoint_try: int = 0
+    checkpoint_error: str = ""
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""
@@ -56,11 +60,16 @@ class Attempt:
             priority=self.priority,
             evicted=self.evicted,
             cores=self.cores,
+            checkpoint=ended.checkpoint if ended is not None else None,
+            checkpoint_try=self.checkpoint_try,
+            checkpoint_error=self.checkpoint_error,
         )
 
 
 def failure_of(spec: TaskSpec, record: ProcessRecord, used: GroupUsed | None) -> str:
     """What an end says that exit code and signal do not."""
+    if record.checkpoint is not None:
+        return "checkpointed"
     if used is not None and used.n_oom_kills and (record.signal or record.exit_code):
         return describe_end(record, out_of_memory=True)
     if record.lost or (record.exit_code is None and not record.signal):

@@ -15,6 +15,8 @@ def begin(start: WorkerStart) -> WorkerController:
         capacity=start.capacity,
         enforcement=start.enforcement,
         features=start.features,
+        checkpoints=start.checkpoints,
+        checkpoint_note=start.checkpoint_note,
         seed=start.seed,
         cores=start.cores,
         cores_note=start.cores_note,

@@ -27,6 +27,7 @@ from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.commands import ForgetProcess, WorkerCommand
 from tango.model.decision import Decision
 from tango.model.events import (
+    CheckpointFailed,
     GroupApplied,
     HealthChecked,
     ProcessEnded,
@@ -79,6 +80,7 @@ class WorkerController:
     key: of the node's state directory. features: None where there are no cgroups; then there are no
     group commands, no quotas, no memory limits, and both sides of the usage report stay 0.
     cores, cores_note: as in WorkerHello.
+    checkpoints, checkpoint_note: what the runtime says of them.
     """
 
     def __init__(
@@ -90,6 +92,8 @@ class WorkerController:
         capacity: NodeCapacity,
         enforcement: Enforcement,
         features: CgroupFeatures | None,
+        checkpoints: bool = False,
+        checkpoint_note: str = "",
         seed: int = 0,
         cores: tuple[int, ...] = (),
         cores_note: str = "",
@@ -105,6 +109,8 @@ class WorkerController:
             observe_only=not settings.enforce,
             cores=cores,
             cores_note=cores_note,
+            checkpoints=checkpoints,
+            checkpoint_note=checkpoint_note,
         )
         out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()
@@ -150,6 +156,7 @@ class WorkerController:
             ProcessStarted: self._started,
             ProcessStartFailed: self._start_failed,
             ProcessEnded: self._ended,
+            CheckpointFailed: self._attempts.checkpoint_failed,
             UpstreamUp: self._up,
             UpstreamDown: self._down,
         }
