@@ -105,7 +105,9 @@ class ScenarioFile:
         except InvalidField as error:
             if not changes or error.where.startswith("--"):
                 raise
-            options = " and ".join(dict.fromkeys(change.option for change in changes))
+            # The change of that very field, or any of them.
+            own = [change for change in changes if change.path == error.field]
+            options = " and ".join(dict.fromkeys(change.option for change in own or changes))
             raise InvalidField(error.field, error.problem, error.fix, options) from None
 
     def _read(self) -> None:
