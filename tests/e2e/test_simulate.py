@@ -95,9 +95,12 @@ def test_policies_side_by_side_give_the_same_in_one_process_and_in_several(
     assert texts[0] == texts[1]
     assert sum(name.startswith("d.small.") for name in texts[0]) == 6
     found = json.loads(texts[0]["r.json"])
-    assert [(run["variant"], run["seed"]) for run in found["runs"]][:3] == [
-        ("least-loaded:most-free", 1), ("least-loaded:most-free", 2), ("round-robin:most-free", 1),
-    ]  # fmt: skip
+    assert [(run["variant"], run["seed"]) for run in found["runs"]][:4] == [
+        ("least-loaded:most-free", 1),
+        ("round-robin:most-free", 1),
+        ("least-loaded:most-free without reassurance", 1),
+        ("least-loaded:most-free", 2),
+    ]
     (group,) = found["comparison"]["groups"]
     assert [each["variant"] for each in group["variants"]] == [
         "least-loaded:most-free",
@@ -108,7 +111,7 @@ def test_policies_side_by_side_give_the_same_in_one_process_and_in_several(
     alone = tmp_path / "alone.json"
     words = ("--policies", "round-robin", "--set", "seed=2", "--report", str(alone))
     assert simulate(*SHORT, *words).returncode == 0
-    among = found["runs"][3]
+    among = found["runs"][4]
     assert read(alone) == {key: among[key] for key in COMMON}
 
 
