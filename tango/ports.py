@@ -124,6 +124,17 @@ class Runtime(Protocol):
         """TERM to the whole tree, KILL after grace_s. Returns at once; the end comes by watch()."""
         ...
 
+    async def checkpoint(self, key: str) -> None:
+        """Write its state to disk, then end it; the end comes by watch().
+
+        Raises CheckpointFailed: it runs on, or has ended.
+        """
+        ...
+
+    async def can_checkpoint(self) -> tuple[bool, str]:
+        """Whether checkpoint() and a start from one work here; by what, or why not."""
+        ...
+
     async def forget(self, key: str, *, keep_log: bool) -> None:
         """Drop the record of an ended process; fine if unknown."""
         ...
@@ -151,6 +162,10 @@ class StartFailed(Exception):
     def __init__(self, message: str, *, lasting: bool) -> None:
         super().__init__(message)
         self.lasting = lasting
+
+
+class CheckpointFailed(Exception):
+    """The state of a process could not be written; the text says why."""
 
 
 class RuntimeLost(TangoError):

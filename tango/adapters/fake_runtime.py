@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from tango.adapters.process_ends import Ends
 from tango.adapters.process_launch import check_key, with_port
 from tango.adapters.replica_ports import PortTaken, ReplicaPorts
+from tango.model.job import Checkpoint
 from tango.model.process import ProcessRecord, ProcessSpec
-from tango.ports import RuntimeLost, StartFailed
+from tango.ports import CheckpointFailed, RuntimeLost, StartFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,21 @@ class FakeRuntime:
         loop = asyncio.get_running_loop()
         delay = grace_s if stubborn else 0.0
         node.timers[key] = loop.call_later(delay, self.end, key, None, int(number))
+
+    async def checkpoint(self, key: str) -> None:
+        """See Runtime: the state is a digest of nothing, which any fake can start from."""
+        await self._reach()
+        record = self._node.records.get(key)
+        if record is None or record.ended:
+            raise CheckpointFailed(f"{key} does not run")
+        made = Checkpoint(key, f"sha256:{0:064}", 1)
+        self._node.records[key] = replace(record, checkpoint=made)
+        self.end(key, None, int(signal.SIGKILL))
+
+    async def can_checkpoint(self) -> tuple[bool, str]:
+        """See Runtime."""
+        await self._reach()
+        return True, "pretended"
 
     async def forget(self, key: str, *, keep_log: bool) -> None:
         """See Runtime. ValueError for what has not ended."""

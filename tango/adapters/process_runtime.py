@@ -10,13 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from pathlib import Path
 from typing import Self
 
+from tango.adapters.checkpoint_dir import CHECK_S, Checkpoints
 from tango.adapters.process_ends import Ends
 from tango.adapters.process_launch import Launch, check_key, with_port
 from tango.adapters.replica_ports import PortTaken, ReplicaPorts
 from tango.adapters.supervisor_client import Json, SupervisorClient, SupervisorRefused
+from tango.model.job import Checkpoint
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.settings import WorkerSettings
-from tango.ports import Cgroups, RuntimeLost, StartFailed
+from tango.ports import Cgroups, CheckpointFailed, RuntimeLost, StartFailed
 
 _START_S = 45.0  # the supervisor itself gives up after 30
 _MAX_GRACE_S = 3600.0
@@ -47,6 +49,7 @@ class ProcessRuntime:
         revive: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._launch = Launch(cgroups, settings)
+        self._checkpoints = Checkpoints(settings)
         self._ports = ReplicaPorts()
         self._running: dict[str, ProcessRecord] = {}
         self._ended: set[str] = set()  # and not yet forgotten
@@ -121,11 +124,30 @@ class ProcessRuntime:
         with _on_ended_or_unknown(key):
             await self._client.call("stop", key=key, grace_s=min(max(grace_s, 0.0), _MAX_GRACE_S))
 
+    async def checkpoint(self, key: str) -> None:
+        """See Runtime."""
+        try:
+            limit_s, request = self._checkpoints.request()
+            await self._client.call("checkpoint", limit_s, key=key, **request)
+        except SupervisorRefused as refused:
+            raise CheckpointFailed(str(refused)) from None
+
+    async def can_checkpoint(self) -> tuple[bool, str]:
+        """See Runtime."""
+        try:
+            self._checkpoints.check()
+            reply = await self._client.call("criu", CHECK_S)
+        except (SupervisorRefused, CheckpointFailed) as refused:
+            return False, str(refused)
+        return True, f"criu {reply.get('version', '')}"
+
     async def forget(self, key: str, *, keep_log: bool) -> None:
         """See Runtime. ValueError for what has not ended."""
         with _on_ended_or_unknown(key):
             await self._client.call("ack", key=key, keep_log=keep_log)
         self._ended.discard(key)
+        if not keep_log:
+            await asyncio.to_thread(self._checkpoints.remove, check_key(key))
 
     async def list(self) -> tuple[ProcessRecord, ...]:
         """See Runtime."""
@@ -157,12 +179,17 @@ class ProcessRuntime:
         runs = False
         try:
             request = self._launch.request(with_port(spec, port))
-            reply = await self._client.call("start", _START_S, **request)
+            limit_s = _START_S
+            if spec.restore is not None:
+                limit_s, request["restore"] = self._checkpoints.source(spec.restore)
+            reply = await self._client.call("start", limit_s, **request)
             record = to_record(reply["record"])
             # Its end may have come with the same bytes as the answer.
             runs = not record.ended and spec.key not in self._ended
         except SupervisorRefused as refused:
             raise StartFailed(str(refused), lasting=_is_lasting(refused)) from None
+        except CheckpointFailed as failed:
+            raise StartFailed(str(failed), lasting=True) from None
         except (OSError, ValueError) as error:
             message = f"the control group {spec.group!r} cannot be used: {error}"
             raise StartFailed(message, lasting=isinstance(error, ValueError)) from None
@@ -254,6 +281,8 @@ def port_of(record: ProcessRecord) -> int:
 def to_record(found: Json) -> ProcessRecord:
     """A record as the supervisor tells it; what it does not know is 0 or None."""
     signal = found.get("signal")
+    made = found.get("checkpoint") if found["reason"] == "checkpointed" else None
+    checkpoint = None if made is None else Checkpoint(found["key"], made["digest"], made["bytes"])
     return ProcessRecord(
         key=found["key"],
         pid=found["pid"] or 0,
@@ -264,6 +293,7 @@ def to_record(found: Json) -> ProcessRecord:
         signal=signal or 0,
         cpu_s=found["cpu_s"] or 0.0,
         lost=found["reason"] == "lost",
+        checkpoint=checkpoint,
     )
 
 

@@ -132,6 +132,13 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         run_as=section.string("run_as", _WORKER.run_as),
         allow_root=section.boolean("allow_root", _WORKER.allow_root),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
+        checkpoint_dir=_optional_path(section, "checkpoint_dir", Path(path).absolute().parent),
+        checkpoint_max_bytes=_bounded_memory(
+            section, "checkpoint_max", _WORKER.checkpoint_max_bytes, 2**20, 2**40
+        ),
+        checkpoint_limit_s=section.number(
+            "checkpoint_limit_s", _WORKER.checkpoint_limit_s, low=1, high=3600
+        ),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
@@ -368,6 +375,10 @@ def _socket(section: Section, key: str, base: Path) -> str:
         problem = f"is too long: {path} is above {MAX_SOCKET_PATH} bytes"
         raise section.error(key, problem, "a unix socket's path is short; move it")
     return path
+
+
+def _optional_path(section: Section, key: str, base: Path) -> str:
+    return _path(section, key, base) if section.string(key, "") else ""
 
 
 def _labels(section: Section) -> tuple[tuple[str, str], ...]:

@@ -180,10 +180,14 @@ def show_job(job: JobRecord) -> None:
 
 def _task_facts(record: TaskRecord) -> Facts:
     place = f"{record.node} of {record.edge}" if record.node else ""
-    moved = ""
+    moved = record.moved
     if record.losses or record.evictions:
         moved = f"{record.losses} times lost with a node, {record.evictions} times evicted"
         moved += f"; the last time: {record.moved}"
+    to = record.migration
+    migrating = "" if to is None else f"with its state to {to.to_node} of {to.to_edge}"
+    if to is not None and to.back:
+        migrating = f"back with its state, for it did not get to {to.to_node}: {to.back}"
     end = f"exit code {record.exit_code}" if record.exit_code is not None else ""
     return (
         ("State", record.state.value),
@@ -191,7 +195,7 @@ def _task_facts(record: TaskRecord) -> Facts:
         ("Attempt", record.attempt_id),
         ("On", place),
         ("Moved", moved),
-        ("Being moved", record.evicting),
+        ("Being moved", record.evicting or migrating),
         ("Failures", str(record.failures) if record.failures else ""),
         ("End", f"signal {record.signal}" if record.signal else end),
         ("CPU time", f"{record.cpu_s:.2f} s"),
@@ -233,6 +237,7 @@ def show_node(node: NodeView) -> None:
         ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
         *usage,
+        ("Checkpoints", tables.checkpoints(node)),
         ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
     )

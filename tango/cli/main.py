@@ -29,6 +29,7 @@ COMMANDS = {
     "get": ("tango.cli.listing", "get"),
     "load": ("tango.cli.load", "load"),
     "logs": ("tango.cli.jobs", "logs"),
+    "migrate": ("tango.cli.migrate", "migrate"),
     "routes": ("tango.cli.routes", "routes"),
     "place": ("tango.cli.place", "place"),
     "policy": ("tango.cli.policy", "policy"),

@@ -79,6 +79,13 @@ def enforcement(node: NodeView) -> str:
     return node.enforcement.value + (f" ({count} differ)" if count else "")
 
 
+def checkpoints(node: NodeView) -> str:
+    """Whether tasks can come and go with their state, and by what, or why not."""
+    if node.checkpoints:
+        return f"yes ({node.checkpoint_note})"
+    return f"no: {node.checkpoint_note or 'its version does not know of it'}"
+
+
 def _enforced(places: Iterable[tuple[str, str]], nodes: Sequence[NodeView]) -> str:
     """Of the nodes among (site, node) that are known."""
     wanted = set(places)

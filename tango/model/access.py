@@ -74,6 +74,7 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.CentralService/ListJobs": _USER,
     "/tango.v1.CentralService/WatchJob": _USER,
     "/tango.v1.CentralService/CancelJob": _USER,
+    "/tango.v1.CentralService/MigrateJob": _USER,
     "/tango.v1.CentralService/GetJobLog": _USER,
     "/tango.v1.CentralService/ListEdges": _USER,
     "/tango.v1.CentralService/ListNodes": _USER,

@@ -94,6 +94,7 @@ class NodeView:
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
     saturated: services that miss their target here although their CPU per request is at its bound.
+    checkpoints, checkpoint_note: as in WorkerHello.
     """
 
     node: str
@@ -116,3 +117,5 @@ class NodeView:
     drain_grace_s: float | None = None
     saturated: tuple[str, ...] = ()
     be_reclaimable_millis: int = 0
+    checkpoints: bool = False
+    checkpoint_note: str = ""

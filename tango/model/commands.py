@@ -240,6 +240,13 @@ class StopProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointProcess:
+    """Write its state to disk and end it: ProcessEnded tells; or CheckpointFailed, and it runs."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetProcess:
     """Its end is known where it matters: the runtime may drop the record. keep_log: for `logs`."""
 
@@ -303,6 +310,7 @@ WorkerCommand = (
     | KillGroup
     | StartProcess
     | StopProcess
+    | CheckpointProcess
     | ForgetProcess
     | CheckHealth
     | Forward

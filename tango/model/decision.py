@@ -118,6 +118,11 @@ JOB_PLACE = Form(
 JOB_WAIT = Form("job-wait", "job", "why")
 JOB_REFUSED = Form("job-refused", "job", "task", "attempt", "site", "node", "why", "retry_s")
 JOB_EVICT = Form("job-evict", "job", "task", "attempt", "site", "node", "why")
+# A task moves with its state; or its attempt at a node cannot, so that it does not get there.
+JOB_MIGRATE = Form(
+    "job-migrate", "job", "task", "attempt", "site", "node", "to_site", "to_node", "why"
+)
+JOB_STAY = Form("job-stay", "job", "task", "attempt", "site", "node", "to_site", "to_node", "why")
 JOB_GIVE_UP = Form("job-give-up", "job", "task", "attempt", "site", "node", "why")
 # task_state, job_state: after the end. retry_s: until the next attempt, 0 for none.
 JOB_END = Form(

@@ -319,6 +319,14 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
     form.JOB_EVICT.kind: lambda d: (
         f"{_task(d)} is stopped on {d['node']} of {d['site']}, to run elsewhere{_because(d)}"
     ),
+    form.JOB_MIGRATE.kind: lambda d: (
+        f"{_task(d)} on {d['node']} of {d['site']} is to go on with its state on {d['to_node']} of "
+        f"{d['to_site']}{_because(d)}"
+    ),
+    form.JOB_STAY.kind: lambda d: (
+        f"{_task(d)} on {d['node']} of {d['site']} cannot take its state to {d['to_node']} of "
+        f"{d['to_site']}{_because(d)}"
+    ),
     form.JOB_GIVE_UP.kind: lambda d: (
         f"{_task(d)} was given up on {d['node']} of {d['site']}{_because(d)}"
     ),

@@ -225,6 +225,21 @@ class CancelJob:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrateJob:
+    """A user wants a task (none named: every task that runs) on another node, with its state.
+
+    edge: "" where the node's name says enough. Answered with the job once that is decided.
+    """
+
+    op_id: int
+    job_id: str
+    task: str
+    node: str
+    edge: str
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class EdgeUp:
     """An edge's stream said Hello and its full state. wall: unix seconds at arrival."""
 
@@ -328,6 +343,14 @@ class ProcessStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """Its state was not written; it runs on, or its end is told as any other."""
+
+    key: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class ProcessStartFailed:
     """Answer to StartProcess: nothing runs. lasting: a retry cannot help (no such program)."""
 
@@ -418,6 +441,7 @@ CentralEvent = (
     | PersistFailed
     | SubmitJob
     | CancelJob
+    | MigrateJob
     | EdgeUp
     | EdgeSaid
     | EdgeDown
@@ -434,6 +458,7 @@ WorkerEvent = (
     | RuntimeUp
     | ProcessStarted
     | ProcessStartFailed
+    | CheckpointFailed
     | ProcessEnded
     | HealthChecked
     | RequestFinished

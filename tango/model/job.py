@@ -84,13 +84,40 @@ _ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 
 @dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state of a task on disk, as an attempt left it; digest: of its manifest."""
+
+    attempt_id: str
+    digest: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """A task on its way to another node with its state (ADR 0014). number: from 1, of the task's.
+
+    checkpoint: None until its attempt at the source has ended with one; from then on the task is
+    SCHEDULED from it. back: why it returns to the source, "" while it does not.
+    """
+
+    number: int
+    from_edge: str
+    from_node: str
+    to_edge: str
+    to_node: str
+    checkpoint: Checkpoint | None = None
+    back: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """A task's latest attempt. Times are `now` of the central master's wall clock (unix seconds).
 
     exit_code is None until it ended, and where it ended by a signal or was lost.
     failures count against the job's retries. losses: attempts given up with their nodes; evictions:
     attempts stopped so that they run elsewhere. evicting: why this one is being stopped so; moved:
-    why the latest of all these was.
+    why the latest of all these was. migrations: that were asked for; migration: the one under way,
+    whose outcome `moved` tells.
     """
 
     state: JobState = JobState.PENDING
@@ -110,6 +137,8 @@ class TaskRecord:
     evictions: int = 0
     evicting: str = ""
     moved: str = ""
+    migrations: int = 0
+    migration: Migration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +189,8 @@ class AttemptStatus:
     """One attempt as its worker reports it. failure is set where it never ran or was stopped.
 
     evicted: why it was stopped to make room for LC, "" if it was not; that costs no retry.
+    checkpoint: it ended, and its state is there. checkpoint_error: why the checkpoint number
+    checkpoint_try was not made; it goes on running.
     """
 
     attempt_id: str
@@ -175,3 +206,6 @@ class AttemptStatus:
     ended_at: float = 0.0
     priority: int = 0
     evicted: str = ""
+    checkpoint: Checkpoint | None = None
+    checkpoint_try: int = 0
+    checkpoint_error: str = ""

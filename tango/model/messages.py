@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
-from tango.model.job import AttemptStatus, TaskSpec
+from tango.model.job import AttemptStatus, Checkpoint, TaskSpec
 from tango.model.request import Dispatch, RequestDone
 from tango.model.service import ReplicaStatus, ServiceSpec
 
@@ -22,6 +22,7 @@ class WorkerHello:
     """Who dials. key: drawn once, kept in the worker's state directory; proves the same node.
 
     dial: counts this incarnation's streams from 1; 0 from a version that does not count.
+    checkpoints: it can write and restore checkpoints; checkpoint_note: by what, or why it cannot.
     """
 
     node: str
@@ -33,6 +34,8 @@ class WorkerHello:
     labels: tuple[tuple[str, str], ...] = ()
     observe_only: bool = False
     dial: int = 0
+    checkpoints: bool = False
+    checkpoint_note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +152,14 @@ class NodeTargets:
 @dataclass(frozen=True, slots=True)
 class StartAttempt:
     """Run a task once under this attempt id; a repeat never runs it twice. node is set by central
-    for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first."""
+    for the edge, and ignored by the worker. priority: of its job; lower ones are evicted first.
+    restore: begin from this checkpoint instead of from argv."""
 
     attempt_id: str
     spec: TaskSpec
     node: str = ""
     priority: int = 0
+    restore: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +167,15 @@ class StopAttempt:
     """Stop an attempt: TERM, grace, KILL; its end is reported as usual.
 
     grace_s: None for the task's own. evict: it makes room for LC, so its end costs no retry.
+    checkpoint: above 0, write its state to disk, and only then end it; where that fails it goes on,
+    and its status says why, with this number.
     """
 
     attempt_id: str
     reason: str = ""
     grace_s: float | None = None
     evict: bool = False
+    checkpoint: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.job import Checkpoint
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
@@ -12,7 +14,7 @@ class ProcessSpec:
     group: cgroup name relative to the node's root, "" where there are no cgroups.
     port: None for no port, 0 for a free one, else that one. Where there is one, "{port}" and
     "{host}" in argv and env values are replaced, and PORT and HOST set.
-    host: the address to listen on.
+    host: the address to listen on. restore: begin from this checkpoint instead of from argv.
     best_effort: raises oom_score_adj to 1000 and lowers the priority where cgroups cannot.
     meta: small strings kept with the record, so that a restarted worker knows what it adopted.
     """
@@ -25,13 +27,15 @@ class ProcessSpec:
     best_effort: bool
     meta: tuple[tuple[str, str], ...] = ()
     host: str = "127.0.0.1"
+    restore: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessRecord:
     """What the runtime knows of a process. Times are unix seconds; ended_at is 0 while it runs.
 
-    lost: it ended while nobody could see its exit code.
+    lost: it ended while nobody could see its exit code. checkpoint: it ended because its state was
+    written to disk.
     """
 
     key: str
@@ -43,6 +47,7 @@ class ProcessRecord:
     signal: int = 0
     cpu_s: float = 0.0
     lost: bool = False
+    checkpoint: Checkpoint | None = None
 
     @property
     def ended(self) -> bool:

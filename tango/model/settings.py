@@ -169,6 +169,11 @@ class WorkerSettings:
         0 looks at nothing.
     supervisor_socket: of a supervisor that someone else runs (tango-payload.service); "" for one of
         the worker's own, started where none answers.
+    checkpoint_dir: where checkpoints of tasks are written and restored from, the same directory on
+        all nodes that tasks migrate between; "" for no migration. Whoever writes there is trusted
+        as root is.
+    checkpoint_max_bytes: of memory and of images, for one task.
+    checkpoint_limit_s: for one run of CRIU.
     """
 
     server: ServerSettings
@@ -191,6 +196,9 @@ class WorkerSettings:
     cap_be: bool = False
     memory_reserve_bytes: int = 64 * 2**20
     supervisor_socket: str = ""
+    checkpoint_dir: str = ""
+    checkpoint_max_bytes: int = 2 * 2**30
+    checkpoint_limit_s: float = 120.0
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES

@@ -48,6 +48,8 @@ class WorkerStart:
     capacity: NodeCapacity
     enforcement: Enforcement
     features: CgroupFeatures | None
+    checkpoints: bool = False
+    checkpoint_note: str = ""
 
 
 Start = CentralStart | EdgeStart | WorkerStart

@@ -301,6 +301,14 @@ class Client(Sites):
         """The job as it is after the cancel was taken; its processes may still be ending."""
         return await self._central.cancel_job(job_id)
 
+    async def migrate(self, job_id: str, node: str, *, task: str = "", site: str = "") -> JobRecord:
+        """The job once it is decided that a task (none named: all that run) moves with its state.
+
+        Its tasks' `migration` is None again when it is over; `moved` says how it went. Raises
+        NotFound, and Refused with the reason, where either node cannot checkpoint, for one.
+        """
+        return await self._central.migrate_job(job_id, node, task, site)
+
     async def logs(
         self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False
     ) -> AsyncGenerator[bytes, None]:

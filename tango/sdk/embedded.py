@@ -21,6 +21,7 @@ from tango.model.cgroup import GroupTarget
 from tango.model.errors import AlreadyExists, InvalidField, TangoError, Unavailable
 from tango.sdk.cluster_file import FILE, ClusterFile, read_cluster_file, write_cluster_file
 from tango.sdk.embedded_plan import (
+    CHECKPOINTS,
     EmbeddedPlan,
     central_toml,
     edge_toml,
@@ -119,7 +120,7 @@ class EmbeddedCluster:
         self._make_root_group(plan.weight)
         configs = self.state_dir / "configs"
         logs = self.state_dir / "logs"
-        for directory in (configs, logs):
+        for directory in (configs, logs, self.state_dir / CHECKPOINTS):
             directory.mkdir(mode=0o700, exist_ok=True)
         ports = _free_ports(2 * (1 + len(plan.sites) + len(plan.nodes)) + 1)
         rest = "" if rest_port is None else f"127.0.0.1:{rest_port or next(ports)}"

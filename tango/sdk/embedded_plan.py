@@ -14,6 +14,7 @@ SMALLEST_NODE_MILLIS = 100
 DEFAULT_SHARES = 1024
 # Of a decision log beside a recording: as much as that may take, in one file.
 LOG_MAX = "256Mi"
+CHECKPOINTS = "checkpoints"
 SITE_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -129,6 +130,8 @@ def worker_toml(
         + f'\n[worker]\nnode = "{node.name}"\nedge = "{edge}"\n'
         + f'cpu = "{format_cpu(node.cpu_millis)}"\nmemory = "{node.memory_bytes}"\n'
         + f'cgroup_root = "{cgroup_root}/{node.name}"\n{cores}\n'
+        # All nodes are this machine's, so tasks may move between them where CRIU works.
+        + f'checkpoint_dir = "{state / CHECKPOINTS}"\n'
         # An embedded cluster runs what its own user gives it, as that user.
         + "allow_root = true\n"
     )

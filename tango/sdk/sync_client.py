@@ -141,6 +141,10 @@ class SyncClient:
         """See Client.cancel."""
         return self._do(self._client.cancel(job_id))
 
+    def migrate(self, job_id: str, node: str, *, task: str = "", site: str = "") -> JobRecord:
+        """See Client.migrate."""
+        return self._do(self._client.migrate(job_id, node, task=task, site=site))
+
     def logs(
         self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False
     ) -> Iterator[bytes]:

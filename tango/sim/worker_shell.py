@@ -91,6 +91,7 @@ class Worker:
                 cmd.KillGroup: self._kill_group,
                 cmd.StartProcess: self._start,
                 cmd.StopProcess: self._stop,
+                cmd.CheckpointProcess: self._checkpoint,
                 cmd.ForgetProcess: self._forget,
                 cmd.CheckHealth: self._check_health,
                 cmd.Note: _ignore,
@@ -225,6 +226,10 @@ class Worker:
         if not self.shell.closed:
             record, port = self._machine.start(spec)
             self.shell.post(ev.ProcessStarted(spec.key, record, port))
+
+    def _checkpoint(self, command: cmd.CheckpointProcess) -> None:
+        """Nothing that is simulated has a state to write; its nodes say that they cannot."""
+        self.shell.then(ev.CheckpointFailed(command.key, "simulated nodes write no checkpoints"))
 
     def _stop(self, command: cmd.StopProcess) -> None:
         """Pretended programs end at once when they are told to."""

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _USAGE = """usage: python -m tango.supervisor --state DIR [--socket PATH] [--grace SECONDS]
-                                 [--leaf NAME]
+                                 [--leaf NAME] [--criu PATH]
 
 Parent of the payload on a node; see tango/supervisor/protocol.py.
   --state DIR      records, logs and lock; made with mode 0700 if missing
   --socket PATH    default DIR/supervisor.sock
   --grace SECONDS  between the stop signal and SIGKILL at SIGTERM or SIGINT (default 10)
+  --criu PATH      the program that checkpoints (default: criu, where the system keeps it)
   --leaf NAME      move into this leaf of our own cgroup v2 group, which was delegated to us
 """
 _PR_SET_CHILD_SUBREAPER = 36
@@ -42,7 +43,7 @@ class Arguments:
     """The command line; SystemExit 2 with the usage on stderr when it is wrong."""
 
     def __init__(self, words: list[str]) -> None:
-        given = {"--state": "", "--socket": "", "--grace": "10", "--leaf": ""}
+        given = {"--state": "", "--socket": "", "--grace": "10", "--leaf": "", "--criu": ""}
         if words in (["--help"], ["-h"]):
             sys.stdout.write(_USAGE)
             raise SystemExit(0)
@@ -64,6 +65,7 @@ class Arguments:
             raise _wrong(f"--grace must be a number, not {given['--grace']!r}") from None
         if not 0 <= self.grace_s <= 3600:
             raise _wrong("--grace must be in 0..3600 seconds")
+        self.criu = given["--criu"]
         self.leaf = given["--leaf"]
         if "/" in self.leaf or self.leaf.startswith("."):
             raise _wrong(f"--leaf must be the name of one group, not {self.leaf!r}")
@@ -114,7 +116,13 @@ def _serve(arguments: Arguments, listening: socket.socket) -> int:
     if ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         diagnostics("no_subreaper")
     payload = Payload(
-        loop, store, Inherited(), diagnostics, lambda event: server.publish(event), finished
+        loop,
+        store,
+        Inherited(),
+        diagnostics,
+        lambda event: server.publish(event),
+        finished,
+        arguments.criu,
     )
     operations = Operations(payload, identity, diagnostics)
     server = Server(loop, listening, operations.handle, diagnostics)

@@ -29,13 +29,15 @@ END_FIELDS = ("exit_code", "signal", "reason", "cpu_s", "max_rss_bytes", "ended_
 class Attempt:
     """State that only the payload's lifecycle changes.
 
-    waiters: who asked for the start, and whether as a repeat. channel: from the child before exec.
+    waiters: who asked for the start, and whether as a repeat; checkpoint_waiters: for its
+    checkpoint. channel: from the child before exec.
     refusal: why it never began. kill_at: monotonic seconds from when SIGKILL is in order.
     end: what is known of the end, shown once the tree is gone. saved: the end is on disk.
     """
 
     __slots__ = (
         "channel",
+        "checkpoint_waiters",
         "end",
         "kill_at",
         "message",
@@ -58,6 +60,7 @@ class Attempt:
         self.phase = phase
         self.pump: Pump | None = None
         self.waiters: list[tuple[Answer, bool]] = []
+        self.checkpoint_waiters: list[Answer] = []
         self.channel: socket.socket | None = None
         self.message = b""
         self.refusal: Refused | None = None

@@ -29,6 +29,42 @@ if TYPE_CHECKING:
 _PATIENCE_S = 30.0
 
 
+class Outputs:
+    """Pipes and logs of attempts that begin."""
+
+    def __init__(self, loop: Loop, store: Store, diagnostics: Diagnostics) -> None:
+        self._loop = loop
+        self._store = store
+        self._diagnostics = diagnostics
+
+    def open(self, spec: StartSpec) -> tuple[Pump, int]:
+        """What carries its output into its log, and the end that it writes to. Refused if not."""
+        owner = None if spec.uid is None or spec.gid is None else (spec.uid, spec.gid)
+        reading = writing = -1
+        try:
+            reading, writing = open_pipe(self._store.pipe_path(spec.key), owner)
+            log = self._store.log_path(spec.key)
+            rotating = RotatingLog(log, spec.log_max_bytes, spec.log_files)
+        except OSError as problem:
+            for fd in (reading, writing):
+                if fd >= 0:
+                    os.close(fd)
+            self.remove(spec.key)
+            raise Refused("INTERNAL", f"cannot make the log of {spec.key!r}: {problem}") from None
+        return Pump(self._loop, reading, rotating), writing
+
+    def remove(self, key: str) -> None:
+        """It never began: no record, no pipe, no log of it."""
+        try:
+            self._store.forget_run(key)
+        except OSError as problem:
+            self._diagnostics("disk", key=key, error=str(problem))
+        delete(log_files(self._store.log_path(key)), self._report)
+
+    def _report(self, path: str, problem: OSError) -> None:
+        self._diagnostics("disk", path=path, error=str(problem))
+
+
 class Beginning:
     """Starts attempts; calls `settled` when one runs or, with its refusal set, never began."""
 
@@ -37,37 +73,26 @@ class Beginning:
         loop: Loop,
         store: Store,
         inherited: Inherited,
-        diagnostics: Diagnostics,
+        outputs: Outputs,
         boot_id: str,
         settled: Callable[[Attempt], None],
     ) -> None:
         self._loop = loop
         self._store = store
         self._inherited = inherited
-        self._diagnostics = diagnostics
+        self._outputs = outputs
         self._boot_id = boot_id
         self._settled = settled
 
     def start(self, spec: StartSpec, answer: Answer) -> Attempt:
         """Fork it; the answer follows. Refused when not even that was possible."""
         log = self._store.log_path(spec.key)
-        owner = None if spec.uid is None or spec.gid is None else (spec.uid, spec.gid)
-        reading = writing = -1
-        try:
-            reading, writing = open_pipe(self._store.pipe_path(spec.key), owner)
-            rotating = RotatingLog(log, spec.log_max_bytes, spec.log_files)
-        except OSError as problem:
-            for fd in (reading, writing):
-                if fd >= 0:
-                    os.close(fd)
-            self._remove_traces(spec.key)
-            raise Refused("INTERNAL", f"cannot make the log of {spec.key!r}: {problem}") from None
-        pump = Pump(self._loop, reading, rotating)
+        pump, writing = self._outputs.open(spec)
         try:
             pid, channel = spawn(spec, writing, self._inherited)
         except OSError as problem:
             pump.close()
-            self._remove_traces(spec.key)
+            self._outputs.remove(spec.key)
             raise Refused(
                 "SPAWN_FAILED",
                 f"fork: {problem.strerror}",
@@ -116,7 +141,7 @@ class Beginning:
         attempt.cancel_timer()
         if attempt.pump is not None:
             attempt.pump.close()
-        self._remove_traces(attempt.key)
+        self._outputs.remove(attempt.key)
         self._settled(attempt)
         return True
 
@@ -168,13 +193,3 @@ class Beginning:
             self._loop.unwatch(attempt.channel.fileno())
             attempt.channel.close()
             attempt.channel = None
-
-    def _remove_traces(self, key: str) -> None:
-        try:
-            self._store.forget_run(key)
-        except OSError as problem:
-            self._diagnostics("disk", key=key, error=str(problem))
-        delete(log_files(self._store.log_path(key)), self._report)
-
-    def _report(self, path: str, problem: OSError) -> None:
-        self._diagnostics("disk", path=path, error=str(problem))

@@ -139,6 +139,8 @@ class Ending:
         self, attempt: Attempt, left: int, status: int | None, used: tuple[float, int] | None
     ) -> None:
         end = end_fields(status, used, stopped=attempt.stop_asked, now=time.time())
+        if "digest" in (attempt.record["checkpoint"] or ()):
+            end["reason"] = "checkpointed"
         self._settle(attempt, left, end)
 
     def _settle(self, attempt: Attempt, left: int, end: Json) -> None:

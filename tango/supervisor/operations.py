@@ -6,7 +6,7 @@ import os
 
 from . import fields
 from .protocol import VERSION, Refused
-from .spec import StartSpec
+from .spec import LIMIT_S, MAX_LIMIT_S, StartSpec
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _GRACE_S = 10.0
 _GRACE_MAX_S = 3600.0
+_MAX_IMAGES = 2 << 30
 
 
 class Operations:
@@ -61,6 +62,9 @@ class Operations:
         if op == "start":
             self._start(client, number, message)
             return
+        if op in ("checkpoint", "criu"):
+            self._checkpoint(client, number, message)
+            return
         if op == "subscribe":
             _only(message)
             client.subscribed = True
@@ -68,18 +72,27 @@ class Operations:
             return
         operation = self._known.get(op) if isinstance(op, str) else None
         if operation is None:
-            known = ", ".join(sorted([*self._known, "start", "subscribe"]))
+            known = ", ".join(sorted([*self._known, "checkpoint", "criu", "start", "subscribe"]))
             raise Refused("INVALID", f"op: must be one of {known}", field="op")
         client.send({"id": number, "ok": True, **operation(message)})
 
     def _start(self, client: Client, number: int, message: Json) -> None:
-        def answer(result: Json | Refused) -> None:
-            if isinstance(result, Refused):
-                client.send(result.reply(number))
-            else:
-                client.send({"id": number, "ok": True, **result})
+        self._payload.start(StartSpec(message), _answer(client, number))
 
-        self._payload.start(StartSpec(message), answer)
+    def _checkpoint(self, client: Client, number: int, message: Json) -> None:
+        answer = _answer(client, number)
+        if message["op"] == "criu":
+            _only(message)
+            self._payload.checkpointing.check(answer)
+            return
+        _only(message, "key", "root", "max_bytes", "limit_s")
+        self._payload.checkpoint(
+            fields.key(message),
+            fields.absolute_path(message.get("root"), "root"),
+            fields.integer(message, "max_bytes", 1, 2**50, _MAX_IMAGES),
+            fields.seconds(message, "limit_s", MAX_LIMIT_S, LIMIT_S),
+            answer,
+        )
 
     def _hello(self, message: Json) -> Json:
         _only(message)
@@ -110,6 +123,18 @@ class Operations:
         _only(message, "grace_s")
         grace_s = fields.seconds(message, "grace_s", _GRACE_MAX_S, _GRACE_S)
         return {"runs": self._payload.shutdown(grace_s)}
+
+
+def _answer(client: Client, number: int) -> Callable[[Json | Refused], None]:
+    """What tells this client, whenever that is."""
+
+    def answer(result: Json | Refused) -> None:
+        if isinstance(result, Refused):
+            client.send(result.reply(number))
+        else:
+            client.send({"id": number, "ok": True, **result})
+
+    return answer
 
 
 def _only(message: Json, *names: str) -> None:

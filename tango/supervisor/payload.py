@@ -8,11 +8,14 @@ import time
 from . import attempt as phases
 from . import proc, record
 from .attempt import Attempt
-from .begin import Beginning
+from .begin import Beginning, Outputs
+from .checkpoint import Checkpointing, note_seal
 from .end import Ending
 from .log import Pump, RotatingLog, reopen_pipe
 from .protocol import MAX_RECORDS, MAX_RUNS, PAGE_BYTES, Refused, encode
+from .restore import Restoring
 from .store import Acknowledged, KeptLogs
+from .tool import Tools
 from .tree import Tree, group_members
 
 TYPE_CHECKING = False
@@ -45,6 +48,7 @@ class Payload:
         diagnostics: Diagnostics,
         publish: Callable[[Json], None],
         finished: Callable[[int], None],
+        criu: str = "",
     ) -> None:
         self._loop = loop
         self._store = store
@@ -59,8 +63,14 @@ class Payload:
         self._acked = Acknowledged(store.directory)
         self._kept = KeptLogs(f"{store.directory}/logs", self._report_delete)
         self._ending = Ending(loop, store, diagnostics, self._ended)
-        self._beginning = Beginning(
-            loop, store, inherited, diagnostics, self._boot_id, self._settled
+        outputs = Outputs(loop, store, diagnostics)
+        self._tools = Tools(loop, inherited)
+        self._beginning = Beginning(loop, store, inherited, outputs, self._boot_id, self._settled)
+        self._restoring = Restoring(
+            loop, store, self._tools, outputs, diagnostics, self._boot_id, criu, self._settled
+        )
+        self.checkpointing = Checkpointing(
+            loop, store, self._tools, self._ending, diagnostics, criu
         )
         # Three descriptors an attempt (pipe, log, pidfd), and some for connections and files.
         self._max_runs = min(MAX_RUNS, (inherited.raise_own() - 64) // 3)
@@ -85,9 +95,13 @@ class Payload:
         self._check_groups(spec)
         # An old log of the same key, long acknowledged, gives way.
         self._kept.delete(spec.key)
-        attempt = self._beginning.start(spec, answer)
+        if spec.restore is not None:
+            # Its first process becomes known, and our child, once it is restored.
+            attempt = self._restoring.start(spec, answer)
+        else:
+            attempt = self._beginning.start(spec, answer)
+            self._children[attempt.record["pid"]] = attempt
         self._attempts[attempt.key] = attempt
-        self._children[attempt.record["pid"]] = attempt
 
     def stop(self, key: str, grace_s: float, number: int | None) -> Json | None:
         """Stop a whole tree; its record, None if it had not begun. Refused if unknown."""
@@ -98,6 +112,12 @@ class Payload:
         if attempt.live:
             self._ending.stop(attempt, grace_s, number)
         return attempt.shown()
+
+    def checkpoint(
+        self, key: str, root: str, max_bytes: int, limit_s: float, answer: Answer
+    ) -> None:
+        """Write an attempt's images and end it; if that fails it goes on. Refused if unknown."""
+        self.checkpointing.start(self._get(key), root, max_bytes, limit_s, answer)
 
     def page(self, after: str | None, limit: int) -> tuple[list[Json], str | None]:
         """Records by key, and the key to go on after, None at the end."""
@@ -163,6 +183,7 @@ class Payload:
             attempt = self._children.pop(found.si_pid, None)
             if attempt is None:
                 os.waitpid(found.si_pid, os.WNOHANG)
+                self._tools.ended(found.si_pid)
             elif attempt.phase == phases.STARTING and self._beginning.died(attempt):
                 continue
             else:
@@ -182,7 +203,9 @@ class Payload:
         lost: list[tuple[Attempt, Json | None]] = []
         # All that lives first: while an end is written, the next one might go unseen.
         for key, found in self._store.load("runs").items():
-            if key in self._acked:
+            if found is not None and found["restoring"]:
+                self._restoring.clear(found)
+            elif key in self._acked:
                 self._store.forget_run(key)
             elif found is None:
                 self._adopt_unreadable(key)
@@ -212,7 +235,8 @@ class Payload:
         key = found["key"]
         tree = None
         if found["boot_id"] == self._boot_id:
-            tree = Tree(key, found["pid"], found["start_time"], found["cgroup_dirs"])
+            marker = found["marker"] or key
+            tree = Tree(marker, found["pid"], found["start_time"], found["cgroup_dirs"])
             tree.reapers.add(1)
         attempt = Attempt(found, tree, phases.RUNNING)
         self._attempts[key] = attempt
@@ -220,7 +244,10 @@ class Payload:
             self._diagnostics("adopted", key=key, pid=found["pid"])
             found["adopted"] = True
             attempt.pump = self._reopen(found)
+            self._restoring.let_run(attempt)
+            self.checkpointing.adopt(attempt)
             return None
+        note_seal(found)
         self._diagnostics("lost", key=key, pid=found["pid"])
         return attempt
 
@@ -263,6 +290,8 @@ class Payload:
             attempt.answer()
             self._check_finished()
             return
+        if attempt.record["source"] is not None:
+            self._children[attempt.record["pid"]] = attempt
         self._diagnostics("started", key=attempt.key, pid=attempt.record["pid"])
         attempt.answer()
         self._publish({"event": "started", **attempt.shown()})

@@ -54,6 +54,19 @@ def same(pid: int, start_time: int) -> Stat | None:
     return found
 
 
+def ids(pid: int) -> list[list[int]] | None:
+    """Whom it runs as: user ids, group ids (each real, effective, saved, file system's; proc(5)).
+
+    None if there is no such process.
+    """
+    try:
+        text = _read(f"/proc/{pid}/status", 4096).decode("ascii", "replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    fields = dict(line.partition(":")[::2] for line in text.splitlines())
+    return [[int(word) for word in fields[name].split()] for name in ("Uid", "Gid")]
+
+
 def scan() -> Iterator[Stat]:
     """Every process now (about 9 us each)."""
     for name in os.listdir("/proc"):

@@ -20,6 +20,9 @@ Messages
           NOT_FOUND            no record of that key
           GONE                 the key was acknowledged before; it is never started again
           RUNNING              `ack` of what has not ended
+          ENDED                `checkpoint` of what does not run, or ended meanwhile
+          CHECKPOINT_FAILED    the attempt goes on; the text has the end of CRIU's log
+          UNAVAILABLE          CRIU does not work here
           CGROUP_BUSY          a cgroup_dir holds processes, or belongs to another attempt
           LIMIT                too many records, attempts or connections
           SPAWN_FAILED (+ "step", "field", "errno")  it could not begin; nothing is left behind
@@ -28,7 +31,7 @@ Messages
                                has it); a start answered so did not run
     id is null where the request's could not be read. "field" is absent where no field is to blame.
     step: fork, rlimit, oom_score_adj, cgroup, autogroup, nice, user, cwd, sched_idle, exec, spawn,
-    stopped. errno: a number, 0 if there is none.
+    restore, stopped. errno: a number, 0 if there is none.
 
 Record (every field always present; null where not known, or not ended yet)
     key             attempt id, [A-Za-z0-9._-]{1,128}
@@ -43,7 +46,12 @@ Record (every field always present; null where not known, or not ended yet)
     adopted         true when this supervisor found it running at its own start
     exit_code       0..255 | null
     signal          number | null
-    reason          "exited" | "signalled" | "stopped" (a stop or shutdown came first; exit_code and
+    marker          key of the attempt that its processes were first started as, null for its own
+    restoring       true until a start from a checkpoint is complete
+    source          {"root", "key"} of the checkpoint that it started from
+    checkpoint      {"root", "pid", "start_time"} of one under way; "digest", "bytes" once sealed
+    reason          "exited" | "signalled" | "checkpointed" (its images were sealed, then it was
+                    killed) | "stopped" (a stop or shutdown came first; exit_code and
                     signal say how it went) | "lost" (nobody saw how it ended: no supervisor was
                     there, or it was adopted on a kernel before 6.15)
     cpu_s           user + system seconds of the process and of the children that it waited for
@@ -74,6 +82,19 @@ Operations
         "duplicate": true with the record as it is now, GONE after its acknowledgement (the last
         4096 keys are remembered), and while the first one is still under way both get the answer.
         After a refusal the same key may be started again.
+        "restore": {"root": absolute directory, "key", "digest", "limit_s": 0..3600 (120)}: begin
+            from the checkpoint ROOT/KEY of that digest instead of from argv, by CRIU, in these
+            groups and with this log; env, priorities and limits are those of the checkpoint. uid
+            and gid must be those that it ran with, and its process id free. Once it runs the
+            checkpoint is removed.
+    criu -> {"version"}
+        Whether CRIU works here: else UNAVAILABLE, and "error" says why.
+    checkpoint {"key", "root": absolute directory, "max_bytes": int (2 GiB),
+                "limit_s": 0..3600 (120)} -> {"checkpoint": {"digest", "bytes"}}
+        Writes the images of a running attempt to ROOT/KEY and ends it with the reason
+        "checkpointed"; `exited` follows. CHECKPOINT_FAILED: it goes on running, and nothing is left
+        in ROOT. A repeat, also at the next supervisor, gets the answer of the one under way, or of
+        the one that was sealed.
     stop {"key", "grace_s": 0..3600 (10), "signal": 1..64 (the start's stop_signal)} -> {"record"}
         Answers at once; `exited` follows. The signal goes to the whole tree, then SIGCONT, and
         SIGKILL to what is left after grace_s. A repeat sends again and can only shorten the grace.

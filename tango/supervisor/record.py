@@ -24,6 +24,10 @@ _EMPTY: Json = {
     "log_files": None,
     "log_lost_bytes": 0,
     "adopted": False,
+    "marker": None,
+    "restoring": False,
+    "source": None,
+    "checkpoint": None,
     "exit_code": None,
     "signal": None,
     "reason": None,
@@ -75,7 +79,17 @@ def restore(loaded: object, key: str) -> Json | None:
         return None
     if not isinstance(record["meta"], dict):
         return None
+    if not _holds(record["checkpoint"], root=str, pid=int, start_time=int):
+        record["checkpoint"] = None
+    if not _holds(record["source"], root=str, key=str):
+        record["source"] = None
     return record
+
+
+def _holds(found: object, **kinds: type) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(found.get(name), kind) for name, kind in kinds.items()
+    )
 
 
 def unreadable(key: str, log: str, now: float) -> Json:

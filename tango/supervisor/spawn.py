@@ -21,7 +21,7 @@ import time
 # Below the 30 s after which a start is given up: 200 at once come through at 10 in a second.
 _AUTOGROUP_PATIENCE_S = 20.0
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
-_GO = b"G"
+GO = b"G"
 _DEFAULT = signal.SIG_DFL
 _PR_SET_NO_NEW_PRIVS = 38
 # Looked up before any fork: the child shall load nothing.
@@ -99,7 +99,7 @@ def close_inherited_on_exec() -> None:
 def go(channel: socket.socket) -> None:
     """Let the child become the program; a child that failed before is found when reading."""
     with contextlib.suppress(OSError):
-        channel.send(_GO)
+        channel.send(GO)
 
 
 class Failure:
@@ -127,7 +127,9 @@ def read_failure(message: bytes) -> Failure:
     return Failure(parts[0], parts[1], int(parts[2]), parts[3])
 
 
-class _Step(Exception):
+class StepFailed(Exception):
+    """A step on the way to the program failed; `failure` says which and why."""
+
     def __init__(self, step: str, field: str, problem: OSError | ValueError, text: str) -> None:
         super().__init__(text)
         number = problem.errno if isinstance(problem, OSError) and problem.errno else 0
@@ -139,19 +141,19 @@ def _become(spec: StartSpec, output_fd: int, channel: int, inherited: Inherited)
     """The child, from fork to exec."""
     try:
         gc.disable()
-        _reset_signals(inherited.signals)
+        reset_signals(inherited.signals)
         os.setsid()
         _arrange_files(output_fd)
         os.umask(0o022)
         _limit(spec, inherited)
-        if os.read(channel, 1) != _GO:
+        if os.read(channel, 1) != GO:
             # The parent is gone: leave no exit code that could pass for the program's own.
             os.kill(os.getpid(), signal.SIGKILL)
-        _enter_groups(spec)
+        enter_groups(spec)
         _schedule(spec)
         _lower(spec)
         _execute(spec)
-    except _Step as stopped:
+    except StepFailed as stopped:
         os.write(channel, stopped.failure.encode())
     except BaseException as problem:  # noqa: BLE001 (whatever it is, the child must report and end)
         failure = Failure("spawn", "", getattr(problem, "errno", 0) or 0, f"spawn: {problem!r}")
@@ -160,7 +162,8 @@ def _become(spec: StartSpec, output_fd: int, channel: int, inherited: Inherited)
         os._exit(127)
 
 
-def _reset_signals(numbers: set[signal.Signals]) -> None:
+def reset_signals(numbers: set[signal.Signals]) -> None:
+    """In a child: every signal as it is for a fresh process."""
     signal.set_wakeup_fd(-1)
     for number in numbers:
         signal.signal(number, _DEFAULT)
@@ -181,12 +184,12 @@ def _limit(spec: StartSpec, inherited: Inherited) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, nofile)
     except (OSError, ValueError) as problem:
-        raise _Step("rlimit", "rlimits.nofile", problem, f"cannot set {nofile[0]}") from None
+        raise StepFailed("rlimit", "rlimits.nofile", problem, f"cannot set {nofile[0]}") from None
     if spec.core is not None:
         try:
             resource.setrlimit(resource.RLIMIT_CORE, (spec.core, spec.core))
         except (OSError, ValueError) as problem:
-            raise _Step("rlimit", "rlimits.core", problem, f"cannot set {spec.core}") from None
+            raise StepFailed("rlimit", "rlimits.core", problem, f"cannot set {spec.core}") from None
     adjustment = spec.oom_score_adj
     if adjustment is None:
         # What protects the supervisor from the OOM killer must not protect its payload.
@@ -198,7 +201,7 @@ def _limit(spec: StartSpec, inherited: Inherited) -> None:
         _write("/proc/self/oom_score_adj", str(adjustment))
     except OSError as problem:
         text = f"cannot set {adjustment} (lowering needs CAP_SYS_RESOURCE)"
-        raise _Step("oom_score_adj", "oom_score_adj", problem, text) from None
+        raise StepFailed("oom_score_adj", "oom_score_adj", problem, text) from None
 
 
 _GROUP_HINTS = {
@@ -212,13 +215,16 @@ _GROUP_HINTS = {
 }
 
 
-def _enter_groups(spec: StartSpec) -> None:
+def enter_groups(spec: StartSpec) -> None:
+    """Put this process into the attempt's groups."""
     for index, path in enumerate(spec.procs_files):
         try:
             _write(path, "0")
         except OSError as problem:
             hint = _GROUP_HINTS.get(problem.errno or 0, "the kernel refused")
-            raise _Step("cgroup", f"procs_files[{index}]", problem, f"{path!r}: {hint}") from None
+            raise StepFailed(
+                "cgroup", f"procs_files[{index}]", problem, f"{path!r}: {hint}"
+            ) from None
 
 
 def _schedule(spec: StartSpec) -> None:
@@ -229,7 +235,7 @@ def _schedule(spec: StartSpec) -> None:
             os.setpriority(os.PRIO_PROCESS, 0, spec.nice)
         except OSError as problem:
             text = f"cannot set {spec.nice} (lowering needs CAP_SYS_NICE)"
-            raise _Step("nice", "nice", problem, text) from None
+            raise StepFailed("nice", "nice", problem, text) from None
 
 
 def _set_autogroup(nice: int) -> None:
@@ -245,7 +251,7 @@ def _set_autogroup(nice: int) -> None:
         except OSError as problem:
             if problem.errno != errno.EAGAIN or time.monotonic() > deadline:
                 text = f"cannot set {nice}"
-                raise _Step("autogroup", "autogroup_nice", problem, text) from None
+                raise StepFailed("autogroup", "autogroup_nice", problem, text) from None
         time.sleep(0.02)
 
 
@@ -260,16 +266,16 @@ def _lower(spec: StartSpec) -> None:
                 _keep_low()
         except OSError as problem:
             text = f"cannot become uid {spec.uid}, gid {spec.gid}"
-            raise _Step("user", "uid", problem, text) from None
+            raise StepFailed("user", "uid", problem, text) from None
     try:
         os.chdir(spec.cwd)
     except OSError as problem:
-        raise _Step("cwd", "cwd", problem, repr(spec.cwd)) from None
+        raise StepFailed("cwd", "cwd", problem, repr(spec.cwd)) from None
     if spec.sched_idle:
         try:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         except OSError as problem:
-            raise _Step("sched_idle", "sched_idle", problem, "cannot set SCHED_IDLE") from None
+            raise StepFailed("sched_idle", "sched_idle", problem, "cannot set SCHED_IDLE") from None
 
 
 def _keep_low() -> None:
@@ -301,11 +307,11 @@ def _execute(spec: StartSpec) -> NoReturn:
                 kept = kept or problem
                 found = path
     if kept is not None:
-        raise _Step("exec", "argv[0]", kept, _exec_hint(kept, found)) from None
+        raise StepFailed("exec", "argv[0]", kept, _exec_hint(kept, found)) from None
     missing = FileNotFoundError(errno.ENOENT, "")
     if "/" in name:
-        raise _Step("exec", "argv[0]", missing, f"{name!r} does not exist")
-    raise _Step("exec", "argv[0]", missing, f"{name!r} not found in PATH {search!r}"[:1000])
+        raise StepFailed("exec", "argv[0]", missing, f"{name!r} does not exist")
+    raise StepFailed("exec", "argv[0]", missing, f"{name!r} not found in PATH {search!r}"[:1000])
 
 
 def _exec_hint(problem: OSError, path: str) -> str:

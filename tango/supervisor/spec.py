@@ -31,9 +31,26 @@ FIELDS = (
     "stop_signal",
     "rlimits",
     "meta",
+    "restore",
 )
 _MAX_ID = 2**32 - 2
 _MAX_CGROUPS = 32
+# Of one run of CRIU.
+LIMIT_S = 120.0
+MAX_LIMIT_S = 3600.0
+
+
+class Source:
+    """The checkpoint that an attempt starts from: ROOT/KEY, and its manifest's digest."""
+
+    __slots__ = ("digest", "key", "limit_s", "root")
+
+    def __init__(self, found: Json) -> None:
+        fields.only(found, ("root", "key", "digest", "limit_s"), "restore.")
+        self.root = fields.absolute_path(found.get("root"), "restore.root")
+        self.key = fields.key(found)
+        self.digest = fields.text(found.get("digest"), "restore.digest")
+        self.limit_s = fields.seconds(found, "limit_s", MAX_LIMIT_S, LIMIT_S)
 
 
 class StartSpec:
@@ -55,6 +72,7 @@ class StartSpec:
         "nofile",
         "oom_score_adj",
         "procs_files",
+        "restore",
         "sched_idle",
         "stop_signal",
         "uid",
@@ -91,6 +109,7 @@ class StartSpec:
         self.nofile = fields.optional_integer(rlimits, "nofile", 0, 2**31, "rlimits.")
         self.core = fields.optional_integer(rlimits, "core", 0, 2**62, "rlimits.")
         self.meta = _meta(message)
+        self.restore = _restore(message)
 
 
 def _argv(message: Json) -> list[str]:
@@ -116,6 +135,11 @@ def _env(message: Json, key: str) -> dict[str, str]:
         if name != MARKER:
             env[name] = fields.text(value, f"env.{name}"[:100])
     return env
+
+
+def _restore(message: Json) -> Source | None:
+    found = fields.mapping(message, "restore")
+    return Source(found) if found else None
 
 
 def _meta(message: Json) -> dict[str, str]:

@@ -149,6 +149,10 @@ class CentralBackend(Protocol):
         """Durable when it returns. Raises InvalidField."""
         ...
 
+    async def migrate_job(self, job_id: str, task: str, node: str, edge: str) -> JobRecord:
+        """The job once it is decided that tasks of it move. Raises NotFound, Refused."""
+        ...
+
     async def cancel_job(self, job_id: str) -> JobRecord:
         """Raises NotFound."""
         ...

@@ -89,6 +89,17 @@ class CentralClient:
             )
         return job_record_from_pb(response.job)
 
+    async def migrate_job(
+        self, job_id: str, node: str, task: str = "", edge: str = ""
+    ) -> JobRecord:
+        """The job once the migration is decided. Raises NotFound, Refused."""
+        request = pb.MigrateJobRequest(job_id=job_id, task=task, node=node, edge=edge)
+        with model_errors():
+            response = await self._stub.MigrateJob(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return job_record_from_pb(response.job)
+
     async def read_job_log(
         self, job_id: str, task: str = "", tail_bytes: int = 65536, *, follow: bool = False
     ) -> AsyncGenerator[bytes, None]:

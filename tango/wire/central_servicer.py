@@ -74,6 +74,15 @@ class CentralServicer(CentralServiceServicer):
         job = await self._backend.cancel_job(request.job_id)
         return pb.CancelJobResponse(job=job_record_to_pb(job))
 
+    async def MigrateJob(
+        self, request: pb.MigrateJobRequest, context: Context
+    ) -> pb.MigrateJobResponse:
+        """The job once the migration is decided."""
+        job = await self._backend.migrate_job(
+            request.job_id, request.task, request.node, request.edge
+        )
+        return pb.MigrateJobResponse(job=job_record_to_pb(job))
+
     async def GetJobLog(
         self, request: pb.GetJobLogRequest, context: Context
     ) -> AsyncGenerator[pb.GetJobLogResponse, None]:

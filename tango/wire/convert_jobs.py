@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tango.model.job import AttemptState, AttemptStatus, JobRecord, JobState, TaskRecord
+from tango.model.job import (
+    AttemptState,
+    AttemptStatus,
+    Checkpoint,
+    JobRecord,
+    JobState,
+    Migration,
+    TaskRecord,
+)
 from tango.model.views import JobCounts
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import types_pb2 as pb
@@ -36,6 +44,52 @@ def job_state_from_pb(number: int, where: str) -> JobState:
     return required(_JOB_STATE_BACK, number, where, pb.JobState.keys()[1:])
 
 
+def checkpoint_to_pb(checkpoint: Checkpoint | None) -> pb.Checkpoint | None:
+    """Field by field; unset where there is none."""
+    if checkpoint is None:
+        return None
+    return pb.Checkpoint(
+        attempt_id=checkpoint.attempt_id,
+        digest=checkpoint.digest,
+        size_bytes=checkpoint.size_bytes,
+    )
+
+
+def checkpoint_from_pb(message: pb.StartAttempt) -> Checkpoint | None:
+    """From what a start restores."""
+    return _checkpoint(message.restore) if message.HasField("restore") else None
+
+
+def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
+    return Checkpoint(message.attempt_id, message.digest, message.size_bytes)
+
+
+def _migration_to_pb(migration: Migration | None) -> pb.Migration | None:
+    if migration is None:
+        return None
+    return pb.Migration(
+        number=migration.number,
+        from_edge=migration.from_edge,
+        from_node=migration.from_node,
+        to_edge=migration.to_edge,
+        to_node=migration.to_node,
+        checkpoint=checkpoint_to_pb(migration.checkpoint),
+        back=text(migration.back),
+    )
+
+
+def _migration_from_pb(message: pb.Migration) -> Migration:
+    return Migration(
+        number=message.number,
+        from_edge=message.from_edge,
+        from_node=message.from_node,
+        to_edge=message.to_edge,
+        to_node=message.to_node,
+        checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
+        back=message.back,
+    )
+
+
 def task_record_to_pb(task: TaskRecord) -> pb.TaskRecord:
     """exit_code stays unset where there is none."""
     return pb.TaskRecord(
@@ -56,6 +110,8 @@ def task_record_to_pb(task: TaskRecord) -> pb.TaskRecord:
         evictions=task.evictions,
         evicting=text(task.evicting),
         moved=text(task.moved),
+        migrations=task.migrations,
+        migration=_migration_to_pb(task.migration),
     )
 
 
@@ -79,6 +135,8 @@ def task_record_from_pb(message: pb.TaskRecord, where: str = "task") -> TaskReco
         evictions=message.evictions,
         evicting=message.evicting,
         moved=message.moved,
+        migrations=message.migrations,
+        migration=_migration_from_pb(message.migration) if message.HasField("migration") else None,
     )
 
 
@@ -161,6 +219,9 @@ def attempt_status_to_pb(attempt: AttemptStatus) -> pb.AttemptStatus:
         ended_at=attempt.ended_at,
         priority=attempt.priority,
         evicted=text(attempt.evicted),
+        checkpoint=checkpoint_to_pb(attempt.checkpoint),
+        checkpoint_try=attempt.checkpoint_try,
+        checkpoint_error=text(attempt.checkpoint_error),
     )
 
 
@@ -182,4 +243,7 @@ def attempt_status_from_pb(message: pb.AttemptStatus, where: str = "attempt") ->
         ended_at=message.ended_at,
         priority=message.priority,
         evicted=message.evicted,
+        checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
+        checkpoint_try=message.checkpoint_try,
+        checkpoint_error=message.checkpoint_error,
     )

@@ -17,7 +17,12 @@ from tango.model.messages import (
 )
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import text
-from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
+from tango.wire.convert_jobs import (
+    attempt_status_from_pb,
+    attempt_status_to_pb,
+    checkpoint_from_pb,
+    checkpoint_to_pb,
+)
 from tango.wire.convert_specs import task_spec_from_pb, task_spec_to_pb
 
 MAX_GRACE_S = 86_400.0
@@ -40,13 +45,15 @@ def start_attempt_to_pb(start: StartAttempt) -> pb.StartAttempt:
         spec=task_spec_to_pb(start.spec, "start_attempt.spec"),
         node=start.node,
         priority=start.priority,
+        restore=checkpoint_to_pb(start.restore),
     )
 
 
 def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
     """Field by field."""
     spec = task_spec_from_pb(message.spec)
-    return StartAttempt(message.attempt_id, spec, message.node, message.priority)
+    restore = checkpoint_from_pb(message)
+    return StartAttempt(message.attempt_id, spec, message.node, message.priority, restore)
 
 
 def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:
@@ -56,13 +63,16 @@ def stop_attempt_to_pb(stop: StopAttempt) -> pb.StopAttempt:
         reason=text(stop.reason),
         grace_s=stop.grace_s,
         evict=stop.evict,
+        checkpoint=stop.checkpoint,
     )
 
 
 def stop_attempt_from_pb(message: pb.StopAttempt) -> StopAttempt:
     """Raises InvalidField for a grace that is none."""
     grace_s = grace_from_pb(message, "grace_s", "stop_attempt")
-    return StopAttempt(message.attempt_id, message.reason, grace_s, message.evict)
+    return StopAttempt(
+        message.attempt_id, message.reason, grace_s, message.evict, message.checkpoint
+    )
 
 
 def grace_from_pb(message: Message, field: str, where: str) -> float | None:

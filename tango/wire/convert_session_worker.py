@@ -25,7 +25,7 @@ from tango.wire.convert_calls import (
     request_done_from_pb,
     request_done_to_pb,
 )
-from tango.wire.convert_fields import finite, pairs_from_map
+from tango.wire.convert_fields import finite, pairs_from_map, text
 from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_nodes import (
     enforcement_from_pb,
@@ -52,6 +52,8 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         version=hello.version,
         labels=dict(hello.labels),
         observe_only=hello.observe_only,
+        checkpoints=hello.checkpoints,
+        checkpoint_note=text(hello.checkpoint_note),
         dial=hello.dial,
     )
 
@@ -67,6 +69,8 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         version=message.version,
         labels=pairs_from_map(message.labels),
         observe_only=message.observe_only,
+        checkpoints=message.checkpoints,
+        checkpoint_note=message.checkpoint_note,
         dial=message.dial,
     )
 

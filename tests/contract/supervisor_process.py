@@ -165,8 +165,8 @@ class Supervisor:
 
 
 @contextmanager
-def supervised() -> Iterator[Supervisor]:
-    supervisor = Supervisor().begin()
+def supervised(*arguments: str) -> Iterator[Supervisor]:
+    supervisor = Supervisor().begin(*arguments)
     try:
         yield supervisor
     finally:

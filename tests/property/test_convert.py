@@ -287,6 +287,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
         "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
+            "Checkpoint", "Migration",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, peer, worker_service_pb2):

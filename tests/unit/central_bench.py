@@ -30,6 +30,7 @@ from tango.model.events import (
     EdgeDown,
     EdgeSaid,
     EdgeUp,
+    MigrateJob,
     Persisted,
     PersistFailed,
     SubmitJob,
@@ -236,6 +237,11 @@ class Bench:
     def cancel(self, job_id: str = "j1") -> int:
         op = self.op()
         self.feed(CancelJob(op, job_id, self.wall))
+        return op
+
+    def migrate(self, job_id: str, node: str, task: str = "", edge: str = "") -> int:
+        op = self.op()
+        self.feed(MigrateJob(op, job_id, task, node, edge, self.wall))
         return op
 
     def job(self, job_id: str = "j1") -> JobRecord:

@@ -15,7 +15,7 @@ from tango.controllers.central.jobs import ACTIVE, LOST
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import Delete
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
-from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
+from tango.model.job import AttemptState, AttemptStatus, Checkpoint, JobRecord, TaskSpec
 from tango.model.messages import (
     AckEnds,
     AttemptChanged,
@@ -57,7 +57,10 @@ class Node:
 
 
 class Edge:
-    """known: what the edge knows of attempts; complete: nodes that resynced since it started."""
+    """known: what the edge knows of attempts; complete: nodes that resynced since it started.
+
+    dumps: whether its nodes succeed in writing the state of an attempt.
+    """
 
     def __init__(self, name: str, nodes: list[Node]) -> None:
         self.name = name
@@ -69,6 +72,7 @@ class Edge:
         self.known: dict[str, AttemptStatus] = {}
         self.complete: set[str] = set()
         self.held_stops: set[str] = set()
+        self.dumps = True
 
     def views(self) -> tuple[NodeView, ...]:
         return tuple(self._view(node) for node in self.nodes.values() if node.name in self.complete)
@@ -86,6 +90,7 @@ class Edge:
             dead=node.dead,
             cordoned=node.draining,
             draining=node.draining,
+            checkpoints=True,
         )
 
     def _live(self, node: Node) -> list[AttemptStatus]:
@@ -103,6 +108,8 @@ class Edge:
         match message:
             case StartAttempt(attempt_id, task, name):
                 self._start(attempt_id, task, self.nodes[name])
+            case StopAttempt(attempt_id, checkpoint=number) if number:
+                self._checkpoint(attempt_id, number)
             case StopAttempt(attempt_id):
                 self._stop(attempt_id)
             case AckEnds(attempt_ids):
@@ -144,6 +151,20 @@ class Edge:
             self.set(self.nodes[status.node], ended)
         else:
             self.held_stops.add(attempt_id)
+
+    def _checkpoint(self, attempt_id: str, number: int) -> None:
+        status = self.known.get(attempt_id)
+        if status is None:
+            self.say(AttemptRefused(attempt_id, "not found"))
+        elif status.state is AttemptState.ENDED:
+            self.say(AttemptChanged(status))
+        elif self.nodes[status.node].linked:
+            if self.dumps and status.state is AttemptState.RUNNING:
+                made = Checkpoint(attempt_id, "sha256:0", 1)
+                status = replace(status, state=AttemptState.ENDED, signal=9, checkpoint=made)
+            else:
+                status = replace(status, checkpoint_try=number, checkpoint_error="cannot")
+            self.set(self.nodes[status.node], status)
 
     def _forget(self, attempt_id: str) -> None:
         self.known.pop(attempt_id, None)
@@ -221,6 +242,14 @@ class World:
         self.jobs += 1
         job = spec("job", n_tasks, cpu=cpu, retries=retries, priority=priority)
         self.bench.submit(f"j{self.jobs}", job)
+        self.observe()
+
+    def migrate(self, pick: int, place: int, dumps: bool) -> None:
+        """A user's wish; some are refused, and some dumps fail."""
+        for edge in self.edges:
+            edge.dumps = dumps
+        edge, node = self.places()[place % len(self.places())]
+        self.bench.migrate(f"j{pick % self.jobs + 1}", node.name, edge=edge.name)
         self.observe()
 
     def cancel(self, pick: int) -> None:
@@ -331,6 +360,13 @@ class World:
         else:
             ended = replace(status, state=AttemptState.ENDED, exit_code=exit_code, cpu_s=1.0)
             edge.set(node, ended)
+
+    def fail_start(self, pick: int) -> None:
+        """One attempt that is being started never runs."""
+        starting = [one for one in self.live() if one[2].state is AttemptState.STARTING]
+        if starting:
+            edge, node, status = starting[pick % len(starting)]
+            edge.set(node, replace(status, state=AttemptState.ENDED, failure="it never began"))
 
     def reboot(self, edge: Edge, node: Node) -> None:
         """The node comes back without its attempts: at most once is off for those."""

@@ -119,6 +119,12 @@ def central_lines() -> list[str]:
     bench.refuse(first)
     for attempt in others:
         bench.status(central_bench.running(attempt))
+    able = [central_bench.node(f"n{number}", cpu=9000, checkpoints=True) for number in range(2)]
+    bench.nodes(*able)
+    moves = others[0].partition(".")[0]
+    bench.migrate(moves, "n1" if bench.job(moves).tasks[0].node == "n0" else "n0")
+    error = replace(central_bench.running(others[0]), checkpoint_try=1, checkpoint_error="no")
+    bench.status(error)
     bench.nodes(central_bench.node("n0", draining=True, cordoned=True), central_bench.node("n1"))
     bench.status(central_bench.ended(others[0], 3))
     bench.cancel("j2")

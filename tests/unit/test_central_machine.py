@@ -43,6 +43,16 @@ class CentralMachine(RuleBasedStateMachine):
     def cancel(self, pick: int) -> None:
         self.world.cancel(pick)
 
+    @precondition(lambda self: self.world.live())
+    @rule(pick=PICKS, place=PICKS, dumps=st.sampled_from((True, True, False)))
+    def migrate(self, pick: int, place: int, dumps: bool) -> None:
+        self.world.migrate(pick, place, dumps)
+
+    @precondition(lambda self: self.world.live())
+    @rule(pick=PICKS)
+    def fail_start(self, pick: int) -> None:
+        self.world.fail_start(pick)
+
     @rule(ok=st.sampled_from((True, True, True, False)))
     def write(self, ok: bool) -> None:
         self.world.write(ok)

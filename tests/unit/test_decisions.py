@@ -117,6 +117,16 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         (*ATTEMPT, "node a1 is drained"),
         "attempt j1.0.1 of job j1 is stopped on a1 of site-a, to run elsewhere: node a1 is drained",
     ),
+    d.JOB_MIGRATE: (
+        (*ATTEMPT, "site-b", "b1", "a user asked for it"),
+        ("attempt j1.0.1 of job j1 on a1 of site-a is to go on with its state on b1 of site-b: "
+         "a user asked for it"),
+    ),
+    d.JOB_STAY: (
+        (*ATTEMPT, "site-b", "b1", "it took more than 120 s"),
+        ("attempt j1.0.1 of job j1 on a1 of site-a cannot take its state to b1 of site-b: "
+         "it took more than 120 s"),
+    ),
     d.JOB_GIVE_UP: (
         (*ATTEMPT, "node a1 lost"),
         "attempt j1.0.1 of job j1 was given up on a1 of site-a: node a1 lost",

@@ -15,7 +15,7 @@ import payload
 import results
 from said import GuestFailed, say
 
-SUITES = ("contract", "systemd")
+SUITES = ("contract", "checkpoint", "systemd")
 # Emulated, a guest is 10 to 20 times slower than this machine, and this machine may be shared.
 BUILD_LIMIT_S = 1500.0
 RUN_LIMIT_S = 3600.0

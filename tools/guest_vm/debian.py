@@ -14,6 +14,7 @@ from said import GuestFailed, run, say
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 PACKAGES = (
+    "criu",
     "dbus",
     "initramfs-tools",
     "iproute2",

@@ -12,7 +12,11 @@ from machine import Found
 from said import GuestFailed, say
 
 # What each suite has to leave behind; a guest that forgot one has not passed it.
-REPORTS = {"contract": ("contract.xml",), "systemd": ("units.xml", "reboot.xml")}
+REPORTS = {
+    "contract": ("contract.xml",),
+    "checkpoint": ("checkpoint.xml", "migrate.xml"),
+    "systemd": ("units.xml", "reboot.xml"),
+}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tango.controllers.central.ledger import (
     AnswerJob,
     Effect,
     Job,
+    SendCheckpoint,
     SendStart,
     SendStop,
 )
@@ -43,6 +44,7 @@ from tango.model.events import (
     EdgeDown,
     EdgeSaid,
     EdgeUp,
+    MigrateJob,
     Persisted,
     PersistFailed,
     SolveFailed,
@@ -99,6 +101,10 @@ class CentralController:
                 self._submit(event)
             case CancelJob():
                 self._cancel(event)
+            case MigrateJob():
+                error = self._reports.migrations.ask(event)
+                if error is not None:
+                    self._fail(event.op_id, error)
             case Persisted():
                 self._persisted(event)
             case PersistFailed():
@@ -270,6 +276,10 @@ class CentralController:
                 attempt = core.sites.attempts.get(attempt_id)
                 if attempt is not None:
                     self._reports.start(job, attempt)
+            case SendCheckpoint(attempt_id):
+                attempt = core.sites.attempts.get(attempt_id)
+                if attempt is not None:
+                    self._reports.migrations.checkpoint(attempt)
             case SendStop(attempt_id, reason, grace_s, edge):
                 attempt = core.sites.attempts.get(attempt_id)
                 if edge or attempt is not None:

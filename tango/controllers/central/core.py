@@ -12,7 +12,7 @@ from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
 from tango.controllers.decisions import DEFAULT_RING, Decisions
 from tango.model.commands import CentralCommand, Note, SendEdge
 from tango.model.decision import Form
-from tango.model.job import JobRecord, JobState
+from tango.model.job import JobRecord, JobState, Migration, TaskRecord
 from tango.model.messages import AckEnds, StopAttempt, ToEdge
 
 
@@ -53,6 +53,8 @@ class Core:
         for index, task in enumerate(record.tasks):
             if task.state in ACTIVE:
                 self._hold(record, index, sent=True)
+            if moving(task):
+                self._keep(record, index)
         self.batch.reconsider(job, self.now, self.wall)
         return job
 
@@ -71,6 +73,7 @@ class Core:
                     self.batch.room_grew()
             if is_active and not (was_active and same):
                 self._hold(record, index, sent=False)
+            self._keep_in_step(record, index, before)
         if stopping(record) and not stopping(old):
             effects.extend(
                 SendStop(task.attempt_id, record.reason)
@@ -86,6 +89,27 @@ class Core:
             index
             for index, task in enumerate(job.record.tasks)
             if task.state is JobState.SCHEDULED and not self.sites.attempts[task.attempt_id].sent
+        )
+
+    def _keep_in_step(self, record: JobRecord, index: int, before: TaskRecord) -> None:
+        """Room on the target of a migration is kept until its source has ended."""
+        was, now = moving(before), moving(record.tasks[index])
+        if was is not None and now is None:
+            if self.sites.let_go(was.to_edge, was.to_node, before.attempt_id):
+                self.batch.room_grew()
+        elif was is None and now is not None:
+            self._keep(record, index)
+
+    def _keep(self, record: JobRecord, index: int) -> None:
+        task, spec = record.tasks[index], record.spec.tasks[index]
+        migration = moving(task)
+        assert migration is not None
+        self.sites.keep(
+            migration.to_edge,
+            migration.to_node,
+            task.attempt_id,
+            spec.cpu_millis,
+            spec.memory_bytes,
         )
 
     def _hold(self, record: JobRecord, index: int, *, sent: bool) -> None:
@@ -140,3 +164,9 @@ class Core:
             self.out.append(solve)
         out, self.out = self.out, []
         return out
+
+
+def moving(task: TaskRecord) -> Migration | None:
+    """The task's migration, as long as its source has not ended with a checkpoint."""
+    migration = task.migration
+    return migration if migration is not None and migration.checkpoint is None else None

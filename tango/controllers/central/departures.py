@@ -24,6 +24,7 @@ from tango.controllers.central import jobs
 from tango.controllers.central.core import Core
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import SendStop
+from tango.controllers.central.migration import Migrations
 from tango.model.cluster import NodeView
 from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
 from tango.model.job import JobState
@@ -36,8 +37,9 @@ REDIAL_S = 5.0
 class Departures:
     """Looks at a site's nodes after each word on them."""
 
-    def __init__(self, core: Core, settings: CentralSettings) -> None:
+    def __init__(self, core: Core, settings: CentralSettings, migrations: Migrations) -> None:
         self._core = core
+        self._migrations = migrations
         self._grace_s = settings.node_lost_after_s
         self._unseen: dict[str, float] = {}
         self._dead: dict[tuple[str, str], float] = {}
@@ -111,6 +113,8 @@ class Departures:
             job = core.ledger.jobs[attempt.job_id]
             unsent = core.unsent(job)
             self._record(JOB_GIVE_UP, attempt, reason)
+            if self._migrations.lost(job, attempt, reason, site.edge):
+                continue
             if attempt.index in unsent:
                 record = jobs.refused(job.record, attempt.index, reason, core.wall, 0.0)
                 core.change(job, record)
@@ -127,6 +131,8 @@ class Departures:
             task = job.record.tasks[attempt.index]
             if task.evicting or jobs.stopping(job.record) or attempt.index in core.unsent(job):
                 continue
+            if task.migration is not None:
+                continue  # on its way; if it stays, it is looked at again
             self._record(JOB_EVICT, attempt, reason)
             record = jobs.evicting(job.record, attempt.index, reason)
             core.change(job, record, (SendStop(attempt.attempt_id, reason, grace_s=grace_s),))
@@ -157,7 +163,7 @@ class Departures:
             task = job.record.tasks[attempt.index]
             if task.state is not JobState.RUNNING or jobs.stopping(job.record):
                 continue
-            if task.evicting:
+            if task.evicting or task.migration is not None:
                 return
             if any(
                 one.cpu_millis >= attempt.cpu_millis and one.memory_bytes >= attempt.memory_bytes

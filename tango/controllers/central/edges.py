@@ -77,6 +77,8 @@ class Site:
         self.version = ""
         self.nodes: dict[str, NodeView] = {}
         self.held: dict[str, Held] = {}
+        # By node: room that is kept for what migrates there, by attempt at the source.
+        self.kept: dict[str, dict[str, tuple[int, int]]] = {}
         self.offers: dict[str, BatchOffer] = {}
         self.lc_use: dict[str, LcUse] = {}
 
@@ -117,6 +119,9 @@ class Site:
         held = self.held.get(node, _NOTHING)
         be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
         be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
+        for kept_cpu, kept_memory in self.kept.get(node, {}).values():
+            be_cpu += kept_cpu
+            be_memory += kept_memory
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
         if not self._elastic and (cpu <= 0 or memory <= 0):
@@ -248,6 +253,20 @@ class Sites:
         if not held.attempts:
             del site.held[attempt.node]
         return self._refresh(site, attempt.node) or grew
+
+    def keep(self, edge: str, node: str, attempt_id: str, cpu_millis: int, memory: int) -> None:
+        """Room on the node is taken for an attempt that migrates there."""
+        site = self.site(edge)
+        site.kept.setdefault(node, {})[attempt_id] = (cpu_millis, memory)
+        self._refresh(site, node)
+
+    def let_go(self, edge: str, node: str, attempt_id: str) -> bool:
+        """That room is free again, or held by the attempt's successor. Whether more is offered."""
+        site = self.site(edge)
+        del site.kept[node][attempt_id]
+        if not site.kept[node]:
+            del site.kept[node]
+        return self._refresh(site, node)
 
     # ---- offers and capacity
 

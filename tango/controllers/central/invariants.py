@@ -49,6 +49,10 @@ def check_record(record: JobRecord) -> None:
         assert JobState.PENDING not in states, f"{name} is cancelled but has a task that waits"
     for index, task in enumerate(record.tasks):
         assert task.failures <= record.spec.retries + 1, name
+        if task.migration is not None:
+            restored = task.migration.checkpoint is not None
+            expected = JobState.SCHEDULED if restored else JobState.RUNNING
+            assert task.state is expected, f"{name} migrates and is {task.state}"
         if task.state in ACTIVE:
             assert task.attempt_id == attempt_id(name, index, task.attempt), name
             assert task.edge, name
@@ -97,6 +101,15 @@ def _check_site(core: Core, site: Site) -> None:
         assert held.untold_memory_bytes == sum(attempt.memory_bytes for attempt in untold)
         for attempt in ours:
             assert core.sites.attempts.get(attempt.attempt_id) is attempt, attempt.attempt_id
+    kept = {
+        (task.migration.to_node, task.attempt_id)
+        for job in core.ledger.jobs.values()
+        for task in job.record.tasks
+        if task.migration is not None
+        and task.migration.checkpoint is None
+        and task.migration.to_edge == site.edge
+    }
+    assert {(node, one) for node, ones in site.kept.items() for one in ones} == kept, site.edge
     for node in site.nodes.keys() | site.offers.keys():
         assert site.offers.get(node) == site.offer(node), f"stale offer of {site.edge}/{node}"
 

@@ -15,6 +15,7 @@ A task:
 - An attempt that is given up with its node goes back to PENDING and costs no retry; after
   MAX_LOSSES of them the task is FAILED. One that was stopped to run elsewhere (`evicting`) costs no
   retry either, unless it ends well, which counts.
+- A migration (migration.py) that is under way when its attempt ends otherwise is over with it.
 - An attempt that its edge evicted for LC costs no retry; its task is PENDING again, with the
   backoff of a failure, and FAILED where it has been evicted more than MAX_EVICTIONS times.
 - cpu_s adds up over all attempts; the other fields are those of the latest one.
@@ -36,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tango.controllers.central.outcomes import not_moved, outcome
 from tango.model.job import (
     AttemptState,
     AttemptStatus,
@@ -104,15 +106,19 @@ def assigned(record: JobRecord, nodes: Mapping[int, tuple[str, str]]) -> JobReco
             losses=task.losses,
             evictions=task.evictions,
             moved=task.moved,
+            migrations=task.migrations,
         )
-    return _settled(record, changed, 0.0)
+    return settled(record, changed, 0.0)
 
 
 def running(record: JobRecord, index: int, status: AttemptStatus, wall: float) -> JobRecord:
     """The attempt of this task runs."""
-    started_at = _clipped(status.started_at, record, wall)
+    started_at = clipped(status.started_at, record, wall)
     task = replace(record.tasks[index], state=JobState.RUNNING, started_at=started_at)
-    return _settled(record, {index: task}, wall)
+    migration = task.migration
+    if migration is not None:
+        task = replace(task, migration=None, moved=outcome(migration))
+    return settled(record, {index: task}, wall)
 
 
 def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: float) -> JobRecord:
@@ -122,7 +128,7 @@ def refused(record: JobRecord, index: int, reason: str, wall: float, delay_s: fl
         task = replace(task, state=JobState.CANCELLED, reason=NEVER_STARTED, ended_at=wall)
     else:
         task = replace(task, state=JobState.PENDING, retry_at=wall + delay_s)
-    return _settled(record, {index: task}, wall)
+    return settled(record, {index: task}, wall)
 
 
 def ended(
@@ -134,9 +140,13 @@ def ended(
 ) -> JobRecord:
     """The attempt of this task is over. unsent: tasks whose start nobody was told of yet."""
     before = record.tasks[index]
+    if before.migration is not None:
+        before = replace(
+            before, migration=None, moved=not_moved(before.migration, "it ended before")
+        )
     started_at = before.started_at
     if not started_at and status.started_at:
-        started_at = _clipped(status.started_at, record, wall)
+        started_at = clipped(status.started_at, record, wall)
     task = replace(
         before,
         reason=readable_end(record.spec.tasks[index], status),
@@ -144,7 +154,7 @@ def ended(
         signal=status.signal,
         cpu_s=before.cpu_s + status.cpu_s,
         started_at=started_at,
-        ended_at=_clipped(status.ended_at, record, wall),
+        ended_at=clipped(status.ended_at, record, wall),
         evicting="",
     )
     if status.exit_code == 0 and not status.signal and not status.failure:
@@ -171,7 +181,7 @@ def ended(
         )
     else:
         task = replace(task, state=JobState.FAILED, failures=task.failures + 1)
-    return _settled(record, {index: task}, wall, unsent)
+    return settled(record, {index: task}, wall, unsent)
 
 
 def _evicted(spec: JobSpec, task: TaskRecord, why: str, wall: float) -> TaskRecord:
@@ -198,7 +208,7 @@ def lost(
 def evicting(record: JobRecord, index: int, reason: str) -> JobRecord:
     """The attempt of this task is about to be stopped, so that it runs elsewhere."""
     task = replace(record.tasks[index], evicting=reason)
-    return _settled(record, {index: task}, 0.0)
+    return settled(record, {index: task}, 0.0)
 
 
 def given_up(
@@ -211,7 +221,13 @@ def given_up(
     """The attempt of this task is out of reach with its node: what becomes of it does not count."""
     before = record.tasks[index]
     task = replace(
-        before, reason=reason, ended_at=wall, losses=before.losses + 1, moved=reason, evicting=""
+        before,
+        reason=reason,
+        ended_at=wall,
+        losses=before.losses + 1,
+        moved=reason,
+        evicting="",
+        migration=None,
     )
     if stopping(record):
         task = replace(task, state=JobState.CANCELLED, reason=f"stopped: {reason}")
@@ -220,12 +236,12 @@ def given_up(
     else:
         reason = f"{reason}: {task.losses} attempts were lost with their nodes"
         task = replace(task, state=JobState.FAILED, reason=reason, failures=before.failures + 1)
-    return _settled(record, {index: task}, wall, unsent)
+    return settled(record, {index: task}, wall, unsent)
 
 
 def cancelled(record: JobRecord, wall: float, unsent: frozenset[int] = _NO_TASKS) -> JobRecord:
     """A user's cancel: what does not run is CANCELLED now, what runs is to be stopped."""
-    return _settled(replace(record, cancel_requested=True), {}, wall, unsent)
+    return settled(replace(record, cancel_requested=True), {}, wall, unsent)
 
 
 def readable_end(spec: TaskSpec, status: AttemptStatus) -> str:
@@ -257,7 +273,7 @@ def state_of(tasks: Sequence[TaskRecord], cancel_requested: bool) -> JobState:
     return JobState.CANCELLED if cancel_requested else JobState.SUCCEEDED
 
 
-def _settled(
+def settled(
     record: JobRecord,
     changed: Mapping[int, TaskRecord],
     wall: float,
@@ -311,7 +327,7 @@ def _reason(record: JobRecord, tasks: Sequence[TaskRecord], state: JobState) -> 
     return ""
 
 
-def _clipped(at: float, record: JobRecord, wall: float) -> float:
+def clipped(at: float, record: JobRecord, wall: float) -> float:
     """A worker's time between the submission and now; now where it gave none."""
     if not at or at > wall > 0:
         return wall

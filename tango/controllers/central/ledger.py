@@ -41,6 +41,13 @@ class SendStop:
 
 
 @dataclass(frozen=True, slots=True)
+class SendCheckpoint:
+    """Tell the edge to have this attempt checkpointed, if it is still to migrate."""
+
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Tell the edge that this end is stored."""
 
@@ -55,7 +62,7 @@ class AnswerJob:
     op_id: int
 
 
-Effect = SendStart | SendStop | Acknowledge | AnswerJob
+Effect = SendStart | SendStop | SendCheckpoint | Acknowledge | AnswerJob
 
 
 @dataclass(slots=True, eq=False)

@@ -40,6 +40,7 @@ def may_be_preempted(
         task.state in ACTIVE
         and attempt.sent
         and not task.evicting
+        and task.migration is None
         and task.evictions < MAX_PREEMPTIONS
         and not stopping(record)
         and (above is None or record.spec.priority < above)

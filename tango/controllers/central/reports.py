@@ -29,6 +29,7 @@ from tango.controllers.central.core import Core
 from tango.controllers.central.departures import Departures
 from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import Acknowledge, Job
+from tango.controllers.central.migration import Migrations
 from tango.model.commands import CloseEdge, SendEdge
 from tango.model.decision import JOB_END, JOB_REFUSED
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
@@ -54,7 +55,8 @@ class Reports:
     def __init__(self, core: Core, settings: CentralSettings, incarnation: int) -> None:
         self._core = core
         self._incarnation = incarnation
-        self.departures = Departures(core, settings)
+        self.migrations = Migrations(core)
+        self.departures = Departures(core, settings, self.migrations)
 
     # ---- sessions
 
@@ -144,12 +146,16 @@ class Reports:
         task = job.record.tasks[attempt.index]
         if status.state is AttemptState.ENDED:
             job.refusals.pop(attempt.index, None)
+            if self.migrations.ended(site, job, attempt, status):
+                return
             record = jobs.ended(job.record, attempt.index, status, core.wall, core.unsent(job))
             core.change(job, record, (Acknowledge(site.edge, status.attempt_id),))
             self._note_end(job, attempt)
         elif status.state is AttemptState.RUNNING and task.state is JobState.SCHEDULED:
             job.refusals.pop(attempt.index, None)
             core.change(job, jobs.running(job.record, attempt.index, status, core.wall))
+        else:
+            self.migrations.still(status, job, attempt)
 
     def _foreign(self, site: Site, status: AttemptStatus) -> None:
         """Not an active attempt of this edge: stop it, or let its end be forgotten."""
@@ -181,6 +187,8 @@ class Reports:
             return
         if durable is not None and jobs.stopping(durable):
             self._core.stop(site.edge, attempt.attempt_id, durable.reason)
+        elif status.state is AttemptState.RUNNING:
+            self.migrations.checkpoint(attempt)
 
     def _missing(self, attempt: Attempt) -> None:
         """The node is complete and does not know this attempt of ours."""
@@ -210,6 +218,8 @@ class Reports:
             else:
                 core.note("error", "refused_while_running", attempt=message.attempt_id)
             return
+        if self.migrations.not_begun(job, attempt, f"refused: {message.reason}"):
+            return
         in_a_row = job.refusals.get(attempt.index, 0)
         job.refusals[attempt.index] = in_a_row + 1
         delay = min(REFUSED_FIRST_S * 2 ** min(in_a_row, 10), REFUSED_LAST_S)
@@ -227,7 +237,9 @@ class Reports:
         """Tell the edge to start the attempt: its assignment is on disk."""
         attempt.sent = True
         spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
-        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority)
+        migration = job.record.tasks[attempt.index].migration
+        restore = migration.checkpoint if migration is not None else None
+        start = StartAttempt(attempt.attempt_id, spec, attempt.node, priority, restore)
         self._core.send(attempt.edge, start)
 
     def _note_end(self, job: Job, attempt: Attempt) -> None:

@@ -132,6 +132,8 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         report=node.report,
         labels=node.hello.labels,
         observe_only=node.hello.observe_only,
+        checkpoints=node.hello.checkpoints,
+        checkpoint_note=node.hello.checkpoint_note,
         dead=node.dead,
         cordoned=cordon is not None,
         draining=cordon is not None and cordon.draining,

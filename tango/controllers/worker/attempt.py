@@ -17,7 +17,8 @@ class Attempt:
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
     grace_s: of the stop that was asked for, None for the task's own. evicted: why it was to make
-    room for LC, "" if it was not.
+    room for LC, "" if it was not. checkpointing: its state is being written. checkpoint_try,
+    checkpoint_error: the number of the latest try, and why it failed.
     """
 
     attempt_id: str
@@ -31,6 +32,9 @@ class Attempt:
     grace_s: float | None = None
     priority: int = 0
     evicted: str = ""
+    checkpointing: bool = False
+    checkpoint_try: int = 0
+    checkpoint_error: str = ""
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""
@@ -54,11 +58,16 @@ class Attempt:
             ended_at=ended.ended_at if ended is not None else 0.0,
             priority=self.priority,
             evicted=self.evicted,
+            checkpoint=ended.checkpoint if ended is not None else None,
+            checkpoint_try=self.checkpoint_try,
+            checkpoint_error=self.checkpoint_error,
         )
 
 
 def failure_of(spec: TaskSpec, record: ProcessRecord, used: GroupUsed | None) -> str:
     """What an end says that exit code and signal do not."""
+    if record.checkpoint is not None:
+        return "checkpointed"
     if used is not None and used.n_oom_kills and (record.signal or record.exit_code):
         return describe_end(record, out_of_memory=True)
     if record.lost or (record.exit_code is None and not record.signal):

@@ -14,10 +14,10 @@ from tango.controllers.worker.phase import Phase
 from tango.controllers.worker.reasons import deadline_exceeded
 from tango.controllers.worker.records import AttemptRecord, attempt_meta
 from tango.controllers.worker.timers import Timers
-from tango.model.commands import ForgetProcess, StartProcess, StopProcess
+from tango.model.commands import CheckpointProcess, ForgetProcess, StartProcess, StopProcess
 from tango.model.decision import ATTEMPT_DECLINE, ATTEMPT_END, ATTEMPT_START, ATTEMPT_STOP
 from tango.model.errors import InvalidField
-from tango.model.events import GroupUsed, ProcessStarted, ProcessStartFailed
+from tango.model.events import CheckpointFailed, GroupUsed, ProcessStarted, ProcessStartFailed
 from tango.model.job import AttemptStatus, TaskSpec
 from tango.model.messages import (
     AckEnds,
@@ -115,6 +115,7 @@ class Attempts:
             port=None,
             best_effort=True,
             meta=attempt_meta(attempt_id, spec, message.priority),
+            restore=message.restore,
         )
         self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))
@@ -134,6 +135,8 @@ class Attempts:
                 self._fail(attempt, reason, now)
         elif attempt.ended:
             self._tell(attempt)
+        elif message.checkpoint:
+            self._checkpoint(attempt, message)
         else:
             attempt.grace_s = message.grace_s
             # One that is being stopped anyway ends for the first reason.
@@ -206,6 +209,18 @@ class Attempts:
             attempt.phase = Phase.NONE
             self._fail(attempt, attempt.failure or event.error, now)
 
+    def checkpoint_failed(self, event: CheckpointFailed, now: float) -> None:
+        """It runs on, as central is to hear; unless it has ended meanwhile."""
+        del now
+        attempt = self._attempts.get(event.key)
+        if attempt is None or not attempt.checkpointing:
+            return
+        attempt.checkpointing = False
+        attempt.checkpoint_error = event.error
+        self._out.note("warning", "checkpoint_failed", attempt=event.key, error=event.error)
+        if not attempt.ended:
+            self._tell(attempt)
+
     def process_ended(self, record: ProcessRecord, now: float) -> None:
         """It ended: told once the last counters of its group are in, for CPU time and OOM kills."""
         attempt = self._attempts[record.key]
@@ -265,6 +280,24 @@ class Attempts:
                 self._halt(attempt, now)
 
     # ---- steps
+
+    def _checkpoint(self, attempt: Attempt, message: StopAttempt) -> None:
+        """Once for each number; a repeat, as after a reconnect, only says how it stands."""
+        if message.checkpoint == attempt.checkpoint_try and (
+            attempt.checkpointing or attempt.checkpoint_error
+        ):
+            self._tell(attempt)
+            return
+        attempt.checkpoint_try = message.checkpoint
+        attempt.checkpoint_error = ""
+        if attempt.phase is not Phase.ALIVE or attempt.failure:
+            stands = "is being stopped" if attempt.failure else "has not begun"
+            attempt.checkpoint_error = f"it {stands}"
+            self._tell(attempt)
+        elif not attempt.checkpointing:
+            attempt.checkpointing = True
+            self._out.record(ATTEMPT_STOP, attempt.attempt_id, message.reason, 0.0)
+            self._out.add(CheckpointProcess(attempt.attempt_id))
 
     def _stop(self, attempt: Attempt, reason: str, now: float) -> None:
         if not attempt.failure:

@@ -15,5 +15,7 @@ def begin(start: WorkerStart) -> WorkerController:
         capacity=start.capacity,
         enforcement=start.enforcement,
         features=start.features,
+        checkpoints=start.checkpoints,
+        checkpoint_note=start.checkpoint_note,
         seed=start.seed,
     )

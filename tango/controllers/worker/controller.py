@@ -27,6 +27,7 @@ from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.commands import ForgetProcess, WorkerCommand
 from tango.model.decision import Decision
 from tango.model.events import (
+    CheckpointFailed,
     GroupApplied,
     HealthChecked,
     ProcessEnded,
@@ -78,6 +79,7 @@ class WorkerController:
     incarnation: higher at each start of the worker; it makes process keys unique for ever.
     key: of the node's state directory. features: None where there are no cgroups; then there are no
     group commands, no quotas, no memory limits, and both sides of the usage report stay 0.
+    checkpoints, checkpoint_note: what the runtime says of them.
     """
 
     def __init__(
@@ -89,6 +91,8 @@ class WorkerController:
         capacity: NodeCapacity,
         enforcement: Enforcement,
         features: CgroupFeatures | None,
+        checkpoints: bool = False,
+        checkpoint_note: str = "",
         seed: int = 0,
     ) -> None:
         self._hello = WorkerHello(
@@ -100,6 +104,8 @@ class WorkerController:
             version=__version__,
             labels=settings.labels,
             observe_only=not settings.enforce,
+            checkpoints=checkpoints,
+            checkpoint_note=checkpoint_note,
         )
         out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()
@@ -145,6 +151,7 @@ class WorkerController:
             ProcessStarted: self._started,
             ProcessStartFailed: self._start_failed,
             ProcessEnded: self._ended,
+            CheckpointFailed: self._attempts.checkpoint_failed,
             UpstreamUp: self._up,
             UpstreamDown: self._down,
         }

@@ -126,6 +126,15 @@ class CentralDaemon:
         )
         return cast("JobRecord", job)
 
+    async def migrate_job(self, job_id: str, task: str, node: str, edge: str) -> JobRecord:
+        """The job once the migration is decided and stored."""
+        job = await self._operations.run(
+            lambda op_id: self.shell.post(
+                ev.MigrateJob(op_id, job_id, task, node, edge, time.time())
+            )
+        )
+        return cast("JobRecord", job)
+
     def job(self, job_id: str) -> JobRecord:
         """One job."""
         record = self._controller.job(job_id)

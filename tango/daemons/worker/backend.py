@@ -29,7 +29,7 @@ from tango.model.job import AttemptStatus
 from tango.model.process import ProcessSpec
 from tango.model.request import Code, Headers, RequestDone
 from tango.model.service import ReplicaStatus
-from tango.ports import Cgroups, Runtime, StartFailed
+from tango.ports import Cgroups, CheckpointFailed, Runtime, StartFailed
 from tango.wire.stream_session import StreamSession
 
 PAUSE_BACKLOG = 256
@@ -108,6 +108,8 @@ class WorkerDaemon:
             case cmd.StartProcess(spec):
                 self._running.add(spec.key)
                 self._group.create_task(self._start(spec), name=f"start {spec.key}")
+            case cmd.CheckpointProcess(key):
+                self._group.create_task(self._checkpoint(key), name=f"checkpoint {key}")
             case cmd.StopProcess(key, grace_s):
                 self._group.create_task(self._runtime.stop(key, grace_s), name=f"stop {key}")
             case cmd.ForgetProcess(key, keep_log):
@@ -129,6 +131,12 @@ class WorkerDaemon:
             if record.ended:
                 self._running.discard(spec.key)
             self.shell.post(ev.ProcessStarted(spec.key, record, port))
+
+    async def _checkpoint(self, key: str) -> None:
+        try:
+            await self._runtime.checkpoint(key)
+        except CheckpointFailed as error:
+            self.shell.post(ev.CheckpointFailed(key, str(error)))
 
     async def _check(self, command: cmd.CheckHealth) -> None:
         try:

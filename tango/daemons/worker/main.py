@@ -77,6 +77,8 @@ async def main(settings: WorkerSettings) -> None:
         enforcement=enforcement.value,
         reason=reason,
     )
+    checkpoints, checkpoint_note = await runtime.can_checkpoint()
+    log_event("info", "checkpoints", available=checkpoints, note=checkpoint_note)
     capacity = NodeCapacity(
         settings.cpu_millis or len(os.sched_getaffinity(0)) * 1000,
         settings.memory_bytes or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
@@ -89,6 +91,8 @@ async def main(settings: WorkerSettings) -> None:
         capacity=capacity,
         enforcement=enforcement,
         features=cgroups.features() if cgroups is not None else None,
+        checkpoints=checkpoints,
+        checkpoint_note=checkpoint_note,
     )
     controller = begin(start)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)

@@ -89,6 +89,13 @@ def contract() -> None:
     pytest("contract", *files, prefix=tuple(unit))
 
 
+def checkpoint() -> None:
+    """CRIU between two supervisors, then a whole site."""
+    say("checkpoint: CRIU on this kernel")
+    pytest("checkpoint", f"{HERE}/test_checkpoint.py")
+    pytest("migrate", f"{HERE}/test_migrate.py")
+
+
 def units() -> None:
     say("systemd: install, restart, kill -9, upgrade")
     # An emulated machine that shares its cores is up to 100 times slower than a real one.
@@ -119,6 +126,7 @@ def after_reboot() -> None:
 
 STEPS = {
     "contract": (facts, install, contract),
+    "checkpoint": (facts, install, checkpoint),
     "systemd": (facts, install, units, reboot, after_reboot),
 }
 
