@@ -117,6 +117,7 @@ def _warnings(results: Results) -> str:
             f"{results.missing} of {len(results.runs)} runs were not made, or not to their end: "
             "they are in no figure here."
         )
+        found += results.stopped
     found += [f"{each.run}: {problem}" for each in results.ended for problem in each.problems[:3]]
     return "".join(f"<p class='warn'>{escape(line)}</p>" for line in found)
 

@@ -38,9 +38,12 @@ class Outputs:
             check_place(self.html, "--html")
         if self.plot is not None:
             check_plot(self.plot)
-        if self.log is not None and not self.log.parent.is_dir():
-            problem = f"there is no folder {self.log.parent}"
-            raise InvalidField("--log", problem, "make it first", str(self.log))
+        if self.log is not None:
+            if not self.log.parent.is_dir():
+                problem = f"there is no folder {self.log.parent}"
+                raise InvalidField("--log", problem, "make it first", str(self.log))
+            if self.log.is_dir():
+                raise InvalidField("--log", "is a folder", "name a file", str(self.log))
         taken = {path.resolve(): "is a scenario" for path in scenarios}
         for option in ("report", "html", "plot", "log"):
             path: Path | None = getattr(self, option)
@@ -64,7 +67,7 @@ class Outputs:
             names = ", ".join(file.name for file in files)
             write_pictures(f"Tango simulation: {names}", pictures(results), self.plot)
             click.echo(f"plot: {self.plot}")
-        logs = [run.log for run in results.runs if run.log is not None]
+        logs = [each.run.log for each in results.ended if each.run.log is not None]
         if logs:
             more = f" and {len(logs) - 1} more beside it" if len(logs) > 1 else ""
             click.echo(f"decisions: {logs[0]}{more}")

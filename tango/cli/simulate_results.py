@@ -107,6 +107,11 @@ class Results:
         return tuple(ended for _, ended in sorted(self._ended.items()))
 
     @property
+    def stopped(self) -> tuple[str, ...]:
+        """A line on each run that did not come to its end, for they are compared with nothing."""
+        return tuple(_so_far(each) for each in self.ended if each.stopped)
+
+    @property
     def missing(self) -> int:
         """Runs that were not made, or not to their end."""
         return len(self.runs) - sum(not ended.stopped for ended in self._ended.values())
@@ -180,3 +185,14 @@ class Results:
                 ],
             },
         }
+
+
+def _so_far(ended: Ended) -> str:
+    report = ended.report
+    counts = report.requests
+    in_time = f", {100 * counts.completed / counts.sent:.1f} % in time" if counts.sent else ""
+    jobs = f"{report.jobs.succeeded:,} of {report.jobs.submitted:,} jobs succeeded"
+    return (
+        f"{ended.run}, stopped: {counts.sent:,} requests{in_time}, {jobs}, in the first "
+        f"{report.duration_s:.3g} s that count"
+    )

@@ -12,15 +12,17 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
 from types import FrameType
 from typing import IO
 
 from tango.cli.simulate_plan import Run
 from tango.model.errors import InvalidField, TangoError
+from tango.sim.log import Text
 from tango.sim.outcome import Outcome, Progress
 from tango.sim.run import simulate
 from tango.sim.scenario_fields import BadRows
@@ -83,14 +85,43 @@ def make(run: Run, told: Callable[[Progress], object]) -> Result:
     )
 
 
-def _log(run: Run) -> AbstractContextManager[IO[str] | None]:
+@contextlib.contextmanager
+def _log(run: Run) -> Iterator[Text | None]:
+    """The run's decision log, None where it has none.
+
+    Raises InvalidField where it cannot be written, be it that the disk is full.
+    """
     if run.log is None:
-        return contextlib.nullcontext()
+        yield None
+        return
+    with _written(run.log):
+        file = run.log.open("w", encoding="utf-8", buffering=2**20)
     try:
-        return run.log.open("w", encoding="utf-8", buffering=2**20)
+        yield _Text(file, run.log)
+    finally:
+        with _written(run.log):
+            file.close()
+
+
+class _Text:
+    """A file whose errors name it."""
+
+    def __init__(self, file: IO[str], path: Path) -> None:
+        self._file = file
+        self._path = path
+
+    def write(self, text: str) -> None:
+        with _written(self._path):
+            self._file.write(text)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         problem = f"cannot be written: {error.strerror}"
-        raise InvalidField("--log", problem, "choose another place", str(run.log)) from error
+        raise InvalidField("--log", problem, "choose another place", str(path)) from error
 
 
 def make_all(
@@ -152,7 +183,8 @@ class _Hand:
         self.pipe, theirs = context.Pipe()
         self._process: SpawnProcess = context.Process(target=_serve, args=(theirs,), daemon=True)
         self._told_to_stop = False
-        self._process.start()
+        with _no_interrupt():
+            self._process.start()
         theirs.close()
 
     def give(self, number: int, run: Run) -> None:
@@ -193,9 +225,22 @@ class _Hand:
         self._process.close()
 
 
+@contextlib.contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """What is started within is not ended by Ctrl-C, which reaches the whole group, before it can
+    say so itself."""
+    # This starts one more process, and lets interrupts through when it has.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _serve(pipe: Connection) -> None:
     """What such a process does, until its pipe ends."""
-    # Ctrl-C reaches the whole group; the parent says what is to happen.
+    # It is blocked until here: the parent says what is to happen.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     told_at = 0.0
 

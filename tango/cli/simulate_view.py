@@ -53,9 +53,11 @@ def _of_runs(results: Results) -> RenderableType:
             if ratios is not None:
                 parts += [Text(), Text(_ratio_words(results, group)), ratios]
             parts.append(Text())
+    stopped = [Text(line) for line in results.stopped]
     if not parts:
-        return Text("No run came to its end: there is nothing to compare.")
-    return Lines(*parts, Text(_interval_words(results), style="dim"))
+        words = "No run came to its end: there is nothing to compare."
+        return Lines(Text(words), *stopped)
+    return Lines(*parts, *stopped, Text(_interval_words(results), style="dim"))
 
 
 def _run_view(results: Results, ended: Ended) -> RenderableType:

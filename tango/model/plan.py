@@ -154,6 +154,7 @@ class BatchOffer:
     For an elastic policy (`is_elastic`) full nodes are offered too, and what is free may be below
     zero; reclaimable_millis: of the CPU that BE holds, what its tasks measurably do not use. 0 for
     every other policy.
+    lc_used_millis: a mean over some 10 s; be_used_millis: as last reported.
     core_mask: a bit for the id of each core that no task has.
     """
 

@@ -105,7 +105,9 @@ class ScenarioFile:
         except InvalidField as error:
             if not changes or error.where.startswith("--"):
                 raise
-            options = " and ".join(dict.fromkeys(change.option for change in changes))
+            # The change of that very field, or any of them.
+            own = [change for change in changes if change.path == error.field]
+            options = " and ".join(dict.fromkeys(change.option for change in own or changes))
             raise InvalidField(error.field, error.problem, error.fix, options) from None
 
     def _read(self) -> None:
@@ -121,19 +123,13 @@ class ScenarioFile:
             if point:
                 self.build(point)
 
-    def build(
-        self, point: Point = (), *, seed: int | None = None, bad: BadRows | None = None
-    ) -> Scenario:
-        """The scenario of one point of the sweep. seed: None for the file's own.
+    def build(self, point: Point = ()) -> Scenario:
+        """The scenario of one point of the sweep. Raises InvalidField.
 
-        bad: what becomes of broken rows of traces, None for what was told when opened.
-        Raises InvalidField.
+        Some are kept: a rate of a trace takes a pass through all of it.
         """
-        if seed is not None or bad is not None:
-            return _at_point(self._document, self.path, point, seed, bad or self._bad)
         built = self._built.get(point)
         if built is None:
-            # Some are kept: a rate of a trace takes a pass through all of it.
             if len(self._built) >= KEPT_POINTS:
                 del self._built[next(iter(self._built))]
             built = _at_point(self._document, self.path, point, None, self._bad)

@@ -95,9 +95,12 @@ def test_policies_side_by_side_give_the_same_in_one_process_and_in_several(
     assert texts[0] == texts[1]
     assert sum(name.startswith("d.small.") for name in texts[0]) == 6
     found = json.loads(texts[0]["r.json"])
-    assert [(run["variant"], run["seed"]) for run in found["runs"]][:3] == [
-        ("least-loaded:most-free", 1), ("least-loaded:most-free", 2), ("round-robin:most-free", 1),
-    ]  # fmt: skip
+    assert [(run["variant"], run["seed"]) for run in found["runs"]][:4] == [
+        ("least-loaded:most-free", 1),
+        ("round-robin:most-free", 1),
+        ("least-loaded:most-free without reassurance", 1),
+        ("least-loaded:most-free", 2),
+    ]
     (group,) = found["comparison"]["groups"]
     assert [each["variant"] for each in group["variants"]] == [
         "least-loaded:most-free",
@@ -108,12 +111,14 @@ def test_policies_side_by_side_give_the_same_in_one_process_and_in_several(
     alone = tmp_path / "alone.json"
     words = ("--policies", "round-robin", "--set", "seed=2", "--report", str(alone))
     assert simulate(*SHORT, *words).returncode == 0
-    among = found["runs"][3]
+    among = found["runs"][4]
     assert read(alone) == {key: among[key] for key in COMMON}
 
 
-def interrupt(*words: str, after: str, processes: int = 0) -> tuple[int, str, str]:
-    """SIGINT to the whole group, as a terminal sends it, once `after` is on standard error.
+def interrupt(
+    *words: str, after: str, processes: int = 0, pause_s: float = 0.0
+) -> tuple[int, str, str]:
+    """SIGINT to the whole group, as a terminal sends it, pause_s after `after` is on its stderr.
 
     processes: at least so many that it must have started, and ended, by then.
     """
@@ -132,6 +137,7 @@ def interrupt(*words: str, after: str, processes: int = 0) -> tuple[int, str, st
             line = process.stderr.readline()
             assert line, seen
             seen += line
+        time.sleep(pause_s)
         started = psutil.Process(process.pid).children(recursive=True)
         assert len(started) >= processes
         os.killpg(process.pid, signal.SIGINT)
@@ -181,6 +187,33 @@ def test_ctrl_c_ends_a_comparison_with_what_is_done(tmp_path: Path) -> None:
     assert found["comparison"]["missing_runs"] > 300
     ended = [run for run in found["runs"] if not run["stopped"]]
     assert len(ended) == 400 - found["comparison"]["missing_runs"]
+
+
+@pytest.mark.parametrize("pause_s", [0.1, 0.3])
+def test_ctrl_c_while_the_processes_of_runs_start(tmp_path: Path, pause_s: float) -> None:
+    """They are interrupted with the group, before they can say that they wait for their parent."""
+    report = tmp_path / "r.json"
+    words = ("--duration", "100000", "--seeds", "2", "-j", "2", "--report", str(report))
+    code, out, error = interrupt(*words, after="what is left\n", pause_s=pause_s)
+    assert code == 130, error
+    assert "Traceback" not in error
+    assert "0 of 2 runs came to their end; this is the report so far" in error
+    assert "stopped: " in out
+    assert read(report)["comparison"]["missing_runs"] == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("seeds", ["1", "2"])
+def test_a_log_on_a_full_disk_is_one_line(tmp_path: Path, seeds: str) -> None:
+    log = tmp_path / "d.jsonl"
+    log.symlink_to("/dev/full")
+    for seed in ("1", "2"):
+        name = f"d.small.least-loaded-most-free.seed-{seed}.jsonl"
+        (tmp_path / name).symlink_to("/dev/full")
+    done = simulate(*SHORT, "--log", str(log), "--seeds", seeds, "-j", "2")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "--log: cannot be written: No space left on device" in done.stderr
 
 
 def test_what_is_wrong_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:

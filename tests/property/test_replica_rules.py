@@ -147,6 +147,27 @@ def test_the_profile_weighs_replicas_memory_and_claimed_cpu() -> None:
     assert rule.plan(9, demand(10, cpu=10**9), found).nodes == ("a",) * 9
 
 
+@pytest.mark.skipif(len(RULES) < 2, reason="numpy is not installed")
+def test_what_was_asked_in_vain_is_known_until_something_is_otherwise() -> None:
+    rule = rules()[1]
+    full = [node("a", 0, 10, 10), node("b", 0, 5, 5)]
+    vain = rule.plan(1, demand(20), full, [("c", "dead")])
+    assert not vain.nodes
+    assert rule.plan(1, demand(20), full[::-1], [("c", "dead")]) is vain
+    for again in (
+        rule.plan(2, demand(20), full, [("c", "dead")]),
+        rule.plan(1, demand(21), full, [("c", "dead")]),
+        rule.plan(1, demand(20), full, []),
+        rule.plan(1, demand(20), [full[0], node("b", 0, 6, 6)], [("c", "dead")]),
+    ):
+        assert again is not vain
+        assert not again.nodes
+    assert rule.plan(1, demand(20), [full[0], node("b", 0, 20, 20)]).nodes == ("b",)
+    for number in range(200):
+        rule.plan(1, ReplicaDemand(f"s{number}", 20), full)
+    assert rule.plan(1, ReplicaDemand("s199", 20), full).reason
+
+
 @each_rule
 def test_reasons(rule: ReplicaRule) -> None:
     assert rule.plan(1, demand(1), []).reason == "no room for 1 replica: no node is connected"

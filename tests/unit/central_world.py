@@ -267,11 +267,17 @@ class World:
         self.observe()
 
     def migrate(self, pick: int, place: int, dumps: bool) -> None:
-        """A user's wish; some are refused, and some dumps fail."""
+        """A user's wish for a task that runs; some are refused, and some dumps fail."""
+        running = [one for one in self.live() if one[2].state is AttemptState.RUNNING]
+        if not running:
+            return
         for edge in self.edges:
             edge.dumps = dumps
-        edge, node = self.places()[place % len(self.places())]
-        self.bench.migrate(f"j{pick % self.jobs + 1}", node.name, edge=edge.name)
+        _, source, status = running[pick % len(running)]
+        others = [(edge, node) for edge, node in self.places() if node is not source]
+        edge, node = others[place % len(others)]
+        job_id, index, _ = status.attempt_id.rsplit(".", 2)
+        self.bench.migrate(job_id, node.name, f"t{index}", edge.name)
         self.observe()
 
     def cancel(self, pick: int) -> None:

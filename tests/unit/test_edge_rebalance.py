@@ -242,6 +242,22 @@ def test_a_node_dies_in_the_middle_of_a_move(which: str) -> None:
     assert not world.controller.books.moving
 
 
+def test_another_node_in_the_middle_of_a_move_is_waited_for_and_counts_in() -> None:
+    world = with_dead_node()
+    back(world, "c")
+    world.live(10.5, ready=False)
+    assert world.controller.books.moving
+    at = world.now
+    world.worker("d")
+    world.live(30.0)
+    assert set(world.shares()) == {"a", "b", "c", "d"}
+    assert max(world.shares().values()) == 2
+    moves = [r for r in world.controller.decisions.since(0) if r[2] is REPLICA_MOVE]
+    later = [record[1] for record in moves[1:]]
+    assert all(moment >= at + 10.0 for moment in later), "it was given time to settle"
+    assert world.least == {"hello": 6}
+
+
 def test_a_change_of_the_service_ends_its_move() -> None:
     world = with_dead_node()
     back(world, "c")

@@ -80,6 +80,9 @@ def test_a_run_that_was_stopped_is_reported_and_compared_with_nothing() -> None:
     assert compared.variant == "a:b"
     assert results.missing == 2
     assert "2 of 3 runs were not made" in page(results, {})
+    so_far = "made-up, c:d, seed 1, stopped: 100 requests, 90.0 % in time, 5 of 9 jobs succeeded"
+    assert so_far in page(results, {})
+    assert f"{so_far}, in the first 10 s that count" in shown(results)
 
 
 def test_very_many_nodes_are_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +124,10 @@ def test_the_view_of_a_comparison_cuts_nothing(width: int) -> None:
 
 def test_nothing_that_ended_is_said() -> None:
     assert "nothing to compare" in shown(Results([run("a:b"), run("c:d")]))
+    first = Results([run("a:b"), run("c:d")])
+    first.add(0, result(stopped=True))
+    assert "made-up, a:b, seed 1, stopped: 100 requests" in shown(first)
+    assert "No run came to its end" in page(first, {})
 
 
 # ---- pictures and the page

@@ -26,6 +26,10 @@ from tango.algorithms.placement.room import Room
 from tango.model.placement_profile import Profile
 from tango.model.units import MAX_CPU_MILLIS
 
+# Plans that found nothing and are kept; one over 1,000 nodes is 150 kB.
+MAX_IN_VAIN = 64
+_Asked = tuple[int, ReplicaDemand, tuple[Candidate, ...], tuple[tuple[str, str], ...]]
+
 
 class ProfileRule:
     """ReplicaRule: one profile, on arrays made anew for each plan (0.5 ms, and 4 us a node).
@@ -41,6 +45,8 @@ class ProfileRule:
         self.name = profile.name
         self._profile = profile
         self._plugins = plugins
+        # A service that waits for room asks again whenever anything of any service changes.
+        self._in_vain: dict[str, tuple[_Asked, ReplicaPlan]] = {}
         # A profile that cannot be made is told at the start, not with the first replica.
         Placer(Room(Cluster(())), profile, plugins)
 
@@ -54,6 +60,10 @@ class ProfileRule:
         """See ReplicaRule."""
         left = {node.node: node for node in sorted(nodes, key=lambda node: node.node)}
         looked = tuple(left.values())
+        asked = count, demand, looked, tuple(closed)
+        known = self._in_vain.get(demand.service)
+        if known is not None and known[0] == asked:
+            return known[1]
         placer = self._placer(count, demand, looked)
         out = grouped(closed)
         names = placer.room.cluster.names
@@ -72,7 +82,12 @@ class ProfileRule:
             chosen.append(found.node)
             choices.append(_choice(found, names, out))
             left[found.node] = left[found.node].beside(demand)
-        return ReplicaPlan(tuple(chosen), reason, looked, tuple(choices))
+        plan = ReplicaPlan(tuple(chosen), reason, looked, tuple(choices))
+        if reason and not chosen:
+            if len(self._in_vain) >= MAX_IN_VAIN:
+                self._in_vain.clear()
+            self._in_vain[demand.service] = asked, plan
+        return plan
 
     def scores(self, demand: ReplicaDemand, nodes: Sequence[Candidate]) -> Mapping[str, float]:
         """See ReplicaRule."""

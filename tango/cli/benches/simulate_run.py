@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO
 
+from tango.cli.benches.process_memory import peak_rss_mib
 from tango.sim.outcome import Progress
 from tango.sim.run import simulate
 from tango.sim.scenario_file import load_scenario, parse_change
@@ -36,7 +36,7 @@ def main() -> None:
         "requests": outcome.report.requests.sent,
         "wall_s": ended - begun,
         "load_s": marks[1] - marks[0],
-        "rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "rss_mib": peak_rss_mib(),
     }
     print(json.dumps(found))
 

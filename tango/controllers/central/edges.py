@@ -27,7 +27,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
-from tango.model.cluster import NodeCapacity, NodeView
+from tango.controllers.central.lc_use import LcUse
+from tango.model.cluster import NodeCapacity, NodeReport, NodeView
 from tango.model.cores import mask_of
 from tango.model.messages import EdgeHello
 from tango.model.plan import BatchOffer
@@ -85,11 +86,20 @@ class Site:
         # By node: room that is kept for what migrates there, by attempt at the source.
         self.kept: dict[str, dict[str, tuple[int, int, int]]] = {}
         self.offers: dict[str, BatchOffer] = {}
+        self.lc_use: dict[str, LcUse] = {}
 
     def attempts(self) -> Iterator[Attempt]:
         """Every active attempt that was assigned to this edge."""
         for held in self.held.values():
             yield from held.attempts.values()
+
+    def read_use(self, report: NodeReport) -> None:
+        """A node's report has come."""
+        known = self.lc_use.get(report.node)
+        if known is None:
+            self.lc_use[report.node] = LcUse(report)
+        else:
+            known.read(report)
 
     def view(self) -> EdgeView:
         """For listings; nodes of an edge that is away are not ready."""
@@ -150,7 +160,7 @@ class Site:
             lc_memory_bytes=view.lc_memory_bytes,
             be_held_millis=be_cpu,
             be_memory_bytes=be_memory,
-            lc_used_millis=view.report.lc.cpu_millis if view.report is not None else 0,
+            lc_used_millis=self.lc_use[node].millis if node in self.lc_use else 0,
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
             reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
             core_mask=mask_of(view.cores)
@@ -232,9 +242,12 @@ class Sites:
         for node, view in site.nodes.items():
             old = before.get(node)
             reshaped |= old is None or old.capacity != view.capacity or old.cores != view.cores
+            if view.report is not None:
+                site.read_use(view.report)
             grew |= self._refresh(site, node)
         for node in before.keys() - site.nodes.keys():
             site.offers.pop(node, None)
+            site.lc_use.pop(node, None)
         if reshaped:
             self._reshape()
         return grew

@@ -30,8 +30,8 @@ LOOK_GAP_S = 0.02
 CHECK_S = 0.5
 # So long nothing moved, and services that are not settled keep a round from its end no more.
 GIVE_UP_S = 120.0
-# Of a service's nodes, those with the most of its replicas are looked at.
-MAX_HOSTS = 4
+# Of a service's nodes, the fullest are looked at; each takes a millisecond.
+MAX_HOSTS = 2
 # Two scores that differ by less are the same.
 SAME = 1e-6
 
@@ -48,13 +48,17 @@ class Move:
 
 @dataclass(slots=True)
 class Round:
-    """why: what it is about, for people. placed: replicas that came in it. left: services that were
-    not looked at since the last change; waits: of those looked at, those that are not settled."""
+    """why: what it is about, for people. begins_at: nodes have been quiet by then.
+
+    changed_at: when a move began or ended. placed: replicas that came in it. left: services to be
+    looked at; waits: those that were not settled. gave_up: those that are left alone.
+    """
 
     why: str
+    begins_at: float
     changed_at: float
-    placed: set[str] = field(default_factory=set)
-    left: list[str] = field(default_factory=list)
+    placed: set[str]
+    left: list[str]
     waits: set[str] = field(default_factory=set)
     gave_up: set[str] = field(default_factory=set)
 
@@ -75,11 +79,8 @@ class Rebalance:
         if not self._rule.enabled:
             return
         at = now + self._rule.settle_s
-        if self._round is not None:
-            placed, gave_up = self._round.placed, self._round.gave_up
-            self._round = Round(f"node {node} {what}", at, placed, self._names(), set(), gave_up)
-        else:
-            self._round = Round(f"node {node} {what}", at, set(), self._names())
+        on_the_way = {move.successor for move in self._moves.values()}
+        self._round = Round(f"node {node} {what}", at, at, on_the_way, self._names())
         self.due_at = now + CHECK_S if self._moves else at
 
     def settle(self, now: float) -> None:
@@ -90,9 +91,8 @@ class Rebalance:
             return
         for name, move in list(self._moves.items()):
             self._follow(name, move, round_, now)
-        if now < round_.changed_at:
-            # Some node has only just come.
-            self.due_at = now + CHECK_S if self._moves else round_.changed_at
+        if now < round_.begins_at:
+            self.due_at = min(now + CHECK_S, round_.begins_at) if self._moves else round_.begins_at
             return
         looked = False
         while round_.left and not looked and len(self._moves) < self._rule.max_moves:
@@ -130,7 +130,7 @@ class Rebalance:
         del self._moves[name]
         self._books.moving.pop(name, None)
         # All scores are others now.
-        round_.left, round_.changed_at = self._names(), now
+        round_.left, round_.changed_at = self._names(), max(now, round_.changed_at)
         round_.waits.clear()
         if why:
             round_.gave_up.add(name)
@@ -152,7 +152,7 @@ class Rebalance:
             round_.waits.add(name)
             return False
         best: tuple[float, str, str, _Better] | None = None
-        for host in _hosts(service, movable):
+        for host in _hosts(books, service, movable):
             replica = max(
                 (one for one in movable if service.placement[one] == host), key=ordinal_of
             )
@@ -221,13 +221,17 @@ class _Better:
     looked: tuple[Candidate, ...]
 
 
-def _hosts(service: ServiceBook, movable: list[str]) -> list[str]:
-    """Nodes with replicas that may move, those with the most of all first."""
+def _hosts(books: Books, service: ServiceBook, movable: list[str]) -> list[str]:
+    """Nodes with replicas that may move: those with the most of all first, then the fullest."""
     count: dict[str, int] = {}
     for node in service.placement.values():
         count[node] = count.get(node, 0) + 1
-    hosts = {service.placement[name] for name in movable}
-    return sorted(hosts, key=lambda node: (-count[node], node))[:MAX_HOSTS]
+
+    def rank(name: str) -> tuple[int, float, str]:
+        node = books.nodes[name]
+        return -count[name], -node.replica_memory_bytes / max(1, node.memory_bytes), name
+
+    return sorted({service.placement[name] for name in movable}, key=rank)[:MAX_HOSTS]
 
 
 def _ready(books: Books, service: ServiceBook) -> bool:
