@@ -15,7 +15,7 @@ def test_those_of_central() -> None:
     by_name = {binding.rpc.name: binding for binding in found}
     submit = by_name["SubmitJob"]
     assert (submit.verb, submit.path, submit.body) == ("POST", "/v1/jobs", "spec")
-    assert [field.name for field in submit.in_query] == ["submission_id"]
+    assert [field.name for field in submit.in_query] == ["submission_id", "require_fit"]
     assert submit.method == "/tango.v1.CentralService/SubmitJob"
     cancel = by_name["CancelJob"]
     assert (cancel.variables, cancel.in_query, cancel.streams) == (("job_id",), (), False)
