@@ -93,10 +93,12 @@ def test_the_commands_of_the_page(cluster: ClusterAtWork) -> None:
     commands = [
         html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
     ]
-    assert len(commands) == 11
+    assert len(commands) == 12
     environment = {"TANGO": at, "TOKEN": cluster.token, "PATH": "/usr/bin:/bin"}
     job_id = ""
     for command in commands:
+        if ":migrate" in command:
+            continue  # it takes a node that can
         filled = command.replace("JOB_ID", job_id).replace("/NAME", f"/{job_id}")
         done = subprocess.run(
             ["/bin/sh", "-c", f"{filled} --silent --show-error --fail-with-body"],
