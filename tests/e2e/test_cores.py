@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 
 import pytest
-from cluster_at_work import ClusterAtWork, job, until
+from cluster_at_work import ClusterAtWork, job, tango, until
 from test_jobs import log_of
 
 from tango.model.cluster import NodeView
@@ -139,3 +140,28 @@ async def test_the_policy_is_switched_and_jobs_that_wait_stay(
         await runs(client, second.job_id)
     finally:
         await client.batch_policy(switch_to=before.policy)
+
+
+async def test_the_command_line_shows_cores_and_policies(
+    cluster: ClusterAtWork, client: Client, node: NodeView
+) -> None:
+    state = ("--state", str(cluster.state_dir))
+    asked = ("--cores", "1", "--cpu", "50m", "--memory", "64Mi", "--require-fit")
+    said = tango("submit", *asked, *state, "-o", "json", "--", "/bin/sleep", "600")
+    assert said.returncode == 0, said.stderr
+    (submitted,) = json.loads(said.stdout)
+    (task,) = (await runs(client, submitted["job_id"])).tasks
+    assert len(task.cores) == 1
+    shown = tango("describe", "job", submitted["job_id"], *state).stdout
+    assert "1 core of its own" in shown
+    assert f"Cores:        {format_cores(task.cores)}\n" in shown
+    about = tango("describe", "node", task.node, *state).stdout
+    assert f"{format_cores(task.cores)} taken" in about
+    listed = json.loads(tango("get", "jobs", *state, "-o", "json").stdout)
+    text = json.dumps(listed)
+    assert f'"cores": [{task.cores[0]}]' in text
+    assert f"{format_cores(node.cores)} (" in tango("get", "nodes", *state).stdout
+    refused = tango("submit", "--cores", "999", "--require-fit", *state, "--", "true")
+    assert refused.returncode == 1
+    assert "NeverFits: nearest" in refused.stderr + refused.stdout
+    assert "the central master places jobs by most-free" in tango("policy", "--jobs", *state).stdout
