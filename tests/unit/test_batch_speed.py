@@ -26,11 +26,12 @@ N_SITES, N_NODES = 125, 8
 BOUND_S = 0.5
 
 
-def gangs(cpu_millis: int) -> tuple[Gang, ...]:
-    """Gangs of one, of three sizes, as many as a window takes."""
+def gangs(cpu_millis: int, name: str) -> tuple[Gang, ...]:
+    """Gangs of one, of three sizes, as many as a window takes; policy `node` wants names."""
     return tuple(
-        Gang(f"j{i}", 5, (BatchTask(f"j{i}", 0, cpu_millis + i % 3, 64 * MIB),))
+        Gang(f"j{i}", 5, (BatchTask(f"j{i}", 0, cpu_millis + i % 3, 64 * MIB, node=node),))
         for i in range(MAX_WINDOW)
+        for node in (f"n{i % N_NODES}" if name == "node" else "",)
     )
 
 
@@ -64,7 +65,7 @@ def test_a_full_window_at_a_thousand_nodes(name: str) -> None:
     if name == "profile":
         pytest.importorskip("numpy", reason="profiles need the extra `solver`")
     policy = batch_policy(name)
-    with_room_s, plan = timed(policy, BatchSnapshot(gangs(200), offers(1000)))
+    with_room_s, plan = timed(policy, BatchSnapshot(gangs(200, name), offers(1000)))
     assert len(plan.placements) == MAX_WINDOW
     full = offers(100)
     running = tuple(
@@ -72,7 +73,7 @@ def test_a_full_window_at_a_thousand_nodes(name: str) -> None:
         for one in full
         for i in range(8)
     )
-    full_s, plan = timed(policy, BatchSnapshot(gangs(4000), full, running=running))
+    full_s, plan = timed(policy, BatchSnapshot(gangs(4000, name), full, running=running))
     assert not plan.placements
     assert plan.preempt is None, "not even all that runs on a node would do"
     print(f"{name}: {with_room_s * 1e3:.1f} ms with room, {full_s * 1e3:.1f} ms full")

@@ -392,7 +392,7 @@ async def test_a_call_that_takes_too_long(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(face, "CALL_TIMEOUT_S", 0.1)
     ended = asyncio.Event()
 
-    async def never(*_: object) -> None:
+    async def never(*_: object, **__: object) -> None:
         try:
             await asyncio.sleep(60)
         finally:
