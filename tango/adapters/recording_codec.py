@@ -147,11 +147,11 @@ class RecordingCodec(TypedJson):
         choices = _choices(arguments)
         if len(choices) == 1:
             return super()._union_encoder(arguments)
-        parts = {kind: (kind.__name__, self.encoder(kind)) for kind in choices}
+        parts = {kind: (kind.__name__, self.encoder(kind), _is_plain(kind)) for kind in choices}
 
         def encode_choice(value: Any) -> list[Any]:
-            name, part = parts[type(value)]
-            return [name, *part(value)]
+            name, part, plain = parts[type(value)]
+            return [name, part(value)] if plain else [name, *part(value)]
 
         return encode_choice
 
@@ -196,15 +196,20 @@ class RecordingCodec(TypedJson):
         choices = _choices(arguments)
         if len(choices) == 1:
             return super()._union_decoder(arguments)
-        parts = {kind.__name__: self.decoder(kind) for kind in choices}
+        parts = {kind.__name__: (self.decoder(kind), _is_plain(kind)) for kind in choices}
 
         def decode_choice(value: Any, path: str) -> Any:
             if type(value) is not list or not value or type(value[0]) is not str:
                 raise RecordError(f"{path}: no list that begins with the name of a type")
-            part = parts.get(value[0])
-            if part is None:
+            if value[0] not in parts:
                 raise RecordError(f"{path}: a {value[0][:80]!r} does not belong here")
-            return part(value[1:], value[0] if path == "" else f"{path}.{value[0]}")
+            part, plain = parts[value[0]]
+            place = value[0] if path == "" else f"{path}.{value[0]}"
+            if not plain:
+                return part(value[1:], place)
+            if len(value) != 2:
+                raise RecordError(f"{place}: not one value")
+            return part(value[1], place)
 
         return decode_choice
 
@@ -221,8 +226,11 @@ def _same(value: Any) -> Any:
 def _is_plain(kind: Any) -> bool:
     if kind in (str, int, bool, float, type(None), Ellipsis):
         return True
+    arguments = typing.get_args(kind)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union) and len(_choices(arguments)) > 1:
+        return False  # of several, the name of the one is kept
     if typing.get_origin(kind) in (tuple, types.UnionType, typing.Union):
-        return all(_is_plain(each) for each in typing.get_args(kind))
+        return all(_is_plain(each) for each in arguments)
     return False
 
 

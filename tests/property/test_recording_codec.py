@@ -18,6 +18,7 @@ from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.events import CallArrived, EdgeEvent, RouteSolved, Tick, WorkerEvent, WorkerUp
 from tango.model.messages import WorkerHello, WorkerState
+from tango.model.placement_profile import Profile, Use
 from tango.model.plan import Route, TrafficPlan
 from tango.model.request import CallRequest
 from tango.model.starts import Start
@@ -31,6 +32,24 @@ KINDS = sorted(
 TEXTS = st.text('aé\ud800\0"\\\n', max_size=4)
 st.register_type_strategy(str, TEXTS)
 st.register_type_strategy(bytes, st.binary(max_size=8))
+# What their constructors refuse is never recorded.
+USES = st.builds(
+    Use,
+    plugin=TEXTS,
+    weight=st.floats(0, 100),
+    filters=st.booleans(),
+    parameters=st.lists(
+        st.tuples(TEXTS, st.one_of(TEXTS, st.integers(), st.floats(), st.booleans())), max_size=3
+    ).map(tuple),
+)
+st.register_type_strategy(
+    Profile,
+    st.builds(
+        Profile,
+        name=TEXTS,
+        plugins=st.lists(USES, max_size=3, unique_by=lambda use: use.plugin).map(tuple),
+    ),
+)
 st.register_type_strategy(
     CgroupFeatures,
     st.builds(CgroupFeatures, controllers=st.frozensets(st.sampled_from(["cpu", "memory"]))),
