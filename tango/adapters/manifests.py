@@ -9,8 +9,9 @@ from pathlib import Path
 from tango.adapters.documents import Section, read_document
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
-from tango.model.job import CPU_BY_CORES, MAX_TASKS, JobSpec, TaskSpec
+from tango.model.job import CPU_BY_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
 from tango.model.names import check_name
+from tango.model.round_trips import MAX_RTT_S
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 
 MAX_MANIFESTS = 1000
@@ -22,6 +23,7 @@ _HOUR_MS = 3_600_000.0
 # Keys of a task; at the top level of a job they are its one task.
 _TASK_KEYS = (
     "argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s", "cores", "node", "cpuset",
+    "near", "backup",
 )  # fmt: skip
 
 
@@ -193,6 +195,17 @@ def _task(section: Section, name: str) -> TaskSpec:
         cpuset=section.core_ids("cpuset"),
         deadline_s=section.number("deadline_s", _TASK.deadline_s),
         stop_grace_s=section.number("stop_grace_s", _TASK.stop_grace_s),
+        near=_near(section.section("near")) if "near" in section else None,
+        backup=section.boolean("backup", _TASK.backup),
+    )
+
+
+def _near(section: Section) -> Near:
+    """{node: NAME, within_ms: 20} or {task: NAME, within_ms: 20}"""
+    return Near(
+        node=section.string("node", ""),
+        task=section.string("task", ""),
+        within_s=section.number("within_ms", low=0, high=MAX_RTT_S * 1000) / 1000,
     )
 
 

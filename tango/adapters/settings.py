@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from tango.adapters.delay_settings import read_delay_settings
 from tango.adapters.documents import Section
 from tango.adapters.placement_profiles import read_profile
 from tango.adapters.supervisor_start import MAX_SOCKET_PATH
@@ -56,7 +57,7 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls], [decisions], [record], [placement] and [central] of a file.
+    """[server], [tls], [decisions], [record], [placement], [delays] and [central] of a file.
 
     Raises InvalidField with field, file and line.
     """
@@ -68,6 +69,7 @@ def load_central(path: Path | str) -> CentralSettings:
         server=server,
         batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
         placement=read_profile(document),
+        delays=read_delay_settings(document, Path(path)),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
     )

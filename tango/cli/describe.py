@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 
 from tango.cli import tables
+from tango.cli.listing import with_reserved
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores
@@ -60,7 +61,8 @@ async def describe(client: Client, kind: str, name: str, site: str, output: str)
 
 
 async def _node(client: Client, name: str, site: str, output: str) -> None:
-    nodes = [v for v in await client.nodes() if v.node == name and site in ("", v.edge)]
+    found = await with_reserved(client, await client.nodes())
+    nodes = [v for v in found if v.node == name and site in ("", v.edge)]
     _known(nodes, "node", name)
     services = await client.services()
     jobs, _ = await client.jobs(JobState.SCHEDULED, JobState.RUNNING, limit=MAX_JOBS)
@@ -179,6 +181,7 @@ def show_job(job: JobRecord) -> None:
             ("Task", task.name),
             ("Command", " ".join(task.argv)),
             ("Asks for", _asked(task)),
+            *_bound_facts(task, record),
             *_task_facts(record),
         )
 
@@ -190,6 +193,17 @@ def _asked(task: TaskSpec) -> str:
     elif task.cores:
         text += f", {task.cores} core{'s' if task.cores > 1 else ''} of its own"
     return text + (f", on node {task.node}" if task.node else "")
+
+
+def _bound_facts(task: TaskSpec, record: TaskRecord) -> Facts:
+    """A delay bound and a backup, where it asks for them."""
+    near, backup = "", ""
+    if task.near is not None:
+        of = task.near.node or f"task {task.near.task}"
+        near = f"within {task.near.within_s * 1000:g} ms of {of}"
+    if task.backup and not record.state.ended:
+        backup = f"on {record.backup}" if record.backup else "none yet"
+    return ("Near", near), ("Backup", backup), ("Warning", record.warning)
 
 
 def _task_facts(record: TaskRecord) -> Facts:
@@ -252,11 +266,18 @@ def show_node(node: NodeView) -> None:
         ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
         ("Cores", tables.cores(node)),
+        ("Reserved", _reserved(node)),
         *usage,
         ("Checkpoints", tables.checkpoints(node)),
         ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
     )
+
+
+def _reserved(node: NodeView) -> str:
+    if not node.reserved_millis and not node.reserved_bytes:
+        return ""
+    return f"{node.reserved_millis}m CPU, {format_memory(node.reserved_bytes)} for backups of tasks"
 
 
 def show_edge(edge: EdgeView, services: Sequence[ServiceView]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 import click
 
 from tango.cli import tables
@@ -31,6 +34,7 @@ async def get(
     away: dict[str, TangoError] = {}
     if kind == "nodes":
         nodes, away = await client.from_sites(EdgeClient.nodes)
+        nodes = await with_reserved(client, nodes)
         print_json(nodes) if output == "json" else tables.show(tables.nodes_table(nodes))
     elif kind == "services":
         services, away = await client.from_sites(EdgeClient.services)
@@ -66,3 +70,17 @@ async def get(
 async def known_nodes(client: Client) -> tuple[NodeView, ...]:
     """All nodes as the central master knows them."""
     return tuple(node for edge in await client.edges() for node in edge.nodes)
+
+
+async def with_reserved(client: Client, nodes: Iterable[NodeView]) -> tuple[NodeView, ...]:
+    """Nodes as their edges tell of them, with what the central master, if it answers, reserves."""
+    try:
+        known = {(node.edge, node.node): node for node in await known_nodes(client)}
+    except TangoError:
+        known = {}
+    return tuple(
+        replace(node, reserved_millis=one.reserved_millis, reserved_bytes=one.reserved_bytes)
+        if (one := known.get((node.edge, node.node))) is not None
+        else node
+        for node in nodes
+    )

@@ -36,7 +36,8 @@ def show(made: Table) -> None:
 
 
 def nodes_table(nodes: Sequence[NodeView]) -> Table:
-    """`tango get nodes`"""
+    """`tango get nodes`; what is reserved for backups of tasks only where anything is."""
+    reserves = any(node.reserved_bytes for node in nodes)
     rows = []
     for node in nodes:
         report, used = node.report, node.report if measured(node) else None
@@ -55,13 +56,14 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
                 str(node.be_tasks),
                 _cores_cell(node),
                 enforcement(node),
+                *((format_memory(node.reserved_bytes),) if reserves else ()),
             )
         )
     headings = (
         "NODE", "SITE", "STATUS", "CPU", "LC CPU", "BE CPU", "MEMORY", "LC MEM", "BE MEM",
         "REPLICAS", "TASKS", "CORES", "ENFORCEMENT",
     )  # fmt: skip
-    return table(headings, rows)
+    return table((*headings, "RESERVED") if reserves else headings, rows)
 
 
 def measured(node: NodeView) -> bool:

@@ -333,6 +333,10 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
         f"{_task(d)} was given up on {d['node']} of {d['site']}{_because(d)}"
     ),
     form.JOB_END.kind: _job_end,
+    form.JOB_BOUND.kind: lambda d: (
+        f"task {d['task']} of job {d['job']}: {d['why']}"
+        + (f", backup on {d['backup']}" if d["backup"] else "")
+    ),
     form.JOB_CANCEL.kind: lambda d: f"job {d['job']} was cancelled by a user",
     form.RESIZE.kind: _resize,
     form.REQUEST_DECLINE.kind: lambda d: (

@@ -25,6 +25,7 @@ from tango.model.peers import PeerEvent
 from tango.model.plan import BatchPlan, TrafficPlan
 from tango.model.process import ProcessRecord
 from tango.model.request import CallRequest, RequestDone
+from tango.model.round_trips import RoundTrip
 from tango.model.routes import FollowReport
 from tango.model.service import ServiceSpec
 
@@ -269,6 +270,14 @@ class EdgeDown:
 
 
 @dataclass(frozen=True, slots=True)
+class DelaysMeasured:
+    """Round trips between nodes, all that a file or Goldpinger says now."""
+
+    trips: tuple[RoundTrip, ...]
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSolved:
     """The plan for Solve(solve_id). policy: which one made it; "" where that is not told."""
 
@@ -458,6 +467,7 @@ CentralEvent = (
     | EdgeUp
     | EdgeSaid
     | EdgeDown
+    | DelaysMeasured
     | BatchSolved
     | PolicySwitched
     | SolveFailed

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tango.model.checks import check_argv, check_env, check_range
 from tango.model.cores import MAX_CORES, check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
+from tango.model.round_trips import MAX_RTT_S
 from tango.model.units import format_cpu
 
 MAX_TASKS = 100
 DEFAULT_CPU_MILLIS = 100
 # Of a TaskSpec: its CPU is that of its cores, or the default where it asks for none.
 CPU_BY_CORES = -(2**31)
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Where a task wants to be: within_s of a round trip of a node, or of where a task runs.
+
+    node: "node", or "edge/node" where several sites have one of that name. task: of the same job.
+    """
+
+    node: str = ""
+    task: str = ""
+    within_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +39,8 @@ class TaskSpec:
     cpu_millis: what of the node's CPU it holds; by default 1000 for each core, at most that, and
     less for one that does not need all of its cores. node: the only one that will do; cpuset: the
     ids of its cores there, as many as `cores`.
+    near: a bound on the delay, None for none. backup: room is kept on another node (within the
+    bound, where there is one), where it runs again if its own node fails.
     """
 
     name: str
@@ -37,6 +53,8 @@ class TaskSpec:
     cores: int = 0
     node: str = ""
     cpuset: tuple[int, ...] = ()
+    near: Near | None = None
+    backup: bool = False
 
     def __post_init__(self) -> None:
         """Complete what follows from the rest: cores from their ids, CPU from the cores."""
@@ -91,6 +109,50 @@ class JobSpec:
             check_range(f"{prefix}.memory", task.memory_bytes, 2**20, 2**50)
             check_range(f"{prefix}.deadline_s", task.deadline_s, 0, 30 * 86_400)
             check_range(f"{prefix}.stop_grace_s", task.stop_grace_s, 0, 600)
+        check_near(self.tasks)
+
+
+def has_bounds(spec: JobSpec) -> bool:
+    """Whether a task of it has a delay bound or a backup."""
+    return any(task.near is not None or task.backup for task in spec.tasks)
+
+
+def check_near(tasks: Sequence[TaskSpec]) -> None:
+    """Raise InvalidField for a bound that is none, or names what it must not."""
+    names = {task.name: task for task in tasks}
+    bounds = any(task.near is not None or task.backup for task in tasks)
+    for index, task in enumerate(tasks):
+        near, field = task.near, f"tasks[{index}].near"
+        if bounds and (task.cores or task.node or task.cpuset):
+            key = "cores" if task.cores else "node"
+            problem = "stands in a job with a delay bound or a backup, which has neither"
+            raise InvalidField(f"tasks[{index}].{key}", problem, "remove it, or those")
+        if near is None:
+            continue
+        if bool(near.node) == bool(near.task):
+            problem = "names both a node and a task" if near.node else "names nothing to be near to"
+            raise InvalidField(field, problem, "give either `node` or `task`")
+        check_range(f"{field}.within_ms", near.within_s * 1000, 0, MAX_RTT_S * 1000)
+        if near.node:
+            for part in near.node.split("/", 1):
+                check_name(part, f"{field}.node")
+        elif near.task == task.name:
+            raise InvalidField(f"{field}.task", "names the task itself", "name another one")
+        elif near.task not in names:
+            fix = f"the job has: {', '.join(names)}"
+            raise InvalidField(f"{field}.task", f"no task is named {near.task!r}", fix)
+        elif _in_a_ring(names, task):
+            problem = "goes round in a ring, so that none could be first"
+            raise InvalidField(f"{field}.task", problem, "let one of them be near a node, or free")
+
+
+def _in_a_ring(names: Mapping[str, TaskSpec], task: TaskSpec) -> bool:
+    at, steps = task, 0
+    while at.near is not None and at.near.task in names and steps <= len(names):
+        at, steps = names[at.near.task], steps + 1
+        if at is task:
+            return True
+    return False
 
 
 def _check_cores(task: TaskSpec, prefix: str) -> None:
@@ -166,6 +228,7 @@ class TaskRecord:
     attempts stopped so that they run elsewhere. evicting: why this one is being stopped so; moved:
     why the latest of all these was. migrations: that were asked for; migration: the one under way,
     whose outcome `moved` tells. cores: ids that the attempt has on its node.
+    backup, warning: of a task with a bound or a backup, as users are shown them; not stored.
     """
 
     state: JobState = JobState.PENDING
@@ -188,6 +251,8 @@ class TaskRecord:
     cores: tuple[int, ...] = ()
     migrations: int = 0
     migration: Migration | None = None
+    backup: str = ""
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)

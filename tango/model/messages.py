@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.job import AttemptStatus, Checkpoint, TaskSpec
 from tango.model.request import Dispatch, RequestDone
+from tango.model.round_trips import EdgeTrip
 from tango.model.service import ReplicaStatus, ServiceSpec
 
 # ---- worker -> edge
@@ -259,19 +260,21 @@ class EdgeState:
     """Full resync: the site's nodes and every attempt it knows of.
 
     complete_nodes: nodes whose worker has resynced since the edge started: only for these does a
-    missing attempt mean that it is not there.
+    missing attempt mean that it is not there. trips: what it has measured, MAX_TRIPS at most.
     """
 
     nodes: tuple[NodeView, ...]
     attempts: tuple[AttemptStatus, ...]
     complete_nodes: tuple[str, ...]
+    trips: tuple[EdgeTrip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class NodesChanged:
-    """The site's nodes as they are now; an older one that was not sent yet is replaced."""
+    """The site's nodes and delays as they are now; an older one that was not sent is replaced."""
 
     nodes: tuple[NodeView, ...]
+    trips: tuple[EdgeTrip, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

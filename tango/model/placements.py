@@ -43,6 +43,7 @@ class PodRecord:
     prefers: tuple[RequirementRecord, ...] = ()
     tolerations: tuple[TolerationRecord, ...] = ()
     priority: int = 0
+    protected: bool = True
 
 
 @dataclass(frozen=True, slots=True)

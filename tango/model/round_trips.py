@@ -9,6 +9,8 @@ from tango.model.checks import check_range
 
 # Longer than any network's: what is beyond it is a mistake of units, or a lie.
 MAX_RTT_S = 60.0
+# Of one edge: its nodes and the sites that it dials.
+MAX_TRIPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,14 @@ class MeasuredTrips:
 
     trips: tuple[RoundTrip, ...]
     problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTrip:
+    """From an edge, which tells of it, to one of its nodes ("edge/node") or another site."""
+
+    target: str
+    rtt_s: float
+
+    def __post_init__(self) -> None:
+        check_range("rtt_s", self.rtt_s, 0, MAX_RTT_S)

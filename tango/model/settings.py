@@ -84,6 +84,35 @@ class RecordSettings:
     files: int = 4
 
 
+class DelaySource(enum.Enum):
+    """Who measures the delays that tasks may have bounds on."""
+
+    OWN = "own"
+    FILE = "file"
+    GOLDPINGER = "goldpinger"
+
+
+@dataclass(frozen=True, slots=True)
+class DelaySettings:
+    """[delays]: where the central master has round trips from, for tasks with `near`.
+
+    source: the edges' own pings, a file, or Goldpinger. path: of the file; names: of the nodes of a
+    bare matrix. url, ca_file: of Goldpinger. every_s: how often these two are read.
+    updates: a delay counts as changed when so many in a row say so. max_age_s: what is older is
+    unknown. nodes: ours ("edge/node") by the names that the file or Goldpinger has for them.
+    """
+
+    source: DelaySource = DelaySource.OWN
+    path: str = ""
+    names: str = ""
+    url: str = ""
+    ca_file: str = ""
+    every_s: float = 10.0
+    updates: int = 3
+    max_age_s: float = 180.0
+    nodes: tuple[tuple[str, str], ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class CentralSettings:
     """[central]: the master of BE jobs.
@@ -92,7 +121,7 @@ class CentralSettings:
     worker that is back by then finds them.
     be_floor: share of the CPU that BE tasks of a node ask for; where they get less for be_floor_s,
     one of them is moved, if another node has room. 0 for never.
-    placement: [placement], for the batch policy `profile`.
+    placement: [placement], for the batch policy `profile`, and its filters for tasks with bounds.
     max_overtaken: how many later jobs are placed before the first that waits; then it holds up all
     others until it is placed. 0 for any number.
     keep_jobs, keep_jobs_s: how many ended jobs are kept, and for how long; the oldest go first.
@@ -110,6 +139,7 @@ class CentralSettings:
     be_floor_s: float = 30.0
     placement: Profile = DEFAULT_PROFILE
     max_overtaken: int = 64
+    delays: DelaySettings = DelaySettings()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.commands import NodeRecord, PlacementRecord, ServiceRecord
 from tango.model.job import JobRecord
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
 
 
@@ -25,6 +26,8 @@ class CentralStart:
     elastic: bool = False
     strict: bool = False
     needs_node: bool = False
+    bounds: tuple[tuple[str, BoundRecord], ...] = ()
+    reservations: tuple[tuple[str, ReservationRecord], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

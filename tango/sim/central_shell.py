@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from tango.adapters.bound_rules import bound_rule
+from tango.controllers.central.bound_store import BOUND, RESERVATION
 from tango.controllers.central.controller import CentralController
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.job import JobRecord, JobSpec
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
 from tango.sim.engine import Engine
@@ -43,7 +46,11 @@ class Central(Master):
         self._changed = changed
         self._edges = Sessions(self)
         self.controller = CentralController(
-            settings, incarnation=incarnation, seed=seed, **marks_of(policy)
+            settings,
+            incarnation=incarnation,
+            seed=seed,
+            bound_rule=bound_rule(settings.placement),
+            **marks_of(policy),
         )
         self.shell = Shell(
             engine,
@@ -62,7 +69,11 @@ class Central(Master):
 
     def load(self) -> None:
         """What the store holds."""
-        self.controller.load(self._store.load("job", JobRecord))
+        self.controller.load(
+            self._store.load("job", JobRecord),
+            self._store.load(BOUND, BoundRecord),
+            self._store.load(RESERVATION, ReservationRecord),
+        )
 
     def die(self, *, silent: bool) -> list[Done]:
         """kill -9: its streams break. Who waited for answers."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
+from tango.adapters.bound_rules import bound_rule
 from tango.adapters.replica_rules import replica_rule
 from tango.controllers.central.begin import begin as begin_central
 from tango.controllers.decisions import Decisions
@@ -198,5 +199,6 @@ def _controller(start: Start, policy: Policy | None) -> Controller:
             named = replace(start.settings, batch_policy=policy.name)
             marks = marks_of(cast("BatchPolicy", policy))
             start = replace(start, settings=named, **marks)
-        return begin_central(replace(start, settings=replace(start.settings, decisions=kept)))
+        start = replace(start, settings=replace(start.settings, decisions=kept))
+        return begin_central(start, bound_rule(start.settings.placement))
     return begin_worker(replace(start, settings=replace(start.settings, decisions=kept)))

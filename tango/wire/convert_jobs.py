@@ -117,6 +117,8 @@ def task_record_to_pb(task: TaskRecord) -> pb.TaskRecord:
         cores=task.cores,
         migrations=task.migrations,
         migration=_migration_to_pb(task.migration),
+        backup=task.backup,
+        warning=text(task.warning),
     )
 
 
@@ -143,6 +145,8 @@ def task_record_from_pb(message: pb.TaskRecord, where: str = "task") -> TaskReco
         cores=core_ids_from_pb(message.cores, f"{where}.cores"),
         migrations=message.migrations,
         migration=_migration_from_pb(message.migration) if message.HasField("migration") else None,
+        backup=message.backup,
+        warning=message.warning,
     )
 
 

@@ -167,6 +167,8 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         cores=view.cores,
         cores_note=text(view.cores_note),
         be_cores=view.be_cores,
+        reserved_millis=view.reserved_millis,
+        reserved_bytes=view.reserved_bytes,
     )
 
 
@@ -198,6 +200,8 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         cores=core_ids_from_pb(message.cores, "node.cores"),
         cores_note=message.cores_note,
         be_cores=core_ids_from_pb(message.be_cores, "node.be_cores"),
+        reserved_millis=message.reserved_millis,
+        reserved_bytes=message.reserved_bytes,
     )
 
 

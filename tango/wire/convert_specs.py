@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-from tango.model.job import JobSpec, TaskSpec
+from tango.model.job import JobSpec, Near, TaskSpec
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import (
@@ -135,7 +135,19 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             cores=spec.cores,
             node=spec.node,
             cpuset=spec.cpuset,
+            near=None if spec.near is None else near_to_pb(spec.near),
+            backup=spec.backup,
         )
+
+
+def near_to_pb(near: Near) -> pb.Near:
+    """Field by field."""
+    return pb.Near(node=near.node, task=near.task, within_ms=ms_from_seconds(near.within_s))
+
+
+def near_from_pb(message: pb.Near) -> Near:
+    """Field by field; JobSpec.validate() says what of it makes no sense."""
+    return Near(message.node, message.task, seconds_from_ms(message.within_ms))
 
 
 def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
@@ -154,6 +166,8 @@ def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
         cores=message.cores,
         node=message.node,
         cpuset=tuple(message.cpuset),
+        near=near_from_pb(message.near) if message.HasField("near") else None,
+        backup=message.backup,
     )
 
 

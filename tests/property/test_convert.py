@@ -23,6 +23,7 @@ from tango.model import (
     messages,
     peers,
     request,
+    round_trips,
     routes,
     service,
     views,
@@ -80,6 +81,8 @@ POSITIVE = {
     (job.TaskSpec, "cpu_millis"): st.integers(1, 10**6),
     (job.TaskSpec, "memory_bytes"): st.integers(1, 2**50),
     (job.JobSpec, "priority"): st.integers(-1000, 1000),
+    (job.Near, "within_s"): SECONDS,
+    (round_trips.EdgeTrip, "rtt_s"): st.integers(0, 60 * 10**9).map(lambda ns: ns / 1e9),
     (job.AttemptStatus, "priority"): st.integers(-1000, 1000),
     (messages.StartAttempt, "priority"): st.integers(-1000, 1000),
     (cluster.GroupReport, "quota_millis"): st.integers(-1, 10**6),
@@ -179,7 +182,10 @@ def of_model(model: type) -> st.SearchStrategy[Any]:
 CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
     (model, getattr(module, f"{name}_to_pb"), getattr(module, f"{name}_from_pb"))
     for module, models in (
-        (convert_specs, [service.HealthCheck, service.ServiceSpec, job.TaskSpec, job.JobSpec]),
+        (
+            convert_specs,
+            [service.HealthCheck, service.ServiceSpec, job.Near, job.TaskSpec, job.JobSpec],
+        ),
         (convert_jobs, [job.TaskRecord, job.JobRecord, job.AttemptStatus, views.JobCounts]),
         (
             convert_nodes,
@@ -234,6 +240,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.NodeResynced,
                 messages.AttemptRefused,
                 messages.CentralWelcome,
+                round_trips.EdgeTrip,
             ],
         ),
         (

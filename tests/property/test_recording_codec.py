@@ -21,6 +21,7 @@ from tango.model.messages import WorkerHello, WorkerState
 from tango.model.placement_profile import Profile, Use
 from tango.model.plan import Route, TrafficPlan
 from tango.model.request import CallRequest
+from tango.model.round_trips import EdgeTrip, RoundTrip
 from tango.model.starts import Start
 
 KINDS = sorted(
@@ -54,6 +55,10 @@ st.register_type_strategy(
     CgroupFeatures,
     st.builds(CgroupFeatures, controllers=st.frozensets(st.sampled_from(["cpu", "memory"]))),
 )
+# Their constructors check these.
+TIMES = st.floats(0, 60)
+st.register_type_strategy(EdgeTrip, st.builds(EdgeTrip, rtt_s=TIMES))
+st.register_type_strategy(RoundTrip, st.builds(RoundTrip, rtt_s=TIMES, age_s=TIMES))
 
 
 def masked(value: Any, hashes: dict[str, str]) -> Any:

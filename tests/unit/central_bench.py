@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from tango.algorithms.batch.most_free import MostFree
 from tango.controllers.central import CentralController
+from tango.model.bounds import BoundRule
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import (
     Answer,
@@ -20,8 +21,10 @@ from tango.model.commands import (
     JobChanged,
     Note,
     Persist,
+    Put,
     SendEdge,
     Solve,
+    Stored,
 )
 from tango.model.events import (
     BatchSolved,
@@ -50,8 +53,10 @@ from tango.model.messages import (
     StopAttempt,
     ToEdge,
 )
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchPolicy, BatchSnapshot, marks_of
-from tango.model.settings import CentralSettings, ServerSettings
+from tango.model.round_trips import EdgeTrip
+from tango.model.settings import CentralSettings, DelaySettings, ServerSettings
 
 MIB = 2**20
 EPOCH = 1_700_000_000.0
@@ -119,6 +124,9 @@ class Bench:
         incarnation: int = 1,
         now: float = 100.0,
         epoch: float = EPOCH,
+        bound_rule: BoundRule | None = None,
+        delays: DelaySettings | None = None,
+        kept: Mapping[tuple[str, str], Stored] | None = None,
     ) -> None:
         settings = CentralSettings(
             SERVER,
@@ -126,12 +134,19 @@ class Bench:
             max_overtaken=max_overtaken,
             keep_jobs=keep_jobs,
             keep_jobs_s=keep_jobs_s,
+            delays=delays or DelaySettings(),
         )
         self.policy = policy or MostFree()
         self.central = CentralController(
-            settings, incarnation=incarnation, seed=7, **marks_of(self.policy)
+            settings,
+            incarnation=incarnation,
+            seed=7,
+            bound_rule=bound_rule,
+            **marks_of(self.policy),
         )
         self.disk: dict[str, JobRecord] = dict(disk or {})
+        # Bounds and reservations on disk, by kind and key.
+        self.kept: dict[tuple[str, str], Stored] = dict(kept or {})
         self.now = now
         self.epoch = epoch
         self.hold_disk = False
@@ -146,7 +161,11 @@ class Bench:
         self.closed: list[CloseEdge] = []
         self.order: list[CentralCommand] = []
         self._ops = 0
-        self.central.load(self.disk)
+        self.central.load(
+            self.disk,
+            {key: one for (_, key), one in self.kept.items() if isinstance(one, BoundRecord)},
+            {key: one for (_, key), one in self.kept.items() if isinstance(one, ReservationRecord)},
+        )
         self.central.validate()
 
     @property
@@ -189,6 +208,9 @@ class Bench:
     def write(self) -> None:
         persist = self.writes.popleft()
         for put in persist.writes:
+            if put.kind in ("bound", "reservation"):
+                self.keep(put)
+                continue
             if isinstance(put, Delete):
                 assert self.disk.pop(put.key).state.ended, "removed before its end"
                 continue
@@ -197,6 +219,12 @@ class Bench:
             assert old is None or old.version < put.value.version, "written out of order"
             self.disk[put.key] = put.value
         self.feed(Persisted(persist.persist_id))
+
+    def keep(self, write: Put | Delete) -> None:
+        if isinstance(write, Delete):
+            self.kept.pop((write.kind, write.key), None)
+        else:
+            self.kept[write.kind, write.key] = write.value
 
     def fail_write(self, error: str = "disk full") -> None:
         self.feed(PersistFailed(self.writes.popleft().persist_id, error))
@@ -264,17 +292,18 @@ class Bench:
         incarnation: int = 1,
         attempts: tuple[AttemptStatus, ...] = (),
         complete: tuple[str, ...] | None = None,
+        trips: tuple[EdgeTrip, ...] = (),
     ) -> None:
         hello = EdgeHello(edge, incarnation, "127.0.0.1:1", "0.1")
         names = tuple(view.node for view in nodes) if complete is None else complete
         views = tuple(replace(view, edge=edge) for view in nodes)
-        self.feed(EdgeUp(session, hello, EdgeState(views, attempts, names), self.wall))
+        self.feed(EdgeUp(session, hello, EdgeState(views, attempts, names, trips), self.wall))
 
     def say(self, message: FromEdge, session: int = 1) -> None:
         self.feed(EdgeSaid(session, message, self.wall))
 
-    def nodes(self, *nodes: NodeView, session: int = 1) -> None:
-        self.say(NodesChanged(nodes), session)
+    def nodes(self, *nodes: NodeView, session: int = 1, trips: tuple[EdgeTrip, ...] = ()) -> None:
+        self.say(NodesChanged(nodes, trips), session)
 
     def status(self, status: AttemptStatus, session: int = 1) -> None:
         self.say(AttemptChanged(status), session)

@@ -7,15 +7,17 @@ id once, and forgets it when its end is acknowledged or when the node is reboote
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from central_bench import MIB, Bench, spec
 
 from tango.controllers.central.jobs import ACTIVE, LOST
+from tango.model.bounds import BoundRule
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import Delete
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
-from tango.model.job import AttemptState, AttemptStatus, Checkpoint, JobRecord, TaskSpec
+from tango.model.job import AttemptState, AttemptStatus, Checkpoint, JobRecord, Near, TaskSpec
 from tango.model.messages import (
     AckEnds,
     AttemptChanged,
@@ -29,6 +31,7 @@ from tango.model.messages import (
     StopAttempt,
     ToEdge,
 )
+from tango.model.round_trips import EdgeTrip
 
 CPU = 1000
 MEMORY = 256 * MIB
@@ -75,9 +78,20 @@ class Edge:
         self.complete: set[str] = set()
         self.held_stops: set[str] = set()
         self.dumps = True
+        # Round trips to its nodes, and to the other site.
+        self.rtt_s = dict.fromkeys(self.nodes, 0.001)
+        self.site_rtt_s = 0.010
+
+    def trips(self) -> tuple[EdgeTrip, ...]:
+        other = "e2" if self.name == "e1" else "e1"
+        near = (EdgeTrip(f"{self.name}/{node}", rtt_s) for node, rtt_s in self.rtt_s.items())
+        return (*near, EdgeTrip(other, self.site_rtt_s))
 
     def views(self) -> tuple[NodeView, ...]:
         return tuple(self._view(node) for node in self.nodes.values() if node.name in self.complete)
+
+    def told(self) -> NodesChanged:
+        return NodesChanged(self.views(), self.trips())
 
     def _view(self, node: Node) -> NodeView:
         live = self._live(node)
@@ -151,7 +165,7 @@ class Edge:
             cores=cores,
         )
         self.set(node, status)
-        self.say(NodesChanged(self.views()))
+        self.say(self.told())
 
     def _stop(self, attempt_id: str) -> None:
         status = self.known.get(attempt_id)
@@ -203,14 +217,14 @@ class Edge:
             del self.known[attempt_id]
         self.known.update(node.attempts)
         self.say(NodeResynced(node.name, tuple(node.attempts.values())))
-        self.say(NodesChanged(self.views()))
+        self.say(self.told())
         for attempt_id in sorted(self.held_stops & node.attempts.keys()):
             self.held_stops.discard(attempt_id)
             self._stop(attempt_id)
 
     def unlink(self, node: Node) -> None:
         node.linked = False
-        self.say(NodesChanged(self.views()))
+        self.say(self.told())
 
     def die(self, node: Node) -> None:
         """Nothing is heard of the node for long: what runs there runs on."""
@@ -220,13 +234,14 @@ class Edge:
 
     def drain(self, node: Node, on: bool) -> None:
         node.draining = on
-        self.say(NodesChanged(self.views()))
+        self.say(self.told())
 
 
 class World:
     """The bench in its surroundings. What is checked at each step: see `observe`."""
 
-    def __init__(self) -> None:
+    def __init__(self, bound_rule: BoundRule | None = None) -> None:
+        self.bound_rule = bound_rule
         self.bench = self._boot({})
         self.edges = [
             Edge("e1", [Node("n1"), Node("n2")]),
@@ -239,11 +254,11 @@ class World:
         self.ended: set[str] = set()
         self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
         self.crashes = 1
-        self.held_at_boot: dict[tuple[str, str], int] = {}
+        self.held_at_boot: dict[tuple[str, str], tuple[int, int]] = {}
         self.held: set[str] = set()
 
     def _boot(self, disk: dict[str, JobRecord]) -> Bench:
-        bench = Bench(disk, incarnation=1, keep_jobs=KEEP)
+        bench = Bench(disk, incarnation=1, keep_jobs=KEEP, bound_rule=self.bound_rule)
         bench.hold_disk = bench.hold_solves = True
         return bench
 
@@ -280,6 +295,19 @@ class World:
         self.bench.migrate(job_id, node.name, f"t{index}", edge.name)
         self.observe()
 
+    def submit_bound(
+        self, near: Sequence[Near | None], backups: Sequence[bool], cpu: int, retries: int
+    ) -> None:
+        """As many tasks as bounds; what is near to a task is so to the first."""
+        self.jobs += 1
+        job = spec("job", len(near), cpu=cpu, retries=retries)
+        tasks = tuple(
+            replace(task, near=one, backup=backup)
+            for task, one, backup in zip(job.tasks, near, backups, strict=True)
+        )
+        self.bench.submit(f"j{self.jobs}", replace(job, tasks=tasks))
+        self.observe()
+
     def cancel(self, pick: int) -> None:
         if self.jobs:
             self.bench.cancel(f"j{pick % self.jobs + 1}")
@@ -302,7 +330,9 @@ class World:
         old = self.bench
         for persist in list(old.writes)[:n_written]:
             for write in persist.writes:
-                if isinstance(write, Delete):
+                if write.kind != "job":
+                    old.keep(write)
+                elif isinstance(write, Delete):
                     self.ended.add(write.key)
                     old.disk.pop(write.key, None)
                 else:
@@ -316,6 +346,8 @@ class World:
             now=10.0,
             epoch=old.wall - 9.0,
             keep_jobs=KEEP,
+            bound_rule=self.bound_rule,
+            kept=old.kept,
         )
         self.bench.hold_disk = self.bench.hold_solves = True
         self.held_at_boot = self._held()
@@ -334,7 +366,8 @@ class World:
         self.sessions += 1
         edge.session = self.sessions
         hello = EdgeHello(edge.name, edge.incarnation, "", "")
-        state = EdgeState(edge.views(), tuple(edge.known.values()), tuple(sorted(edge.complete)))
+        complete = tuple(sorted(edge.complete))
+        state = EdgeState(edge.views(), tuple(edge.known.values()), complete, edge.trips())
         self.bench.feed(EdgeUp(edge.session, hello, state, self.bench.wall))
         self.observe()
 
@@ -446,9 +479,10 @@ class World:
             for task in job.tasks:
                 assert LOST not in task.reason or task.attempt_id in erased, "not lost at all"
         # An end that was not on disk at a crash counts as active until the resync tells of it.
-        for place, cpu_millis in self._held().items():
-            most = max(CPU, self.held_at_boot.get(place, 0))
-            assert cpu_millis <= most, "assigned more than the node has"
+        for place, (cpu_millis, memory) in self._held().items():
+            cpu_at_boot, memory_at_boot = self.held_at_boot.get(place, (0, 0))
+            assert cpu_millis <= max(CPU, cpu_at_boot), "assigned more than the node has"
+            assert memory <= max(MEMORY, memory_at_boot), "assigned more than the node has"
 
     def _check_live(self) -> None:
         """What lives beside the attempt that counts was out of reach when it was given up; and no
@@ -463,12 +497,18 @@ class World:
             if job is None or job.tasks[int(index)].attempt_id != status.attempt_id:
                 assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
 
-    def _held(self) -> dict[tuple[str, str], int]:
-        return {
-            (site.edge, name): held.cpu_millis
-            for site in self.bench.central._core.sites.by_name.values()
-            for name, held in site.held.items()
-        }
+    def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """What attempts hold, what is reserved and what is kept for migrations, of each node."""
+        found = {}
+        for site in self.bench.central._core.sites.by_name.values():
+            for name in site.held.keys() | site.reserved.keys() | site.kept.keys():
+                held = site.held.get(name)
+                cpu, memory = (held.cpu_millis, held.memory_bytes) if held else (0, 0)
+                kept = site.kept.get(name, {}).values()
+                for more_cpu, more_memory, *_ in (site.reserved.get(name, (0, 0)), *kept):
+                    cpu, memory = cpu + more_cpu, memory + more_memory
+                found[site.edge, name] = cpu, memory
+        return found
 
     def _check(self, edge: Edge | None, message: ToEdge) -> None:
         if isinstance(message, StartAttempt):
@@ -504,7 +544,7 @@ class World:
             for edge in self.edges:
                 while self.deliver(edge, up=True) or self.deliver(edge, up=False):
                     pass
-                edge.say(NodesChanged(edge.views()))
+                edge.say(edge.told())
             for pick in range(len(self.live())):
                 self.step(pick, 0)
             self.bench.advance(1.0)
@@ -518,6 +558,16 @@ class World:
                 pass
             assert not edge.known, f"{edge.name} still keeps {sorted(edge.known)}"
             assert not any(node.attempts for node in edge.nodes.values())
+        self._no_bound_left()
+
+    def _no_bound_left(self) -> None:
+        for _ in range(10):
+            self.bench.advance(1.0)
+            while self.bench.writes:
+                self.write()
+            self.observe()
+        assert not self.bench.kept, f"kept of jobs that have ended: {self.bench.kept}"
+        assert not any(self._held().values())
 
     def _all_ended(self) -> bool:
         return all(job.state.ended for job in self.bench.disk.values()) and not any(

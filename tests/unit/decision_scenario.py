@@ -12,8 +12,10 @@ import worker_world
 from edge_world import MIB, EdgeWorld, service, start
 from site_world import Net, Site
 
+from tango.adapters.bound_rules import bound_rule
 from tango.model import events as ev
 from tango.model.decision import line
+from tango.model.placement_profile import DEFAULT
 from tango.model.reassurance import ReassuranceRule
 from tango.model.rebalance import RebalanceRule
 from tango.model.request import Code
@@ -110,7 +112,7 @@ def site_lines() -> list[str]:
 
 
 def central_lines() -> list[str]:
-    bench = central_bench.Bench()
+    bench = central_bench.Bench(bound_rule=bound_rule(DEFAULT))
     for number in range(6):
         bench.submit(f"j{number}", central_bench.spec(cpu=900, retries=1))
     bench.submit("never", central_bench.spec(cpu=64_000))
@@ -128,6 +130,8 @@ def central_lines() -> list[str]:
     bench.nodes(central_bench.node("n0", draining=True, cordoned=True), central_bench.node("n1"))
     bench.status(central_bench.ended(others[0], 3))
     bench.cancel("j2")
+    protected = replace(central_bench.spec().tasks[0], cpu_millis=100, backup=True)
+    bench.submit("bound", replace(central_bench.spec(), tasks=(protected,)))
     bench.advance(5.0)
     bench.edge_up(session=2, incarnation=2, complete=())
     bench.advance(30.0)

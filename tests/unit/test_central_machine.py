@@ -20,13 +20,16 @@ PICKS = st.integers(0, 7)
 class CentralMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.world = World()
+        self.world = self.make_world()
         for edge, node in self.world.places():
             edge.link(node)
         for edge in self.world.edges:
             self.world.connect(edge)
         for n_tasks, cpu in ((1, 400), (2, 400), (3, 100)):
             self.world.submit(n_tasks, cpu, retries=1, priority=0)
+
+    def make_world(self) -> World:
+        return World()
 
     @precondition(lambda self: self.world.jobs < 10)
     @rule(

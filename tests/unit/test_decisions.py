@@ -137,6 +137,10 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         ("attempt j1.0.1 of job j1 ended on a1 of site-a (exit code 3): the task is pending, to be "
         "tried again in 1.5 s, the job pending"),
     ),
+    d.JOB_BOUND: (
+        ("j1", "main", "e1", "n1", "e1/n2", "placed on e1/n1"),
+        "task main of job j1: placed on e1/n1, backup on e1/n2",
+    ),
     d.JOB_CANCEL: (("j1",), "job j1 was cancelled by a user"),
     d.RESIZE: (
         ("web", "web-g1-0", 50, 550, 10_000, 2, 5),

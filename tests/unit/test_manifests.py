@@ -8,7 +8,7 @@ import pytest
 
 from tango.adapters.manifests import Manifest, load_manifests, read_manifests
 from tango.model.errors import InvalidField
-from tango.model.job import JobSpec
+from tango.model.job import JobSpec, Near
 from tango.model.service import Expose, QuotaMode, ServiceSpec
 from tango.model.units import format_number
 from tango.sdk.declared import job_of
@@ -84,6 +84,15 @@ def test_a_job_in_its_two_forms() -> None:
     assert gang.priority == -1
 
 
+def test_bounds_of_tasks() -> None:
+    near = "near: {node: site-a/a1, within_ms: 20}\nbackup: true\n"
+    (task,) = job(JOB + near).tasks
+    assert (task.near, task.backup) == (Near("site-a/a1", "", 0.02), True)
+    gang = job(GANG + "  - {name: two, argv: [y], near: {task: task-0, within_ms: 0.5}}\n")
+    assert gang.tasks[1].near == Near("", "task-0", 0.0005)
+    assert (gang.tasks[0].near, gang.tasks[0].backup) == (None, False)
+
+
 def test_sites_stand_beside_the_spec() -> None:
     (manifest,) = read_manifests(SERVICE + "sites: [edge-a, edge-b]\n", "m.yaml")
     assert manifest.sites == ("edge-a", "edge-b")
@@ -126,6 +135,16 @@ def test_sites_stand_beside_the_spec() -> None:
         (SERVICE + "sites: [x, x]", "m.yaml:4: sites[1]: 'x' is given twice"),
         (SERVICE + "sites:\n- x\n- Y", "m.yaml:6: sites[1]: 'Y' is not a valid name"),
         (JOB + "sites: [a]", "m.yaml:4: sites: is not a known key"),
+        (JOB + "near: a1", "m.yaml:4: near: is the text 'a1', not a mapping"),
+        (JOB + "near: {node: a1}", "near.within_ms: is missing"),
+        (JOB + "near:\n  node: a1\n  within_ms: -1", "m.yaml:6: near.within_ms: -1 is out of"),
+        (JOB + "near: {within_ms: 1}", "m.yaml:4: near: names nothing to be near to; give"),
+        (JOB + "near: {node: a1, within_ms: 1, ms: 1}", "near.ms: is not a known key"),
+        (JOB + "near: {task: b, within_ms: 1}", "near.task: no task is named 'b'; the job has"),
+        (JOB + "near: {node: A/b, within_ms: 1}", "near.node: 'A' is not a valid name"),
+        (JOB + "backup: true\ncores: 1", "cores: stands in a job with a delay bound or a backup"),
+        (JOB + "backup: true\nnode: a1", "node: stands in a job with a delay bound or a backup"),
+        (JOB + "backup: 1", "m.yaml:4: backup: is the number 1, not"),
         ("kind: Job\nname: a", "argv: is missing"),
         ("kind: Job\nname: a\ntasks: []", "m.yaml:3: tasks: is empty"),
         ("kind: Job\nname: a\ntasks: [x]", "m.yaml:3: tasks[0]: is the text 'x', not a mapping"),

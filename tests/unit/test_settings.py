@@ -23,6 +23,8 @@ from tango.model.errors import InvalidField
 from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
     CentralSettings,
+    DelaySettings,
+    DelaySource,
     EdgeSettings,
     PeerSettings,
     TlsSettings,
@@ -114,6 +116,20 @@ def test_defaults_are_those_of_the_model(tmp_path: Path) -> None:
     assert (found.server.metrics, found.server.log_level) == ("", "info")
 
 
+def test_where_delays_are_from(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    table = '[delays]\nsource = "file"\npath = "rtt.toml"\nevery_s = 30\nupdates = 5\n'
+    path.write_text(SERVER + table + 'max_age_s = 60\n[delays.nodes]\nh1 = "site-a/a1"\n')
+    assert load_central(path).delays == DelaySettings(
+        DelaySource.FILE,
+        path=str(tmp_path / "rtt.toml"),
+        every_s=30,
+        updates=5,
+        max_age_s=60,
+        nodes=(("h1", "site-a/a1"),),
+    )
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/c.toml").write_text(SERVER.replace('"t"', '"../t"').replace('"s"', '"/abs"'))
@@ -159,6 +175,17 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ),
         (load_central, SERVER + "[central]\nmax_jobs_waiting = 0", "0 is out of range"),
         (load_central, SERVER + '[central]\nbatch_policy = "a b"', "is not the name of a policy"),
+        (load_central, SERVER + '[delays]\nsource = "ping"', "not one of own, file, goldpinger"),
+        (load_central, SERVER + '[delays]\nsource = "file"', "delays.path: is missing"),
+        (load_central, SERVER + '[delays]\nsource = "goldpinger"', "delays.url: is missing"),
+        (load_central, SERVER + '[delays]\npath = "x"', "delays.path: is for source = 'file'"),
+        (load_central, SERVER + "[delays]\nupdates = 0", "0 is out of range; use 1 to 100"),
+        (load_central, SERVER + "[delays]\nx = 1", "delays.x: is not a known key"),
+        (
+            load_central,
+            SERVER + '[delays]\nsource = "file"\npath = "x"\n[delays.nodes]\na = "b"',
+            "delays.nodes: a is 'b'; write \"site/node\"",
+        ),
         (load_edge, SERVER, "edge: is missing"),
         (load_edge, SERVER + '[edge]\nname = "E"', "c.toml:6: edge.name: 'E' is not a valid name"),
         (load_edge, SERVER + "[edge]\nname = 1", "c.toml:6: edge.name: is the number 1, not a te"),

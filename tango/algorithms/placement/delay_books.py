@@ -19,6 +19,8 @@ UNPROTECTED = "unprotected: no room for its backup within its bound"
 ALONE = "unprotected: no other node within its bound"
 OUTSIDE = "outside its bound: no node within it has room"
 WAITS = "waits for a node"
+# Before a pod's name: what it still holds of the node that it leaves.
+LEAVING = "leaving/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,17 @@ class Bound:
 
 
 class BoundBooks:
-    """Pods and placeholders in one room. bound: all that are known, those that wait included."""
+    """Pods and placeholders in one room. bound: all that are known, those that wait included.
+
+    runs_on: nodes of pods that take a while to leave: moved, they hold their room there, too.
+    """
 
     def __init__(self, placer: Placer) -> None:
         self.placer = placer
         self.room = placer.room
         self.placeholders = Placeholders(placer.room)
         self.bound: dict[str, Bound] = {}
+        self.runs_on: dict[str, int] = {}
 
     def resume(
         self,
@@ -136,16 +142,18 @@ class BoundBooks:
         self.room.take(pod, node)
         if host is not None:
             self.placeholders.cover(pod, node, host)
-        elif pod.near and not warning:
+        elif pod.near and pod.protected and not warning:
             warning = UNPROTECTED
         return Bound(pod, names[node], "" if host is None else names[host], warning)
 
     def _move(self, one: Bound, node: int, host: int | None) -> None:
-        name = one.pod.name
-        self.room.give(name)
+        name, pod = one.pod.name, one.pod
+        left = self.room.give(name).node
         before = self.placeholders.uncover(name)
-        self.bound[name] = self._put(one.pod, node, host)
+        self.bound[name] = self._put(pod, node, host)
         self.placeholders.shrink(before)
+        if self.runs_on.get(name) == left and LEAVING + name not in self.room.held:
+            self.room.take(Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes), left)
 
     def _leave(self, name: str) -> None:
         if name in self.room.held:

@@ -42,7 +42,12 @@ class Answer:
 
 
 class DelayBound(BoundBooks):
-    """placer: with the filters `delay` and `fit`, and others as wanted; its scores do not count."""
+    """placer: with the filters `delay` and `fit`, and others as wanted; its scores do not count.
+
+    makes_room: whether a pod that runs is moved out of the way of one that finds no room.
+    """
+
+    makes_room = True
 
     # ---- what is asked for
 
@@ -161,10 +166,12 @@ class DelayBound(BoundBooks):
         fitting = self.ranked(self.placer.candidates(pod))
         moved: tuple[tuple[str, str, str], ...] = ()
         if not fitting:
-            moved = self._make_room(pod, radius)
+            moved = self._make_room(pod, radius) if self.makes_room else ()
             fitting = self.ranked(self.placer.candidates(pod))
             if not fitting:
                 return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
+        if not pod.protected:
+            return Answer(self._put(pod, fitting[0]), moved)
         if np.count_nonzero(radius) == 1:
             return Answer(self._put(pod, fitting[0], warning=ALONE), moved)
         need = need_of(pod)
@@ -245,7 +252,7 @@ class DelayBound(BoundBooks):
     def _recover(self, one: Bound, node: int, radius: Bools) -> None:
         """A pod where it should be: is its backup, too?"""
         host = self._host(one)
-        if host is not None and radius[host]:
+        if not one.pod.protected or (host is not None and radius[host]):
             self.bound[one.pod.name] = replace(one, warning="")
             return
         self.placeholders.shrink(self.placeholders.uncover(one.pod.name))

@@ -22,7 +22,8 @@ from tango.model.errors import InvalidField
 def place_offline(here: DelayBound, pods: Sequence[Pod]) -> tuple[Answer, ...]:
     """Place them in books without pods; answers with those that were rejected, and why.
 
-    Pods that are bound to a pod, or to nothing, come last, one after another as if online.
+    Pods that are bound to a pod, or to nothing, or want no backup, come last, one after another as
+    if online.
     Raises InvalidField where two have one name, and for a reference that is nowhere.
     """
     names = {pod.name for pod in pods}
@@ -44,7 +45,8 @@ def plan_offline(
     """
     assert not here.bound, "the offline plan starts from empty books"
     index = here.room.cluster.index
-    bound = sorted((pod for pod in pods if pod.near in index), key=lambda pod: pod.name)
+    known = (pod for pod in pods if pod.near in index and pod.protected)
+    bound = sorted(known, key=lambda pod: pod.name)
     radius = {pod.name: here.placer.candidates(pod, full_too=True) for pod in bound}
     backup = _placeholders(here, bound, radius)
     options = {pod.name: np.count_nonzero(here.placer.candidates(pod)) for pod in bound}
@@ -55,7 +57,7 @@ def plan_offline(
     ]
     for host in sorted(here.placeholders.sizes):
         here.repair(host)
-    online = [pod for pod in pods if pod.near not in index]
+    online = [pod for pod in pods if pod.near not in index or not pod.protected]
     asked = (*late, *leaders_first(online, {pod.name for pod in online}))
     rejected = tuple(answer for pod in asked if (answer := here.admit(pod)).reason)
     here.mend()

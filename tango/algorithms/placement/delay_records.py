@@ -76,7 +76,7 @@ class BoundJournal:
         The next writes() are what could not be taken over as it was. Raises InvalidField for
         records that no version of Tango writes.
         """
-        kept = [Bound(_pod(one.pod), one.node, one.backup, one.warning) for one in bound.values()]
+        kept = [Bound(pod_of(one.pod), one.node, one.backup, one.warning) for one in bound.values()]
         sizes = {
             name: Need(one.cpu_millis, one.memory_bytes, len(one.cores))
             for name, one in reservations.items()
@@ -109,12 +109,12 @@ def _pod_record(pod: Pod) -> PodRecord:
             for one, weight in pod.prefers
         ),
         tuple(TolerationRecord(one.key, one.value, one.effect) for one in pod.tolerations),
-        pod.priority,
+        pod.priority, pod.protected,
     )  # fmt: skip
 
 
-def _pod(record: PodRecord) -> Pod:
-    """The constructors refuse what the casts let through."""
+def pod_of(record: PodRecord) -> Pod:
+    """What was stored. Raises InvalidField: the constructors refuse what the casts let through."""
     return Pod(
         record.name, record.cpu_millis, record.memory_bytes, record.cores, record.cpuset,
         record.ports, record.group, record.images, record.near,
@@ -125,7 +125,7 @@ def _pod(record: PodRecord) -> Pod:
             Toleration(one.key, one.value, cast("Effect | None", one.effect))
             for one in record.tolerations
         ),
-        record.priority,
+        record.priority, record.protected,
     )  # fmt: skip
 
 

@@ -105,6 +105,7 @@ class Pod:
     not share a site, such as the replicas of a service. images: of all its containers.
     near: a node or a pod; the round trip to it (or to where that pod is) is bound_s at most.
     requires: all of them, of the node's labels; prefers: (requirement, weight), a score.
+    protected: it wants a backup, where `delay_bound` places it.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Pod:
     prefers: tuple[tuple[Requirement, float], ...] = ()
     tolerations: tuple[Toleration, ...] = ()
     priority: int = 0
+    protected: bool = True
 
     def __post_init__(self) -> None:
         if not self.name:

@@ -34,6 +34,7 @@ from tango.controllers.central.preemptible import preemptible
 from tango.controllers.central.queue import GangQueue, Key
 from tango.model.commands import Solve
 from tango.model.decision import JOB_WAIT, Record
+from tango.model.job import has_bounds
 from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, Gang, Placement
 
 MAX_WINDOW = 128
@@ -78,6 +79,10 @@ class Batch:
         self.strict = strict
         self.needs_node = needs_node
         self.queue = GangQueue()
+        # Gangs that `bounds` places, and jobs that it is about.
+        self.bound_queue = GangQueue()
+        self.bound_jobs: dict[str, Job] = {}
+        self.bounds_due = False
         self.parked: dict[str, Job] = {}
         self.outstanding: Window | None = None
         self._jobs = jobs
@@ -103,6 +108,9 @@ class Batch:
     def reconsider(self, job: Job, now: float, wall: float) -> None:
         """Bring queue and timers in line with the job as it is now."""
         record = job.record
+        if has_bounds(record.spec):
+            self.bound_jobs[record.job_id] = job
+            self.bounds_due = True
         tasks, due_at = waiting(record) if job.durable is not None else ((), 0.0)
         if tasks == job.waits_for:
             return
@@ -161,6 +169,7 @@ class Batch:
             # It may have kept lower priorities waiting.
             self.room_grew()
         self.queue.drop(job.record.job_id)
+        self.bound_queue.drop(job.record.job_id)
         self.parked.pop(job.record.job_id, None)
 
     def _enter(self, job: Job, now: float) -> None:
@@ -170,6 +179,10 @@ class Batch:
         if self._never_fits(gang, job, now):
             self.parked[job_id] = job
             return
+        if job_id in self.bound_jobs:
+            self.bound_queue.put(job.arrival, gang)
+            self.bounds_due = True
+            return
         key = self.queue.put(job.arrival, gang)
         if self._cursor is not None and key <= self._cursor:
             self._cursor = (key[0], key[1], "")
@@ -178,21 +191,26 @@ class Batch:
         """Whether it could not run even if nothing else did; then that is why it waits."""
         if job.fits_under == self._sites.version:
             return False
-        reason = never_fits(gang, job.record, self._sites, needs_node=self.needs_node)
+        needs_node = self.needs_node and gang.job_id not in self.bound_jobs
+        reason = never_fits(gang, job.record, self._sites, needs_node=needs_node)
         if reason:
-            self._wait(job, reason, now)
+            self.wait(job, reason, now)
             return True
         job.fits_under = self._sites.version
         return False
 
     # ---- solves
 
-    def pump(self, now: float) -> Solve | None:
-        """Do what is due: retries enter the queue, and the policy is asked if that makes sense."""
+    def enter_due(self, now: float) -> None:
+        """Gangs whose backoff is over enter the queue."""
         while self._timers and (self._timers[0][0] <= now or _stale(self._timers[0])):
             entry = heapq.heappop(self._timers)
             if not _stale(entry):
                 self._enter(entry[2], now)
+
+    def pump(self, now: float) -> Solve | None:
+        """Do what is due: retries enter the queue, and the policy is asked if that makes sense."""
+        self.enter_due(now)
         if self._parked_under != self._sites.version:
             self._parked_under = self._sites.version
             parked, self.parked = self.parked, {}
@@ -248,7 +266,7 @@ class Batch:
                 text = f"waiting for room: {reason}" if reason else "waiting for room"
                 job = self._jobs[job_id]
                 self._overtaking.not_placed(job)
-                self._wait(job, text, now)
+                self.wait(job, text, now)
         self._not_before = now + (GAP_S if n_placed else BARREN_GAP_S)
         return n_placed
 
@@ -289,7 +307,7 @@ class Batch:
             return self._head_due or self._again or now >= self._overtaking.again_at
         return self._head_due or self._again or self._cursor is None or last > self._cursor
 
-    def _wait(self, job: Job, reason: str, now: float) -> None:
+    def wait(self, job: Job, reason: str, now: float) -> None:
         """The job waits for this; recorded where it waited for something else before."""
         if job.told_reason != reason:
             self._record(JOB_WAIT, now, job.record.job_id, reason)

@@ -18,6 +18,7 @@ from heapq import nlargest
 from itertools import islice
 
 from tango.controllers.central import jobs as rules
+from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.explain import findings
 from tango.controllers.central.fits import Cores, gang_of
@@ -36,6 +37,7 @@ from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
 from tango.controllers.decisions import Decisions
+from tango.model.bounds import BoundRule
 from tango.model.commands import Answer, CentralCommand, JobChanged
 from tango.model.cores import format_cores
 from tango.model.decision import JOB_CANCEL, JOB_PLACE
@@ -44,6 +46,7 @@ from tango.model.events import (
     BatchSolved,
     CancelJob,
     CentralEvent,
+    DelaysMeasured,
     EdgeDown,
     EdgeSaid,
     EdgeUp,
@@ -57,6 +60,7 @@ from tango.model.events import (
 )
 from tango.model.explanation import Finding, Subject
 from tango.model.job import JobRecord, JobState
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchOffer, Placement
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
@@ -68,7 +72,8 @@ class CentralController:
     """Pure: no I/O, no clock. `handle` takes each event once, in order, and returns commands.
 
     incarnation: drawn by the shell, higher at each start. seed: for the policies' snapshots.
-    elastic, strict, needs_node: what `marks_of` says of the policy that will solve.
+    elastic, strict, needs_node: what `marks_of` says of the policy that will solve. bound_rule:
+    places tasks with delay bounds and backups; None refuses them.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class CentralController:
         elastic: bool = False,
         strict: bool = False,
         needs_node: bool = False,
+        bound_rule: BoundRule | None = None,
     ) -> None:
         self._settings = settings
         self._core = Core(
@@ -93,16 +99,23 @@ class CentralController:
         )
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
-        self._reports = Reports(self._core, settings, incarnation)
+        self._bounds = Bounds(self._core, settings.delays, bound_rule)
+        self._reports = Reports(self._core, settings, incarnation, self._bounds)
         self._retention = Retention(self._core, settings)
         self._preemptions = Preemptions(self._core)
 
-    def load(self, jobs: Mapping[str, JobRecord]) -> None:
+    def load(
+        self,
+        jobs: Mapping[str, JobRecord],
+        bounds: Mapping[str, BoundRecord] | None = None,
+        reservations: Mapping[str, ReservationRecord] | None = None,
+    ) -> None:
         """Take over what is on disk; once, before the first event."""
         for record in sorted(jobs.values(), key=lambda job: (job.submitted_at, job.job_id)):
             job = self._core.restore(record)
             if record.state.ended:
                 self._retention.ended(job)
+        self._bounds.load(bounds or {}, reservations or {})
 
     def handle(self, event: CentralEvent, now: float) -> list[CentralCommand]:
         """What is to be done about this event. now: seconds on the shell's monotonic clock."""
@@ -129,6 +142,8 @@ class CentralController:
                 self._reports.edge_up(event)
             case EdgeDown():
                 self._reports.edge_down(event)
+            case DelaysMeasured():
+                self._bounds.measured(event)
             case BatchSolved():
                 n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
                 if n_placed is not None and event.plan.preempt is not None:
@@ -142,6 +157,7 @@ class CentralController:
                     core.note("error", "solve_failed", error=event.error)
         self._reports.departures.pump()
         self._preemptions.pump()
+        self._bounds.pump()
         self._retention.pump()
         return core.finish()
 
@@ -153,6 +169,7 @@ class CentralController:
             self._core.ledger.retry_at,
             self._reports.departures.due_at,
             self._retention.due_at,
+            self._bounds.due_at,
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -210,6 +227,8 @@ class CentralController:
     def _view(self, job: Job) -> JobRecord:
         record = job.durable
         assert record is not None
+        if record.job_id in self._core.batch.bound_jobs:
+            record = self._bounds.shown(record)
         reason = job.wait_reason
         if not reason and record.job_id in self._core.batch.queue:
             some = self._core.sites.has_offers()
@@ -238,6 +257,7 @@ class CentralController:
 
     def _admit(self, event: SubmitJob) -> None:
         ledger = self._core.ledger
+        self._bounds.check(event.spec)
         if event.job_id in ledger.jobs:
             raise AlreadyExists(f"job {event.job_id} exists already")
         n_waiting = len(ledger.by_state[JobState.PENDING]) + ledger.new
@@ -284,10 +304,13 @@ class CentralController:
             if seen.state.ended:
                 self._retention.ended(job)
         self._retention.persisted(event.persist_id)
+        for attempt_id in self._bounds.store.persisted(event.persist_id):
+            self._start(attempt_id)
 
     def _persist_failed(self, event: PersistFailed) -> None:
         self._core.note("error", "store_failed", error=event.error)
         self._retention.persist_failed(event.persist_id)
+        self._bounds.store.persist_failed(event.persist_id)
         for job, answers in self._core.ledger.failed(event.persist_id, self._core.now):
             later = "" if job.durable is None else "; the change is kept and written again"
             error = Unavailable(f"the job could not be stored: {event.error}{later}")
@@ -302,9 +325,8 @@ class CentralController:
             case Acknowledge(edge, attempt_id):
                 core.ack(edge, attempt_id)
             case SendStart(attempt_id):
-                attempt = core.sites.attempts.get(attempt_id)
-                if attempt is not None:
-                    self._reports.start(job, attempt)
+                if not self._bounds.store.holds(attempt_id):
+                    self._start(attempt_id)
             case SendCheckpoint(attempt_id):
                 attempt = core.sites.attempts.get(attempt_id)
                 if attempt is not None:
@@ -314,6 +336,13 @@ class CentralController:
                 if edge or attempt is not None:
                     to = edge or (attempt.edge if attempt is not None else "")
                     core.stop(to, attempt_id, reason, grace_s)
+
+    def _start(self, attempt_id: str) -> None:
+        """All that the attempt rests on is on disk."""
+        core = self._core
+        attempt = core.sites.attempts.get(attempt_id)
+        if attempt is not None:
+            self._reports.start(core.ledger.jobs[attempt.job_id], attempt)
 
     # ---- placement
 

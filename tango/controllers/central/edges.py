@@ -16,6 +16,8 @@ For an elastic policy (`is_elastic`) there is beside it the CPU that BE holds an
 the word of the edge, which admits by the same; what is free may then be below zero, and full nodes
 are offered too, for what runs there may be preempted.
 
+Room that is reserved for backups of tasks (`bounds`) is left out like what BE holds.
+
 Offers are withdrawn while a node is not ready or cordoned, reports a problem of its own (its
 supervisor does not answer), its machine is short of memory, its BE gets less CPU than the floor, or
 its edge is away.
@@ -24,7 +26,7 @@ its edge is away.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tango.controllers.central.lc_use import LcUse
@@ -87,6 +89,8 @@ class Site:
         self.kept: dict[str, dict[str, tuple[int, int, int]]] = {}
         self.offers: dict[str, BatchOffer] = {}
         self.lc_use: dict[str, LcUse] = {}
+        # By node: CPU and memory kept for backups of tasks, and for tasks on their way there.
+        self.reserved: dict[str, tuple[int, int]] = {}
 
     def attempts(self) -> Iterator[Attempt]:
         """Every active attempt that was assigned to this edge."""
@@ -103,7 +107,7 @@ class Site:
 
     def view(self) -> EdgeView:
         """For listings; nodes of an edge that is away are not ready."""
-        nodes = tuple(self.nodes.values())
+        nodes = tuple(self._with_reserved(view) for view in self.nodes.values())
         if self.session is None:
             nodes = tuple(replace(node, ready=False) for node in nodes)
         connected = self.session is not None
@@ -112,6 +116,23 @@ class Site:
     def starves(self, view: NodeView) -> bool:
         """Whether BE on the node gets less than the floor of what it asks for."""
         return view.report is not None and view.report.be_satisfaction < self._be_floor
+
+    def free(self, node: str) -> tuple[int, int] | None:
+        """CPU and memory that nobody holds, reserved or not; None where nothing new may go."""
+        view = self.open(node)
+        if view is None:
+            return None
+        be_cpu, be_memory, _ = self._be_held(view)
+        return (
+            view.capacity.cpu_millis - view.lc_held_millis - be_cpu,
+            view.capacity.memory_bytes - view.lc_memory_bytes - be_memory,
+        )
+
+    def _with_reserved(self, view: NodeView) -> NodeView:
+        reserved = self.reserved.get(view.node, (0, 0))
+        if reserved == (view.reserved_millis, view.reserved_bytes):
+            return view
+        return replace(view, reserved_millis=reserved[0], reserved_bytes=reserved[1])
 
     def open(self, node: str) -> NodeView | None:
         """The node, if it takes anything new now."""
@@ -123,15 +144,29 @@ class Site:
         return None if self.starves(view) else view
 
     def emptied(self, node: str) -> BatchOffer | None:
-        """What the node would offer now if no BE were there; None for nothing."""
+        """What the node would offer now if no BE were there, but for what is reserved; None for
+        nothing."""
         view = self.open(node)
         if view is None:
             return None
-        cpu = view.capacity.cpu_millis - view.lc_held_millis
-        memory = view.capacity.memory_bytes - view.lc_memory_bytes
+        reserved_cpu, reserved_memory = self.reserved.get(node, (0, 0))
+        cpu = view.capacity.cpu_millis - view.lc_held_millis - reserved_cpu
+        memory = view.capacity.memory_bytes - view.lc_memory_bytes - reserved_memory
         if cpu <= 0 or memory <= 0:
             return None
         return BatchOffer(self.edge, node, cpu, memory, core_mask=mask_of(view.cores))
+
+    def _be_held(self, view: NodeView) -> tuple[int, int, int]:
+        """What BE holds there, and what is kept for what migrates there; with that one's cores."""
+        held = self.held.get(view.node, _NOTHING)
+        cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
+        memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
+        kept_cores = 0
+        for kept_cpu, kept_memory, mask in self.kept.get(view.node, {}).values():
+            cpu += kept_cpu
+            memory += kept_memory
+            kept_cores |= mask
+        return cpu, memory, kept_cores
 
     def offer(self, node: str) -> BatchOffer | None:
         """What the node offers now, computed afresh; None for nothing."""
@@ -139,13 +174,10 @@ class Site:
         if view is None:
             return None
         held = self.held.get(node, _NOTHING)
-        be_cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
-        be_memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
-        kept_cores = 0
-        for kept_cpu, kept_memory, mask in self.kept.get(node, {}).values():
-            be_cpu += kept_cpu
-            be_memory += kept_memory
-            kept_cores |= mask
+        be_cpu, be_memory, kept_cores = self._be_held(view)
+        reserved_cpu, reserved_memory = self.reserved.get(node, (0, 0))
+        be_cpu += reserved_cpu
+        be_memory += reserved_memory
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
         if not self.elastic and (cpu <= 0 or memory <= 0):
@@ -315,6 +347,21 @@ class Sites:
         if not site.kept[node]:
             del site.kept[node]
         return self._refresh(site, node)
+
+    def reserve(self, wanted: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
+        """Keep this much of these nodes (edge, node), and nothing of others. Whether some offers
+        more than before."""
+        grew = False
+        by_edge: dict[str, dict[str, tuple[int, int]]] = {}
+        for (edge, node), size in wanted.items():
+            by_edge.setdefault(edge, {})[node] = size
+        for edge in self.by_name.keys() | by_edge.keys():
+            before, after = self.site(edge).reserved, by_edge.get(edge, {})
+            self.site(edge).reserved = after
+            for node in before.keys() | after.keys():
+                if before.get(node) != after.get(node):
+                    grew |= self._refresh(self.site(edge), node)
+        return grew
 
     # ---- offers and capacity
 

@@ -7,7 +7,7 @@ from tango.controllers.central.edges import Site
 from tango.controllers.central.jobs import ACTIVE, state_of, stopping, waiting
 from tango.controllers.central.ledger import Job
 from tango.model.cores import mask_of
-from tango.model.job import JobRecord, JobState, attempt_id
+from tango.model.job import JobRecord, JobState, attempt_id, has_bounds
 
 
 def check(core: Core) -> None:
@@ -80,7 +80,9 @@ def _check_queue(core: Core, job: Job) -> None:
     job_id = job.record.job_id
     tasks = waiting(job.record)[0] if job.durable is not None else ()
     assert job.waits_for == tasks, f"{job_id} waits for {job.waits_for}, not for {tasks}"
-    gang = core.batch.queue.get(job_id)
+    bound = has_bounds(job.record.spec)
+    gang = (core.batch.bound_queue if bound else core.batch.queue).get(job_id)
+    assert job_id not in (core.batch.queue if bound else core.batch.bound_queue), job_id
     parked = job_id in core.batch.parked
     places = (gang is not None) + parked + bool(job.timer)
     assert places == bool(tasks), f"{job_id} waits in {places} places"

@@ -75,8 +75,8 @@ def stopping(record: JobRecord) -> bool:
 def waiting(record: JobRecord) -> tuple[tuple[int, ...], float]:
     """The tasks to place next, together or not at all, and the unix time from which on.
 
-    The whole gang while all of it is PENDING; else the one PENDING task that is due first. Empty
-    where nothing waits.
+    The whole gang while all of it is PENDING; else the one PENDING task that is due first, of those
+    that do not want to be near to another one. Empty where nothing waits.
     """
     if stopping(record):
         return (), 0.0
@@ -85,7 +85,10 @@ def waiting(record: JobRecord) -> tuple[tuple[int, ...], float]:
         return (), 0.0
     if len(pending) == len(record.tasks):
         return tuple(pending), max(task.retry_at for task in record.tasks)
-    first = min(pending, key=lambda index: (record.tasks[index].retry_at, index))
+    names = {record.spec.tasks[index].name for index in pending}
+    near = {index: record.spec.tasks[index].near for index in pending}
+    free = [index for index, one in near.items() if one is None or one.task not in names]
+    first = min(free, key=lambda index: (record.tasks[index].retry_at, index))
     return (first,), record.tasks[first].retry_at
 
 

@@ -232,6 +232,8 @@ class Migrations:
         cpu = memory = 0
         for index in meant:
             task, spec = record.tasks[index], record.spec.tasks[index]
+            if spec.near is not None:
+                raise Refused(f"task {spec.name} has a delay bound, which says where it may be")
             _check_task(task, spec.name, site, view)
             if spec.node not in ("", view.node):
                 raise Refused(f"task {spec.name} names node {spec.node}: it runs on no other")

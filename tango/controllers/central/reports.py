@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tango.controllers.central import jobs
+from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.departures import Departures
 from tango.controllers.central.edges import Attempt, Site
@@ -52,8 +53,11 @@ REFUSED_LAST_S = 5.0
 class Reports:
     """Applies the events of edges to the core."""
 
-    def __init__(self, core: Core, settings: CentralSettings, incarnation: int) -> None:
+    def __init__(
+        self, core: Core, settings: CentralSettings, incarnation: int, bounds: Bounds
+    ) -> None:
         self._core = core
+        self._bounds = bounds
         self._incarnation = incarnation
         self.migrations = Migrations(core)
         self.departures = Departures(core, settings, self.migrations)
@@ -100,6 +104,7 @@ class Reports:
         elif isinstance(message, NodesChanged):
             if self._core.sites.set_nodes(site, message.nodes):
                 self._core.batch.room_grew()
+            self._bounds.edge_told(site.edge, message)
             self.departures.look(site)
         elif isinstance(message, AttemptRefused):
             self._refused(site, message)
@@ -113,6 +118,7 @@ class Reports:
     def _resync(self, site: Site, state: EdgeState) -> None:
         if self._core.sites.set_nodes(site, state.nodes):
             self._core.batch.room_grew()
+        self._bounds.edge_told(site.edge, state)
         complete = frozenset(state.complete_nodes)
         ours = tuple(attempt for attempt in site.attempts() if attempt.node in complete)
         self._compare(site, state.attempts, ours)

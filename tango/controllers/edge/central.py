@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.peers import Peers
+from tango.controllers.edge.round_trips import trips_told
 from tango.controllers.edge.views import node_views
 from tango.model.commands import SendCentral
 from tango.model.job import AttemptStatus
@@ -18,8 +20,9 @@ ALIVE_EVERY_S = 1.0
 class CentralLink:
     """Sends to central while its stream is up; without it everything else goes on."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, peers: Peers) -> None:
         self._books = books
+        self._peers = peers
         self._told_at = 0.0
         self.session: int | None = None
 
@@ -35,7 +38,10 @@ class CentralLink:
         books = self._books
         self.session = session
         self._told(now)
-        self.send(EdgeState(node_views(books), attempts, tuple(sorted(books.nodes))))
+        nodes = tuple(sorted(books.nodes))
+        self.send(
+            EdgeState(node_views(books), attempts, nodes, trips_told(books, self._peers, now))
+        )
 
     def down(self, session: int) -> None:
         """The stream ended; an older one matters to nobody."""
@@ -51,7 +57,8 @@ class CentralLink:
         """Tell the nodes if it is time."""
         if now >= self.due_at:
             self._told(now)
-            self.send(NodesChanged(node_views(self._books)))
+            trips = trips_told(self._books, self._peers, now)
+            self.send(NodesChanged(node_views(self._books), trips))
 
     def _told(self, now: float) -> None:
         self._told_at = now

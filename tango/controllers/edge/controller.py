@@ -94,7 +94,7 @@ class EdgeController:
         self._peers = Peers(books)
         forwarding = Forwarding(books, self._endings, self._peers)
         self._router = Router(books, self._peers, forwarding)
-        self._central = CentralLink(books)
+        self._central = CentralLink(books, self._peers)
         self._routes = Routes(books, self._router)
         self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.peers import SEPARATOR, Peers
-from tango.model.round_trips import MAX_RTT_S, MeasuredTrips, RoundTrip
+from tango.model.round_trips import MAX_RTT_S, MAX_TRIPS, EdgeTrip, MeasuredTrips, RoundTrip
 
 
 def round_trips(books: Books, peers: Peers, now: float) -> MeasuredTrips:
@@ -17,6 +17,14 @@ def round_trips(books: Books, peers: Peers, now: float) -> MeasuredTrips:
     Nodes and peers without a session, or without an answer yet, are left out.
     """
     return MeasuredTrips(tuple(_all(books, peers, now)))
+
+
+def trips_told(books: Books, peers: Peers, now: float) -> tuple[EdgeTrip, ...]:
+    """The same for the central master, which takes MAX_TRIPS: of more the last, sites first."""
+    found = [EdgeTrip(one.target, one.rtt_s) for one in _all(books, peers, now)]
+    if len(found) > MAX_TRIPS:
+        found = found[-MAX_TRIPS:]
+    return tuple(found)
 
 
 def _all(books: Books, peers: Peers, now: float) -> Iterator[RoundTrip]:

@@ -6,12 +6,16 @@ import asyncio
 from pathlib import Path
 from typing import cast
 
+from tango.adapters.bound_rules import bound_rule
+from tango.adapters.delay_sources import delay_source
 from tango.adapters.policies import batch_policy
 from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.central.begin import begin
+from tango.controllers.central.bound_store import BOUND, RESERVATION
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
+from tango.daemons.central.delays import measure
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.central.rest import rest_face
 from tango.daemons.journal import journal, recording_to
@@ -19,6 +23,7 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.model.access import Role
 from tango.model.job import JobRecord
+from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import marks_of
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES, CentralSettings
 from tango.model.starts import CentralStart
@@ -42,19 +47,27 @@ async def main(settings: CentralSettings) -> None:
     store = await SqliteStore.open(state / "central.db")
     try:
         jobs = cast("dict[str, JobRecord]", await store.load("job"))
+        bounds = cast("dict[str, BoundRecord]", await store.load(BOUND))
+        reservations = cast("dict[str, ReservationRecord]", await store.load(RESERVATION))
         start = CentralStart(
             settings,
             incarnation,
             seed=incarnation,
             jobs=tuple(jobs.items()),
+            bounds=tuple(bounds.items()),
+            reservations=tuple(reservations.items()),
             **marks_of(policy),
         )
-        controller = begin(start)
+        controller = begin(start, bound_rule(settings.placement))
         registry = Scrape()
         metrics = CentralMetrics(registry)
         async with asyncio.TaskGroup() as group:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.job_counts, daemon.edges)
+            source = delay_source(settings.delays)
+            if source is not None:
+                asked = measure(source, settings.delays.every_s, daemon.shell.post)
+                group.create_task(asked, name="delays")
             service = central_service(daemon)
             async with (
                 journal(controller.decisions, daemon.shell, group, "central", start),

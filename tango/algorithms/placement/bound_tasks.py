@@ -1,0 +1,208 @@
+"""Tasks with delay bounds and backups by `DelayBound`, from facts to a plan; needs numpy.
+
+Each plan is made from the facts alone: where attempts are, what was kept of bounds and backups,
+what nodes have now. So books that have drifted, by a crash or a refusal, are right again with the
+next one. Nobody that runs is moved out of another's way: it would lose its work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tango.algorithms.placement.arrays import Floats, frozen
+from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
+from tango.algorithms.placement.delay_bound import DelayBound
+from tango.algorithms.placement.delay_records import BOUND, BoundJournal, pod_of
+from tango.algorithms.placement.delays import Delays
+from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
+from tango.algorithms.placement.placer import CLOSED, Placer, leaders_first
+from tango.algorithms.placement.plugin import Plugin
+from tango.algorithms.placement.pod import Pod
+from tango.algorithms.placement.room import Room
+from tango.model.bounds import ANYWHERE, BoundNode, BoundPlan, BoundSnapshot, BoundTask
+from tango.model.commands import Delete, Put
+from tango.model.errors import Refused
+from tango.model.placement_profile import Profile, Use
+from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
+from tango.model.round_trips import RoundTrip
+
+NEEDED = ("delay", "fit")
+
+
+class BoundTasks:
+    """A BoundRule. profile: its filters count, `delay` and `fit` in any case; its scores do not."""
+
+    def __init__(self, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
+        self._profile = with_needed(profile)
+        self._plugins = plugins
+        # A profile that cannot be made is told at the start, not with the first job.
+        Placer(Room(Cluster(())), self._profile, plugins)
+
+    def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
+        """See BoundRule."""
+        room = Room(Cluster(_rows(snapshot.nodes)))
+        here = DelayBound(Placer(room, self._profile, self._plugins))
+        here.makes_room = False
+        journal = BoundJournal(here)
+        _hold(here, snapshot.tasks)
+        kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
+        journal.resume(kept, dict(snapshot.reservations))
+        room.delays = _Presumed(_delays(snapshot), _presumptions(here))
+        if snapshot.failed:
+            here.fail(snapshot.failed)
+        else:
+            here.mend()
+        unplaced = tuple(_asked(here, snapshot.gangs))
+        bound, reservations = _written(journal, kept, dict(snapshot.reservations))
+        waits = tuple(
+            (name, _why(here, one.pod)) for name, one in sorted(here.bound.items()) if not one.node
+        )
+        return BoundPlan(bound, reservations, unplaced, waits)
+
+
+def with_needed(profile: Profile) -> Profile:
+    """The profile, with the filters that bounds stand on."""
+    named = {use.plugin for use in profile.plugins if use.filters}
+    others = tuple(use for use in profile.plugins if use.plugin not in NEEDED or use.filters)
+    missing = tuple(Use(name, 0.0) for name in NEEDED if name not in named)
+    return replace(profile, plugins=(*missing, *others))
+
+
+def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
+    for one in nodes:
+        yield NodeRow(
+            one.name, one.cpu_millis, one.memory_bytes, 0, one.site, cordoned=not one.open
+        )
+    # So that `near` may name a place for those that have no bound: all is within it.
+    yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
+
+
+class _Presumed:
+    """Delays of the nodes, and of a last row that nothing is near to.
+
+    known: for a reference, (node, bound) of what was within the bound when that was measured last:
+    while nobody measures it, it counts as that, for not to know is no reason to stop what runs.
+    """
+
+    def __init__(self, inner: Delays, known: Mapping[int, Mapping[int, float]]) -> None:
+        self._inner = inner
+        self._known = known
+        self.size = inner.size + 1
+        self._rows: dict[int, Floats] = {}
+
+    def row(self, reference: int) -> Floats:
+        """See Delays."""
+        row = self._rows.get(reference)
+        if row is None:
+            row = np.full(self.size, np.inf)
+            if reference < self._inner.size:
+                row[:-1] = self._inner.row(reference)
+            row[reference] = 0.0
+            for node, bound_s in self._known.get(reference, {}).items():
+                if math.isinf(row[node]):
+                    row[node] = bound_s
+            self._rows[reference] = frozen(row)
+        return row
+
+
+def _presumptions(here: DelayBound) -> dict[int, dict[int, float]]:
+    index, room = here.room.cluster.index, here.room
+    known: dict[int, dict[int, float]] = {}
+    for one in here.bound.values():
+        reference = room.place_of(one.pod.near)
+        if reference is None or math.isinf(one.pod.bound_s):
+            continue
+        row = known.setdefault(reference, {})
+        for node in (one.node, one.backup):
+            if node in index and one.warning != OUTSIDE:
+                row[index[node]] = min(one.pod.bound_s, row.get(index[node], math.inf))
+    return known
+
+
+def _delays(snapshot: BoundSnapshot) -> Delays:
+    names = sorted(one.name for one in snapshot.nodes)
+    measured = delays_through_edges if snapshot.through_edges else delays_of
+    return measured(names, _named(snapshot.trips, names)).delays
+
+
+def _named(trips: Sequence[RoundTrip], names: Sequence[str]) -> Iterator[RoundTrip]:
+    """A file may call a node by its bare name, where only one site has it."""
+    bare: dict[str, list[str]] = {}
+    for name in names:
+        bare.setdefault(name.partition("/")[2], []).append(name)
+    sites = {name.partition("/")[0] for name in names}
+    known = {node: found[0] for node, found in bare.items() if len(found) == 1}
+
+    def full(name: str) -> str:
+        return name if name in sites else known.get(name, name)
+
+    for trip in trips:
+        yield replace(trip, source=full(trip.source), target=full(trip.target))
+
+
+def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
+    """What runs has its room, whatever was kept; on its way elsewhere, at both ends."""
+    room = here.room
+    for one in tasks:
+        if not one.at:
+            continue
+        pod, at = pod_of(one.bound.pod), room.index_of(one.at)
+        here.runs_on[pod.name] = at
+        if one.bound.node not in ("", one.at):
+            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes)
+        if room.lack(pod, at):
+            raise Refused(f"{one.at} is said to have less than {pod.name} holds there")
+        room.take(pod, at)
+
+
+def _asked(
+    here: DelayBound, gangs: Sequence[tuple[str, tuple[PodRecord, ...]]]
+) -> Iterator[tuple[str, str]]:
+    """Each gang whole or not at all; who finds no place, and why."""
+    for job_id, records in gangs:
+        pods = sorted(map(pod_of, records), key=lambda pod: (-pod.cpu_millis, -pod.memory_bytes))
+        placed: list[str] = []
+        for pod in leaders_first(pods, {pod.name for pod in pods}):
+            answer = here.admit(pod)
+            if answer.reason:
+                yield job_id, _why(here, pod)
+                for name in reversed(placed):
+                    here.delete(name)
+                break
+            placed.append(pod.name)
+
+
+def _why(here: DelayBound, pod: Pod) -> str:
+    """Why it finds no node, in a cluster without the row that is none."""
+    chosen = here.placer.look(pod)
+    removed = tuple(
+        (plugin, why, count - (why == CLOSED), bits) for plugin, why, count, bits in chosen.removed
+    )
+    looked = replace(
+        chosen, looked=chosen.looked - 1, removed=tuple(one for one in removed if one[2])
+    )
+    return looked.reason or "it has just lost its place"
+
+
+def _written(
+    journal: BoundJournal,
+    bound: dict[str, BoundRecord],
+    reservations: dict[str, ReservationRecord],
+) -> tuple[dict[str, BoundRecord], dict[str, ReservationRecord]]:
+    """What is to be kept from now on."""
+    for write in journal.writes():
+        match write:
+            case Delete(kind, key) if kind == BOUND:
+                del bound[key]
+            case Delete(_, key):
+                del reservations[key]
+            case Put(_, key, BoundRecord() as record):
+                bound[key] = record
+            case Put(_, key, ReservationRecord() as record):
+                reservations[key] = record
+    return bound, reservations

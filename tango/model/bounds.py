@@ -1,0 +1,87 @@
+"""Tasks with delay bounds and backups: what a rule is shown of them, and what it answers; no numpy.
+
+Nodes are named "edge/node", tasks "job id.index": a name of one is never that of the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
+from tango.model.round_trips import RoundTrip
+
+# What a task is near to that may be anywhere: no node's name sorts behind it, or is it.
+ANYWHERE = "~anywhere"
+
+
+def task_name(job_id: str, index: int) -> str:
+    """What a task is called here, for ever."""
+    return f"{job_id}.{index}"
+
+
+def node_name(edge: str, node: str) -> str:
+    """What a node is called here."""
+    return f"{edge}/{node}"
+
+
+@dataclass(frozen=True, slots=True)
+class BoundNode:
+    """A node. cpu_millis, memory_bytes: what it has for these tasks and for backups, held or not;
+    never less than tasks hold. open: it may get something new."""
+
+    name: str
+    site: str
+    cpu_millis: int
+    memory_bytes: int
+    open: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BoundTask:
+    """A task that is known already. bound: as it was kept last; its node is where it shall be.
+
+    at: the node where an attempt of it is now, "" for none.
+    """
+
+    bound: BoundRecord
+    at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoundSnapshot:
+    """All that a plan depends on. gangs: (job id, tasks) that wait for a first place, in order.
+
+    failed: nodes that are gone, whose tasks run again on their backups. trips: round trips as they
+    count now; through_edges: of edges to their nodes and each other,
+    else between nodes.
+    """
+
+    nodes: tuple[BoundNode, ...]
+    tasks: tuple[BoundTask, ...]
+    gangs: tuple[tuple[str, tuple[PodRecord, ...]], ...]
+    reservations: tuple[tuple[str, ReservationRecord], ...]
+    trips: tuple[RoundTrip, ...]
+    failed: tuple[str, ...] = ()
+    through_edges: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPlan:
+    """bound: every task with a place, or known before, by name; reservations by node.
+
+    unplaced: (job id, why) of the gangs that wait on; waits: (task, why) of known ones that do.
+    """
+
+    bound: dict[str, BoundRecord]
+    reservations: dict[str, ReservationRecord]
+    unplaced: tuple[tuple[str, str], ...] = ()
+    waits: tuple[tuple[str, str], ...] = ()
+
+
+class BoundRule(Protocol):
+    """Decides where tasks with bounds and backups are. Pure: the same snapshot, the same plan."""
+
+    def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
+        """Tasks that run stay where they are unless their bound is broken."""
+        ...

@@ -1,0 +1,117 @@
+"""Delay bounds and backups on a real cluster: two sites 40 ms apart, a node and central killed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+
+import pytest
+from cluster_at_work import ClusterAtWork, job, running, until
+from sites_apart import sites_apart
+
+from tango.controllers.central.bounds import SETTLE_S
+from tango.model.errors import InvalidField
+from tango.model.job import JobRecord, JobState, Near
+from tango.sdk.client import Client
+
+pytestmark = pytest.mark.e2e
+
+ONE_WAY_S = 0.020
+NEAR_A1 = Near(node="a1", within_s=0.010)
+NEAR_NODES = {("site-a", "a1"), ("site-a", "a2")}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterAtWork]:
+    state = tmp_path_factory.mktemp("bounds") / "state"
+    with running(state, workers_per_site=2) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+async def client(cluster: ClusterAtWork) -> AsyncIterator[Client]:
+    async with sites_apart(cluster, ONE_WAY_S) as apart:
+
+        async def all_there() -> bool:
+            edges = await apart.client.edges()
+            return sum(node.ready for edge in edges for node in edge.nodes) == 4
+
+        await until(all_there, "all nodes to be there", 60)
+        yield apart.client
+
+
+async def started(client: Client, job_id: str, attempt: int = 1) -> JobRecord:
+    record = await client.job(job_id)
+
+    async def runs() -> bool:
+        nonlocal record
+        record = await client.job(job_id)
+        return record.state is JobState.RUNNING and record.tasks[0].attempt == attempt
+
+    await until(runs, f"attempt {attempt} of {job_id} to run: {record}", 60)
+    return record
+
+
+async def reserved(client: Client) -> dict[str, int]:
+    return {
+        f"{edge.edge}/{node.node}": node.reserved_bytes
+        for edge in await client.edges()
+        for node in edge.nodes
+        if node.reserved_bytes
+    }
+
+
+async def test_near_to_a_node_and_again_on_its_backup_when_the_node_is_killed(
+    cluster: ClusterAtWork, client: Client
+) -> None:
+    spec = job("/bin/sleep", "600", near=NEAR_A1, backup=True)
+    submitted = await client.submit(spec)
+    job_id = submitted.job_id
+    await started(client, job_id)
+
+    async def covered() -> bool:
+        return bool((await client.job(job_id)).tasks[0].backup)
+
+    # The other node's delay may be measured only now: it dialled in a moment ago.
+    await until(covered, "its backup", 60)
+    task = (await client.job(job_id)).tasks[0]
+    assert (task.edge, task.node) in NEAR_NODES
+    host = {f"{edge}/{node}" for edge, node in NEAR_NODES} - {f"{task.edge}/{task.node}"}
+    assert {task.backup} == host
+    room = await reserved(client)
+    assert room == {task.backup: spec.tasks[0].memory_bytes}
+
+    cluster.kill("central")
+    cluster.start_again("central")
+    await until(lambda: _is(client, room), "the reservation to be there after a kill -9", 60)
+
+    node = f"node-{task.node}"
+    cluster.kill(node)
+    try:
+        again = (await started(client, job_id, 2)).tasks[0]
+        assert f"{again.edge}/{again.node}" == task.backup
+        assert again.failures == 0
+        said = cluster.cli("explain", job_id).stdout
+        assert f"failed: runs again on its backup {task.backup}" in said
+        described = cluster.cli("describe", "job", job_id).stdout
+        assert "within 10 ms of a1" in described
+    finally:
+        cluster.start_again(node)
+        await client.cancel(job_id)
+    await until(lambda: _is(client, {}), "nothing to be reserved", 60)
+
+
+async def _is(client: Client, wanted: dict[str, int]) -> bool:
+    try:
+        return await reserved(client) == wanted
+    except Exception:  # noqa: BLE001 - it is down for a moment
+        return False
+
+
+async def test_wrong_bounds_are_refused_and_say_what_to_do(client: Client) -> None:
+    spec = job("/bin/true", near=replace(NEAR_A1, node="a11"))
+    await asyncio.sleep(SETTLE_S)
+    wanted = r"near\.node: no node is named 'a11'; did you mean 'a1"
+    with pytest.raises(InvalidField, match=wanted):
+        await client.submit(spec)
