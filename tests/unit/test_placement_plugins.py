@@ -194,7 +194,6 @@ def test_cores_pack_or_go_in_order_and_named_ones_must_be_free() -> None:
         {"bound_s": math.nan, "near": "a"},
         {"bound_s": 1.0},
         {"near": "p"},
-        {"cores": 2, "cpu_millis": 1000},
         {"cores": 1, "cpuset": (0,)},
         {"cores": 1, "cpuset": (0, 1), "node": "a"},
         {"cores": 2, "cpuset": (1, 1), "node": "a"},
