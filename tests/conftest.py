@@ -1,4 +1,4 @@
-"""Settings of all tests: property tests have no time limit a case, machines are busy now and then."""
+"""Settings of all tests: property tests have no time limit a case, as machines may be busy."""
 
 from __future__ import annotations
 
