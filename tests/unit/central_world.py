@@ -154,7 +154,7 @@ class Edge:
         self.say(NodesChanged(self.views()))
 
     def _stop(self, attempt_id: str, number: int) -> None:
-        """What is not known may run on a node that has not dialled in yet: nothing is said of it."""
+        """What is not known may run on a node that has yet to dial in: nothing is said of it."""
         status = self.known.get(attempt_id)
         if status is None:
             self.held_stops[attempt_id] = number
@@ -465,7 +465,8 @@ class World:
                 assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
             if task is not None and task.attempt == int(number) and task.state not in ACTIVE:
                 given_up = status.attempt_id in node.abandoned and task.moved.endswith(" lost")
-                assert given_up, f"{status.attempt_id} runs, its task is {task.state}: {task.reason}"
+                told = f"{task.state.value}: {task.reason}"
+                assert given_up, f"{status.attempt_id} runs, its task is {told}"
 
     def _held(self) -> dict[tuple[str, str], int]:
         return {

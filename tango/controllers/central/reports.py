@@ -13,9 +13,9 @@ What is there but not assigned (unknown, superseded, of a job that is gone) is s
 it has ended, acknowledged. An end is acknowledged only after it is on disk; until then a repeat of
 it changes nothing.
 
-A refusal answers a start that was not admitted: it has not run. It is no end of what runs. A stop of
-what the edge does not know, as after its restart, is not answered but kept there until the node dials
-in, and its resync tells; a node that never does is given up (departures.py).
+A refusal answers a start that was not admitted: it has not run. It is no end of what runs. A stop
+of what the edge does not know, as after its restart, is not answered but kept there until the node
+dials in, and its resync tells; a node that never does is given up (departures.py).
 
 An attempt that its node knows as STARTING, and then does not know, counts as SCHEDULED: the
 supervisor starts an id once, and a worker that was killed on the way must not cost a retry.
