@@ -76,7 +76,8 @@ class Edge:
         self.outbox: deque[FromEdge] = deque()
         self.known: dict[str, AttemptStatus] = {}
         self.complete: set[str] = set()
-        self.held_stops: set[str] = set()
+        # For attempts that no linked node has: the number of a checkpoint, or 0 for a stop.
+        self.held_stops: dict[str, int] = {}
         self.dumps = True
         # Round trips to its nodes, and to the other site.
         self.rtt_s = dict.fromkeys(self.nodes, 0.001)
@@ -126,10 +127,8 @@ class Edge:
         match message:
             case StartAttempt(attempt_id, task, name, cores=cores):
                 self._start(attempt_id, task, self.nodes[name], cores)
-            case StopAttempt(attempt_id, checkpoint=number) if number:
-                self._checkpoint(attempt_id, number)
-            case StopAttempt(attempt_id):
-                self._stop(attempt_id)
+            case StopAttempt(attempt_id, checkpoint=number):
+                self._stop(attempt_id, number)
             case AckEnds(attempt_ids):
                 for attempt_id in attempt_ids:
                     self._forget(attempt_id)
@@ -137,6 +136,7 @@ class Edge:
     def _start(self, attempt_id: str, task: TaskSpec, node: Node, cores: tuple[int, ...]) -> None:
         if attempt_id in self.known:
             return
+        self.held_stops.pop(attempt_id, None)
         view = self._view(node)
         room = view.be_held_millis + task.cpu_millis <= CPU
         if (
@@ -167,32 +167,28 @@ class Edge:
         self.set(node, status)
         self.say(self.told())
 
-    def _stop(self, attempt_id: str) -> None:
+    def _stop(self, attempt_id: str, number: int) -> None:
+        """What is not known may run on a node that has yet to dial in: nothing is said of it."""
         status = self.known.get(attempt_id)
         if status is None:
-            self.held_stops.add(attempt_id)
-            self.say(AttemptRefused(attempt_id, "not found"))
+            self.held_stops[attempt_id] = number
         elif status.state is AttemptState.ENDED:
             self.say(AttemptChanged(status))
-        elif self.nodes[status.node].linked:
+        elif not self.nodes[status.node].linked:
+            self.held_stops[attempt_id] = number
+        elif number:
+            self._checkpoint(status, number)
+        else:
             ended = replace(status, state=AttemptState.ENDED, signal=15)
             self.set(self.nodes[status.node], ended)
-        else:
-            self.held_stops.add(attempt_id)
 
-    def _checkpoint(self, attempt_id: str, number: int) -> None:
-        status = self.known.get(attempt_id)
-        if status is None:
-            self.say(AttemptRefused(attempt_id, "not found"))
-        elif status.state is AttemptState.ENDED:
-            self.say(AttemptChanged(status))
-        elif self.nodes[status.node].linked:
-            if self.dumps and status.state is AttemptState.RUNNING:
-                made = Checkpoint(attempt_id, "sha256:0", 1)
-                status = replace(status, state=AttemptState.ENDED, signal=9, checkpoint=made)
-            else:
-                status = replace(status, checkpoint_try=number, checkpoint_error="cannot")
-            self.set(self.nodes[status.node], status)
+    def _checkpoint(self, status: AttemptStatus, number: int) -> None:
+        if self.dumps and status.state is AttemptState.RUNNING:
+            made = Checkpoint(status.attempt_id, "sha256:0", 1)
+            status = replace(status, state=AttemptState.ENDED, signal=9, checkpoint=made)
+        else:
+            status = replace(status, checkpoint_try=number, checkpoint_error="cannot")
+        self.set(self.nodes[status.node], status)
 
     def _forget(self, attempt_id: str) -> None:
         self.known.pop(attempt_id, None)
@@ -218,9 +214,8 @@ class Edge:
         self.known.update(node.attempts)
         self.say(NodeResynced(node.name, tuple(node.attempts.values())))
         self.say(self.told())
-        for attempt_id in sorted(self.held_stops & node.attempts.keys()):
-            self.held_stops.discard(attempt_id)
-            self._stop(attempt_id)
+        for attempt_id in sorted(self.held_stops.keys() & node.attempts.keys()):
+            self._stop(attempt_id, self.held_stops.pop(attempt_id))
 
     def unlink(self, node: Node) -> None:
         node.linked = False
@@ -383,6 +378,7 @@ class World:
         edge.incarnation += 1
         edge.known.clear()
         edge.complete.clear()
+        edge.held_stops.clear()
         for node in edge.nodes.values():
             node.linked = node.dead = False
             # If it stays away for long it is given up.
@@ -486,16 +482,25 @@ class World:
 
     def _check_live(self) -> None:
         """What lives beside the attempt that counts was out of reach when it was given up; and no
-        core is that of two attempts on one node."""
+        core is that of two attempts on one node.
+
+        The latest attempt of a task is given up only with its node, and its task says so: while it
+        lives, no other word may end it, nor say that it has not begun.
+        """
         taken = Counter(
             (edge.name, node.name, core) for edge, node, one in self.live() for core in one.cores
         )
         assert set(taken.values()) <= {1}, f"cores of two attempts: {taken}"
         for _, node, status in self.live():
-            job_id, index, _ = status.attempt_id.rsplit(".", 2)
+            job_id, index, number = status.attempt_id.rsplit(".", 2)
             job = self.bench.disk.get(job_id)
-            if job is None or job.tasks[int(index)].attempt_id != status.attempt_id:
+            task = job.tasks[int(index)] if job is not None else None
+            if task is None or task.attempt_id != status.attempt_id:
                 assert status.attempt_id in node.abandoned, f"{status.attempt_id} runs beside"
+            if task is not None and task.attempt == int(number) and task.state not in ACTIVE:
+                given_up = status.attempt_id in node.abandoned and task.moved.endswith(" lost")
+                told = f"{task.state.value}: {task.reason}"
+                assert given_up, f"{status.attempt_id} runs, its task is {told}"
 
     def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
         """What attempts hold, what is reserved and what is kept for migrations, of each node."""

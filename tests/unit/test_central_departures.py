@@ -169,6 +169,19 @@ def test_a_node_that_a_restarted_edge_does_not_know_has_some_time() -> None:
     assert bench.job().tasks[0].moved == "node n1 lost"
 
 
+def test_a_cancelled_job_waits_for_such_a_node_for_as_long_and_no_longer() -> None:
+    bench = at_work()
+    bench.edge_down()
+    bench.edge_up(node("n2"), session=2)
+    bench.cancel()
+    assert bench.stops() == ["j1.0.1"]
+    bench.advance(UNSEEN_S - 1)
+    assert bench.state() is JobState.RUNNING
+    bench.advance(2)
+    assert bench.state() is JobState.CANCELLED
+    assert bench.job().tasks[0].reason == "stopped: node n1 lost"
+
+
 def test_a_node_that_comes_back_with_its_restarted_edge_keeps_its_tasks() -> None:
     bench = at_work()
     bench.edge_down()

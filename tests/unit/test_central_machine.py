@@ -99,6 +99,7 @@ class CentralMachine(RuleBasedStateMachine):
                 "connect",
                 "disconnect",
                 "restart",
+                "restart and connect",
                 "link",
                 "unlink",
                 "reboot",
@@ -120,6 +121,10 @@ class CentralMachine(RuleBasedStateMachine):
                 self.world.disconnect(edge)
             case "restart":
                 self.world.restart(edge)
+            case "restart and connect":
+                # As a rule central hears of it before the nodes have dialled in.
+                self.world.restart(edge)
+                self.world.connect(edge)
             case "link":
                 edge.link(node)
             case "unlink":

@@ -13,8 +13,9 @@ What is there but not assigned (unknown, superseded, of a job that is gone) is s
 it has ended, acknowledged. An end is acknowledged only after it is on disk; until then a repeat of
 it changes nothing.
 
-A refusal answers a start that was not admitted, or a stop of what the edge does not know: with
-nothing to stop, a cancel need not wait for a node that may never come back.
+A refusal answers a start that was not admitted: it has not run. It is no end of what runs. A stop
+of what the edge does not know, as after its restart, is not answered but kept there until the node
+dials in, and its resync tells; a node that never does is given up (departures.py).
 
 An attempt that its node knows as STARTING, and then does not know, counts as SCHEDULED: the
 supervisor starts an id once, and a worker that was killed on the way must not cost a retry.
@@ -216,13 +217,7 @@ class Reports:
             return
         job = core.ledger.jobs[attempt.job_id]
         if job.record.tasks[attempt.index].state is not JobState.SCHEDULED:
-            if jobs.stopping(job.record):
-                # The edge has nothing to stop: its node is gone. Should the attempt turn up with
-                # the node again, it is nobody's by then, and stopped as such.
-                core.change(job, jobs.lost(job.record, attempt.index, core.wall))
-                self._note_end(job, attempt)
-            else:
-                core.note("error", "refused_while_running", attempt=message.attempt_id)
+            core.note("error", "refused_while_running", attempt=message.attempt_id)
             return
         if self.migrations.not_begun(job, attempt, f"refused: {message.reason}"):
             return

@@ -88,14 +88,13 @@ class Attempts:
     def stop(self, message: StopAttempt) -> None:
         """Hand a cancellation to the worker that runs the attempt, now or when it is back.
 
-        One that no node has is refused, so that central never waits; should a worker turn up with
-        it all the same (this edge was restarted), it is stopped then.
+        One that no node has is kept, and not refused: after a restart of this edge its worker may
+        not have dialled in yet, and run it all the while.
         """
         attempt_id = message.attempt_id
         node = self._at.get(attempt_id)
         if node is None:
             self._hold_stop(message)
-            self._central.send(AttemptRefused(attempt_id, "not found: no node of this edge has it"))
         elif node.attempts[attempt_id].state is AttemptState.ENDED:
             self._central.send(AttemptChanged(node.attempts[attempt_id]))
         elif node.session is None:
