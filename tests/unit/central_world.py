@@ -250,6 +250,8 @@ class World:
         self.meaning: dict[str, tuple[str, str, TaskSpec]] = {}
         self.crashes = 1
         self.held_at_boot: dict[tuple[str, str], tuple[int, int]] = {}
+        # Attempts that return to the source of a migration.
+        self.back: set[str] = set()
         self.held: set[str] = set()
 
     def _boot(self, disk: dict[str, JobRecord]) -> Bench:
@@ -503,12 +505,26 @@ class World:
                 assert given_up, f"{status.attempt_id} runs, its task is {told}"
 
     def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
-        """What attempts hold, what is reserved and what is kept for migrations, of each node."""
+        """What attempts hold, what is reserved and what is kept for migrations, of each node.
+
+        Without what returns to the source of its migration: no room is kept there meanwhile, and
+        its edge refuses what does not fit.
+        """
+        core = self.bench.central._core
+        self.back.update(
+            task.attempt_id
+            for job in core.ledger.jobs.values()
+            for task in job.record.tasks
+            if task.migration is not None and task.migration.back
+        )
         found = {}
-        for site in self.bench.central._core.sites.by_name.values():
+        for site in core.sites.by_name.values():
             for name in site.held.keys() | site.reserved.keys() | site.kept.keys():
                 held = site.held.get(name)
-                cpu, memory = (held.cpu_millis, held.memory_bytes) if held else (0, 0)
+                ours = held.attempts.values() if held else ()
+                counted = [one for one in ours if one.attempt_id not in self.back]
+                cpu = sum(one.cpu_millis for one in counted)
+                memory = sum(one.memory_bytes for one in counted)
                 kept = site.kept.get(name, {}).values()
                 for more_cpu, more_memory, *_ in (site.reserved.get(name, (0, 0)), *kept):
                     cpu, memory = cpu + more_cpu, memory + more_memory
