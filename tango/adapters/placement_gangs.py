@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypedDict
 
 from tango.adapters.documents import Section, decode_document, read_document
 from tango.adapters.manifests import read_manifests
@@ -10,7 +11,7 @@ from tango.adapters.placement_pods import read_pod
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import InvalidField
-from tango.model.job import JobSpec
+from tango.model.job import JobSpec, TaskSpec
 
 Gang = tuple[str, tuple[Pod, ...]]
 
@@ -50,9 +51,22 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             cpuset=task.cpuset,
             node=task.node,
             priority=spec.priority,
+            **_near(spec.name, task),
         )
         for task in spec.tasks
     )
+
+
+class _Bound(TypedDict, total=False):
+    near: str
+    bound_s: float
+
+
+def _near(job: str, task: TaskSpec) -> _Bound:
+    near = task.near
+    if near is None:
+        return {}
+    return {"near": near.node or f"{job}/{near.task}", "bound_s": near.within_s}
 
 
 def _pods(documents: tuple[Section, ...]) -> tuple[Gang, ...]:

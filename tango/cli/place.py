@@ -41,7 +41,8 @@ def place(
     Exit status 0 only if every job would find room now.
 
     This is the placement framework's decision (docs/placement.md). The central master places jobs
-    by its batch policy (docs/batch.md), which may choose another node.
+    by its batch policy (docs/batch.md), which may choose another node. `backup` of tasks, and room
+    reserved for backups, do not count here; `near` does on a snapshot.
     """
     if not dry_run:
         fix = "`tango submit -f FILE` does it; with --dry-run this command shows the decision"
@@ -53,6 +54,8 @@ def place(
         raise InvalidField("place", needs, "install the extra `solver`") from None
     stdin = sys.stdin.buffer.read() if file == "-" else b""
     outcome = place_run.decide(file, stdin, snapshot, profile_file, save_snapshot, state)
+    if outcome.note:
+        click.echo(f"note: {outcome.note}", err=True)
     if output == "json":
         print_json(place_view.document(outcome))
     else:

@@ -265,3 +265,20 @@ def test_without_dry_run_it_says_who_does_it() -> None:
     done = CliRunner().invoke(tango, ["place", "-f", "-"], input=NEAR, standalone_mode=False)
     assert isinstance(done.exception, InvalidField)
     assert "`tango submit -f FILE` does it" in str(done.exception)
+
+
+BOUND_JOB = """\
+kind: Job
+name: bound
+argv: [x]
+cpu: 100m
+memory: 64Mi
+near: {node: %s, within_ms: 1}
+"""
+
+
+def test_a_jobs_bound_counts_on_a_snapshot() -> None:
+    (job,) = decided(BOUND_JOB % "a1")["jobs"]
+    assert job["tasks"][0]["node"] == "a1", "b1 is 8 ms away, and freer"
+    with pytest.raises(InvalidField, match=r"near: no node or pod is named 'nosuch'"):
+        decided(BOUND_JOB % "nosuch")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from tango.daemons.lifecycle import log_event
 from tango.model.errors import TangoError
@@ -12,7 +13,25 @@ from tango.model.events import DelaysMeasured
 from tango.ports import RoundTripSource
 
 
-async def measure(
+@asynccontextmanager
+async def measuring(
+    group: asyncio.TaskGroup,
+    source: RoundTripSource | None,
+    every_s: float,
+    post: Callable[[DelaysMeasured], None],
+) -> AsyncIterator[None]:
+    """Ask the source again and again meanwhile; None: there is none to ask."""
+    if source is None:
+        yield
+        return
+    asked = group.create_task(_measure(source, every_s, post), name="delays")
+    try:
+        yield
+    finally:
+        asked.cancel()
+
+
+async def _measure(
     source: RoundTripSource, every_s: float, post: Callable[[DelaysMeasured], None]
 ) -> None:
     """For ever. A failure is logged once; what was known before it stays until it is too old."""

@@ -15,7 +15,7 @@ from tango.controllers.central.begin import begin
 from tango.controllers.central.bound_store import BOUND, RESERVATION
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
-from tango.daemons.central.delays import measure
+from tango.daemons.central.delays import measuring
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.central.rest import rest_face
 from tango.daemons.journal import journal, recording_to
@@ -65,12 +65,10 @@ async def main(settings: CentralSettings) -> None:
             daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
             metrics.watch(daemon.job_counts, daemon.edges)
             source = delay_source(settings.delays)
-            if source is not None:
-                asked = measure(source, settings.delays.every_s, daemon.shell.post)
-                group.create_task(asked, name="delays")
             service = central_service(daemon)
             async with (
                 journal(controller.decisions, daemon.shell, group, "central", start),
+                measuring(group, source, settings.delays.every_s, daemon.shell.post),
                 rest_face(settings.server, credentials, service),
                 served(
                     settings.server,
