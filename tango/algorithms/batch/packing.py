@@ -205,7 +205,9 @@ def pack(
             continue
         placed = packing.place(gang)
         if isinstance(placed, BatchTask):
-            unplaced.append(Unplaced(gang.job_id, unplaced_reason(gang, placed, free)))
+            there = any(room.offer.node == placed.node for room in packing.rooms)
+            reason = unplaced_reason(gang, placed, free, offered=there or not placed.node)
+            unplaced.append(Unplaced(gang.job_id, reason))
             first = first or gang
         else:
             placements.extend(placed)
@@ -233,8 +235,13 @@ def as_given(gang: Gang) -> list[BatchTask]:
     return sorted(gang.tasks, key=lambda task: (not task.cpuset, task.task_index))
 
 
-def unplaced_reason(gang: Gang, task: BatchTask, free: str) -> str:
-    """Why the gang waits: no node has what this task of it needs."""
+def unplaced_reason(gang: Gang, task: BatchTask, free: str, *, offered: bool = True) -> str:
+    """Why the gang waits: no node has what this task of it needs.
+
+    offered: False where it names a node that is not among the offers.
+    """
+    if not offered:
+        return f"node {task.node} takes nothing now: it is away, dead, cordoned or draining"
     need = f"{format_cpu(task.cpu_millis)} CPU and {format_memory(task.memory_bytes)}"
     if task.cpuset:
         need = f"core {format_cores(task.cpuset)}, {need}"
