@@ -24,14 +24,14 @@ async def measuring(
     if source is None:
         yield
         return
-    asked = group.create_task(_measure(source, every_s, post), name="delays")
+    asked = group.create_task(measure(source, every_s, post), name="delays")
     try:
         yield
     finally:
         asked.cancel()
 
 
-async def _measure(
+async def measure(
     source: RoundTripSource, every_s: float, post: Callable[[DelaysMeasured], None]
 ) -> None:
     """For ever. A failure is logged once; what was known before it stays until it is too old."""
