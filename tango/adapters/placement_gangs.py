@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import TypedDict
 
 from tango.adapters.documents import Section, decode_document, read_document
 from tango.adapters.manifests import read_manifests
@@ -11,7 +11,7 @@ from tango.adapters.placement_pods import read_pod
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import InvalidField
-from tango.model.job import JobSpec, TaskSpec
+from tango.model.job import JobSpec, Near
 
 Gang = tuple[str, tuple[Pod, ...]]
 
@@ -51,22 +51,17 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             cpuset=task.cpuset,
             node=task.node,
             priority=spec.priority,
-            **_near(spec.name, task),
+            near=_near(spec.name, task.near),
+            bound_s=task.near.within_s if task.near is not None else math.inf,
         )
         for task in spec.tasks
     )
 
 
-class _Bound(TypedDict, total=False):
-    near: str
-    bound_s: float
-
-
-def _near(job: str, task: TaskSpec) -> _Bound:
-    near = task.near
+def _near(job: str, near: Near | None) -> str:
     if near is None:
-        return {}
-    return {"near": near.node or f"{job}/{near.task}", "bound_s": near.within_s}
+        return ""
+    return near.node or f"{job}/{near.task}"
 
 
 def _pods(documents: tuple[Section, ...]) -> tuple[Gang, ...]:

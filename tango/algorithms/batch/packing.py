@@ -205,8 +205,9 @@ def pack(
             continue
         placed = packing.place(gang)
         if isinstance(placed, BatchTask):
-            there = any(room.offer.node == placed.node for room in packing.rooms)
-            reason = unplaced_reason(gang, placed, free, offered=there or not placed.node)
+            named = placed.node
+            offered = not named or any(room.offer.node == named for room in packing.rooms)
+            reason = unplaced_reason(gang, placed, free, offered=offered)
             unplaced.append(Unplaced(gang.job_id, reason))
             first = first or gang
         else:
