@@ -293,6 +293,7 @@ def to_record(found: Json) -> ProcessRecord:
         signal=signal or 0,
         cpu_s=found["cpu_s"] or 0.0,
         lost=found["reason"] == "lost",
+        shut_down=found["reason"] == "shutdown",
         checkpoint=checkpoint,
     )
 

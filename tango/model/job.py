@@ -302,7 +302,8 @@ class AttemptState(enum.Enum):
 class AttemptStatus:
     """One attempt as its worker reports it. failure is set where it never ran or was stopped.
 
-    evicted: why it was stopped to make room for LC, "" if it was not; that costs no retry.
+    evicted: why it was stopped for no fault of its own (to make room for LC, or because its node
+    was shut down), "" if it was not; that costs no retry.
     cores: ids that it was given.
     checkpoint: it ended, and its state is there. checkpoint_error: why the checkpoint number
     checkpoint_try was not made; it goes on running.

@@ -34,7 +34,8 @@ class ProcessSpec:
 class ProcessRecord:
     """What the runtime knows of a process. Times are unix seconds; ended_at is 0 while it runs.
 
-    lost: it ended while nobody could see its exit code. checkpoint: it ended because its state was
+    lost: it ended while nobody could see its exit code. shut_down: it was stopped because what runs
+    it was, not because anybody wanted its end. checkpoint: it ended because its state was
     written to disk.
     """
 
@@ -47,6 +48,7 @@ class ProcessRecord:
     signal: int = 0
     cpu_s: float = 0.0
     lost: bool = False
+    shut_down: bool = False
     checkpoint: Checkpoint | None = None
 
     @property

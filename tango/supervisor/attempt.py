@@ -32,6 +32,7 @@ class Attempt:
     waiters: who asked for the start, and whether as a repeat; checkpoint_waiters: for its
     checkpoint. channel: from the child before exec.
     refusal: why it never began. kill_at: monotonic seconds from when SIGKILL is in order.
+    shut_down: the supervisor's own end came before any stop.
     end: what is known of the end, shown once the tree is gone. saved: the end is on disk.
     """
 
@@ -48,6 +49,7 @@ class Attempt:
         "record",
         "refusal",
         "saved",
+        "shut_down",
         "stop_asked",
         "timer",
         "tree",
@@ -68,6 +70,7 @@ class Attempt:
         self.timer: Timer | None = None
         self.patience = 0.005
         self.stop_asked = False
+        self.shut_down = False
         self.kill_at = math.inf
         self.end: Json | None = None
         self.saved = phase == ENDED
@@ -76,6 +79,13 @@ class Attempt:
     def key(self) -> str:
         """The attempt id."""
         return str(self.record["key"])
+
+    @property
+    def end_asked(self) -> str:
+        """The reason of its end where that was asked for, "" where it was not."""
+        if self.shut_down:
+            return "shutdown"
+        return "stopped" if self.stop_asked else ""
 
     @property
     def live(self) -> bool:
@@ -106,11 +116,12 @@ class Attempt:
 
 
 def end_fields(
-    status: int | None, usage: tuple[float, int] | None, *, stopped: bool, now: float
+    status: int | None, usage: tuple[float, int] | None, *, asked: str, now: float
 ) -> Json:
     """The end part of a record.
 
     status: as wait(2) gives it, None if nobody saw it. usage: (CPU seconds, max RSS bytes).
+    asked: the reason where its end was asked for, "" where it was not.
     """
     exit_code = signal = None
     if status is None:
@@ -121,12 +132,10 @@ def end_fields(
     else:
         exit_code = os.WEXITSTATUS(status)
         reason = "exited"
-    if stopped:
-        reason = "stopped"
     return {
         "exit_code": exit_code,
         "signal": signal,
-        "reason": reason,
+        "reason": asked or reason,
         "cpu_s": None if usage is None else round(usage[0], 6),
         "max_rss_bytes": None if usage is None else usage[1],
         "ended_at": now,

@@ -138,7 +138,7 @@ class Ending:
     def _main_gone(
         self, attempt: Attempt, left: int, status: int | None, used: tuple[float, int] | None
     ) -> None:
-        end = end_fields(status, used, stopped=attempt.stop_asked, now=time.time())
+        end = end_fields(status, used, asked=attempt.end_asked, now=time.time())
         if "digest" in (attempt.record["checkpoint"] or ()):
             end["reason"] = "checkpointed"
         self._settle(attempt, left, end)

@@ -167,6 +167,7 @@ class Payload:
         self.stopping = True
         self._loop.after(grace_s + _UNKILLABLE_S, lambda: self._finished(1))
         for attempt in live:
+            attempt.shut_down = attempt.shut_down or not attempt.stop_asked
             self.stop(attempt.key, grace_s, None)
         self._check_finished()
         return len(live)

@@ -51,8 +51,9 @@ Record (every field always present; null where not known, or not ended yet)
     source          {"root", "key"} of the checkpoint that it started from
     checkpoint      {"root", "pid", "start_time"} of one under way; "digest", "bytes" once sealed
     reason          "exited" | "signalled" | "checkpointed" (its images were sealed, then it was
-                    killed) | "stopped" (a stop or shutdown came first; exit_code and
-                    signal say how it went) | "lost" (nobody saw how it ended: no supervisor was
+                    killed) | "stopped" (a stop came first; exit_code and
+                    signal say how it went) | "shutdown" (the same, of the supervisor; it would
+                    have gone on) | "lost" (nobody saw how it ended: no supervisor was
                     there, or it was adopted on a kernel before 6.15)
     cpu_s           user + system seconds of the process and of the children that it waited for
     max_rss_bytes   of the largest of them (never below the supervisor's own size at the fork);

@@ -306,6 +306,22 @@ def test_stop_at_any_moment_of_the_start(client):
             assert key not in client.records()
 
 
+def test_a_stop_that_came_before_the_shutdown_is_the_reason(supervisor, client):
+    """What somebody wanted to end is not taken for what would have gone on."""
+    stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
+    for key in ("asked-1", "other-1"):
+        client.ok("start", key=key, argv=stubborn, env={})
+    client.ok("stop", key="asked-1", grace_s=30)
+    client.ok("shutdown", grace_s=0.2)
+    assert supervisor.process.wait(20) == 0
+    supervisor.begin()
+    records = supervisor.connect().records()
+    assert {key: each["reason"] for key, each in records.items()} == {
+        "asked-1": "stopped",
+        "other-1": "shutdown",
+    }
+
+
 @pytest.mark.parametrize("way", ["op", "SIGTERM", "twice"])
 def test_shutdown_leaves_no_process_and_no_socket(supervisor, client, way):
     deaf = "trap '' TERM; echo up; while :; do sleep 0.1; done"
@@ -335,7 +351,7 @@ def test_shutdown_leaves_no_process_and_no_socket(supervisor, client, way):
     # The ends are there for the next one.
     supervisor.begin()
     records = supervisor.connect().records()
-    assert {each["reason"] for each in records.values()} == {"stopped"}
+    assert {each["reason"] for each in records.values()} == {"shutdown"}
     assert "plain-1" in records
 
 

@@ -221,6 +221,9 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     assert again.returncode == 1
     assert again.stderr.startswith(f"tango: a cluster already runs in {state}: `tango down` stops")
     assert {process.pid for process in processes_of(state)} == pids, "the first one runs on"
+    submitted = tango("submit", "--name", "long", "--", "sleep", "600", state=state)
+    assert submitted.returncode == 0, submitted.stderr
+    wait_for(lambda: "running" in tango("get", "jobs", state=state).stdout, "the job to run")
     down = tango("down", state=state)
     assert (down.returncode, down.stdout) == (
         0,
@@ -233,6 +236,16 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     assert too_many.returncode == 1
     assert "tango: reserve: " in too_many.stderr
     assert cluster.left_behind() == []
+    # What ran goes on, and that costs it no retry: it has none.
+    try:
+        assert tango("up", "--detach", "--sites", "1", state=state).returncode == 0
+        wait_for(lambda: "running" in tango("get", "jobs", state=state).stdout, "it to run again")
+        (job,) = json.loads(tango("get", "jobs", "-o", "json", state=state).stdout)["jobs"]
+        (task,) = job["tasks"]
+        assert (task["attempt"], task["failures"]) == (2, 0)
+        assert task["moved"] == "its node was shut down"
+    finally:
+        assert tango("down", state=state).returncode == 0
 
 
 def test_up_takes_the_batch_policy(tmp_path: Path) -> None:

@@ -255,6 +255,28 @@ def test_a_deadline_that_ended_it_before_the_crash_is_still_said(world: World) -
     assert state(world).attempts[0].failure == "deadline of 60 s exceeded"
 
 
+def test_an_attempt_that_was_shut_down_with_its_node_is_not_blamed(world: World) -> None:
+    world.start_attempt("job.0.1", task())
+    world.die("job.0.1", signal=15)
+    world.records["job.0.1"] = replace(world.records["job.0.1"], shut_down=True)
+    world.boot()
+    world.connect()
+    told = world.attempt("job.0.1")
+    assert told.state is AttemptState.ENDED
+    assert (told.failure, told.evicted) == ("its node was shut down", "its node was shut down")
+
+
+def test_one_that_ended_well_while_its_node_was_shut_down_has_succeeded(world: World) -> None:
+    world.start_attempt("job.0.1", task())
+    world.records["job.0.1"] = replace(
+        world.records["job.0.1"], ended_at=world.wall, exit_code=0, shut_down=True
+    )
+    world.boot()
+    world.connect()
+    told = world.attempt("job.0.1")
+    assert (told.exit_code, told.failure, told.evicted) == (0, "", "")
+
+
 def test_a_new_supervisor_is_told_again_what_to_stop(world: World) -> None:
     """The one that died took with it what it was stopping; the grace begins anew."""
     world.auto = False

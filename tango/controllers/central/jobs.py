@@ -16,8 +16,8 @@ A task:
   MAX_LOSSES of them the task is FAILED. One that was stopped to run elsewhere (`evicting`) costs no
   retry either, unless it ends well, which counts.
 - A migration (migration.py) that is under way when its attempt ends otherwise is over with it.
-- An attempt that its edge evicted for LC costs no retry; its task is PENDING again, with the
-  backoff of a failure, and FAILED where it has been evicted more than MAX_EVICTIONS times.
+- An attempt that its edge evicted for LC, or that was shut down with its node, costs no retry; its
+  task is PENDING again, with the backoff of a failure, and FAILED after MAX_EVICTIONS of them.
 - cpu_s adds up over all attempts; the other fields are those of the latest one.
 
 A job, from its tasks, in this order: one FAILED -> FAILED; all ended -> SUCCEEDED (CANCELLED after

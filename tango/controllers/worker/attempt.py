@@ -16,9 +16,10 @@ class Attempt:
     """One attempt. record: its process, None until that began. ended: its end has been told.
 
     failure: why it was stopped or never ran, "" if neither. past: its end is acknowledged.
-    grace_s: of the stop that was asked for, None for the task's own. evicted: why it was to make
-    room for LC, "" if it was not. cores: ids that it was given. checkpointing: its state is being
-    written. checkpoint_try, checkpoint_error: the number of the latest try, and why it failed.
+    grace_s: of the stop that was asked for, None for the task's own. evicted: why it was stopped
+    for no fault of its own (to make room for LC, or with its node), "" if it was not. cores: ids
+    that it was given. checkpointing: its state is being written. checkpoint_try, checkpoint_error:
+    the number of the latest try, and why it failed.
     """
 
     attempt_id: str

@@ -11,7 +11,7 @@ from tango.controllers.worker.counters import Counters
 from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
 from tango.controllers.worker.phase import Phase
-from tango.controllers.worker.reasons import deadline_exceeded
+from tango.controllers.worker.reasons import NODE_SHUT_DOWN, deadline_exceeded
 from tango.controllers.worker.records import AttemptRecord, attempt_meta
 from tango.controllers.worker.timers import Timers
 from tango.model.commands import CheckpointProcess, ForgetProcess, StartProcess, StopProcess
@@ -336,6 +336,8 @@ class Attempts:
         record = attempt.record
         assert record is not None
         attempt.cpu_s = max(record.cpu_s, used.cpu_s if used is not None else 0.0)
+        if not attempt.failure and record.shut_down and record.exit_code != 0:
+            attempt.failure = attempt.evicted = NODE_SHUT_DOWN
         if not attempt.failure:
             attempt.failure = failure_of(attempt.spec, record, used)
         self._end(attempt, now)

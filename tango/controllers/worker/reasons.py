@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from tango.model.process import ProcessRecord
 
+NODE_SHUT_DOWN = "its node was shut down"
+
 
 def describe_end(record: ProcessRecord, *, out_of_memory: bool = False) -> str:
     """How a process ended: "exited with code 1", "killed by signal 9 (out of memory)"."""
