@@ -21,12 +21,12 @@ def main() -> None:
     path, duration_s, seed, log = sys.argv[1:]
     changes = (parse_change(f"duration_s={duration_s}"), parse_change("warmup_s=0"))
     scenario = load_scenario(Path(path), changes, seed=int(seed))
-    marks: list[float] = []
+    marks: list[tuple[float, float]] = []
 
     def told(progress: Progress) -> None:
         # The first when the load begins, the second when it is over.
         if progress.at_s >= (0.0, progress.until_s, math.inf)[len(marks)]:
-            marks.append(time.perf_counter())
+            marks.append((time.perf_counter(), time.process_time()))
 
     begun = time.perf_counter()
     with _opened(log) as text:
@@ -35,7 +35,8 @@ def main() -> None:
     found = {
         "requests": outcome.report.requests.sent,
         "wall_s": ended - begun,
-        "load_s": marks[1] - marks[0],
+        "load_s": marks[1][0] - marks[0][0],
+        "load_cpu_s": marks[1][1] - marks[0][1],
         "rss_mib": peak_rss_mib(),
     }
     print(json.dumps(found))
