@@ -40,5 +40,13 @@ class Unavailable(TangoError):
     """The other side cannot be reached now; trying again later may help."""
 
 
+class ResourceExhausted(Unavailable):
+    """The other side has as much to do as it takes; trying again later may help."""
+
+
 class Refused(TangoError):
-    """The other side understood and said no (wrong token, wrong role, wrong state)."""
+    """The other side understood and said no (wrong token, wrong role)."""
+
+
+class FailedPrecondition(Refused):
+    """It may be asked for, but not as things stand; trying again helps once they have changed."""

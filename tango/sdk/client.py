@@ -273,7 +273,7 @@ class Client(Sites):
         """Submit a job, durable when this returns. A file must hold exactly one job.
 
         One that could not run on the known nodes even if nothing else did stays pending, with why
-        (`NeverFits: ...`) as its reason; under require_fit it is not taken: Refused.
+        (`NeverFits: ...`) as its reason; under require_fit it is not taken: FailedPrecondition.
         """
         spec = job_of(what)
         spec.validate()
@@ -312,7 +312,7 @@ class Client(Sites):
         """The job once it is decided that a task (none named: all that run) moves with its state.
 
         Its tasks' `migration` is None again when it is over; `moved` says how it went. Raises
-        NotFound, and Refused with the reason, where either node cannot checkpoint, for one.
+        NotFound, and FailedPrecondition with the reason, where either node cannot checkpoint, for one.
         """
         return await self._central.migrate_job(job_id, node, task, site)
 

@@ -129,7 +129,7 @@ class EdgeBackend(Protocol):
         ...
 
     async def worker_session(self, session: WorkerSession) -> None:
-        """Serve a worker's stream until it ends. Raises Refused."""
+        """Serve a worker's stream until it ends. Raises FailedPrecondition."""
         ...
 
 
@@ -143,7 +143,7 @@ class PeerBackend(Protocol):
         ...
 
     async def guest_session(self, session: GuestSession) -> None:
-        """Serve another site's stream until it ends. Raises Refused."""
+        """Serve another site's stream until it ends. Raises FailedPrecondition."""
         ...
 
 
@@ -155,11 +155,15 @@ class CentralBackend(Protocol):
     async def submit_job(
         self, spec: JobSpec, submission_id: str, *, require_fit: bool = False
     ) -> JobRecord:
-        """Durable when it returns. Raises InvalidField, and Refused under require_fit."""
+        """Durable when it returns.
+
+        Raises InvalidField, AlreadyExists for a submission_id that another job came with,
+        ResourceExhausted, and FailedPrecondition or Unavailable under require_fit.
+        """
         ...
 
     async def migrate_job(self, job_id: str, task: str, node: str, edge: str) -> JobRecord:
-        """The job once it is decided that tasks of it move. Raises NotFound, Refused."""
+        """The job once it is decided that tasks of it move. Raises NotFound, InvalidField, FailedPrecondition."""
         ...
 
     async def cancel_job(self, job_id: str) -> JobRecord:
@@ -207,7 +211,7 @@ class CentralBackend(Protocol):
         ...
 
     async def edge_session(self, session: EdgeSession) -> None:
-        """Serve an edge's stream until it ends. Raises Refused."""
+        """Serve an edge's stream until it ends. Raises FailedPrecondition."""
         ...
 
 

@@ -44,7 +44,8 @@ class CentralClient:
     ) -> JobRecord:
         """Durable when it returns. The same submission_id again gives the same job.
 
-        Raises Refused under require_fit where it could not run even if nothing else did.
+        Raises AlreadyExists where another job came with that submission_id, ResourceExhausted, and
+        under require_fit FailedPrecondition where it could not run even if nothing else did.
         """
         request = pb.SubmitJobRequest(
             spec=job_spec_to_pb(spec), submission_id=submission_id, require_fit=require_fit
@@ -100,7 +101,7 @@ class CentralClient:
     async def migrate_job(
         self, job_id: str, node: str, task: str = "", edge: str = ""
     ) -> JobRecord:
-        """The job once the migration is decided. Raises NotFound, Refused."""
+        """The job once it is decided. Raises NotFound, InvalidField, FailedPrecondition."""
         request = pb.MigrateJobRequest(job_id=job_id, task=task, node=node, edge=edge)
         with model_errors():
             response = await self._stub.MigrateJob(

@@ -11,9 +11,11 @@ import grpc
 
 from tango.model.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidField,
     NotFound,
     Refused,
+    ResourceExhausted,
     TangoError,
     Unavailable,
 )
@@ -25,11 +27,14 @@ MAX_DETAILS_BYTES = 1500
 
 Trailers = tuple[tuple[str, bytes], ...]
 
+# Of a kind and the kinds within it, the inner one stands first.
 _STATUS: tuple[tuple[type[TangoError], grpc.StatusCode], ...] = (
     (InvalidField, grpc.StatusCode.INVALID_ARGUMENT),
     (NotFound, grpc.StatusCode.NOT_FOUND),
     (AlreadyExists, grpc.StatusCode.ALREADY_EXISTS),
+    (ResourceExhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unavailable, grpc.StatusCode.UNAVAILABLE),
+    (FailedPrecondition, grpc.StatusCode.FAILED_PRECONDITION),
     (Refused, grpc.StatusCode.PERMISSION_DENIED),
 )
 _TOO_LARGE = re.compile(
@@ -97,12 +102,10 @@ def model_error(error: grpc.aio.AioRpcError) -> TangoError:
             return Unavailable(f"the call was cancelled: {details}")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(details)
-        case (
-            grpc.StatusCode.PERMISSION_DENIED
-            | grpc.StatusCode.UNAUTHENTICATED
-            | grpc.StatusCode.FAILED_PRECONDITION
-        ):
+        case grpc.StatusCode.PERMISSION_DENIED | grpc.StatusCode.UNAUTHENTICATED:
             return Refused(details)
+        case grpc.StatusCode.FAILED_PRECONDITION:
+            return FailedPrecondition(details)
         case grpc.StatusCode.UNIMPLEMENTED:
             return Refused(
                 f"the other side does not offer this ({details}); is it another version?"
@@ -136,7 +139,7 @@ def invalid_field_in(trailers: Iterable[tuple[str, str | bytes]], details: str) 
 def _exhausted(details: str) -> TangoError:
     too_large = _TOO_LARGE.search(details)
     if too_large is None:
-        return Unavailable(details)
+        return ResourceExhausted(details)
     who = "this side" if too_large["side"] == "CLIENT" else "the other side"
     return InvalidField(
         "message",

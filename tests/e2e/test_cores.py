@@ -11,7 +11,7 @@ from test_jobs import log_of
 
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores
-from tango.model.errors import Refused, Unavailable
+from tango.model.errors import FailedPrecondition, Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.sdk.client import Client
 
@@ -122,7 +122,7 @@ async def test_what_can_never_fit_is_told_at_submit_and_refused_where_it_must_fi
     had, wanted = len(node.cores), len(node.cores) + 1
     why = f"NeverFits: nearest {node.node}, {had} of {wanted} cores"
     assert (await client.submit(many)).reason == why
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(FailedPrecondition, match=why):
         await client.submit(many, require_fit=True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from cluster_at_work import ClusterAtWork, job, tango, until
 
-from tango.model.errors import NotFound, Refused
+from tango.model.errors import FailedPrecondition, NotFound
 from tango.model.job import JobState
 from tango.sdk.client import Client
 
@@ -27,7 +27,7 @@ async def test_nodes_say_why_they_cannot_and_nothing_happens(
     await until(running, "the job to run")
     before = (await client.job(submitted.job_id)).tasks[0]
     other = next(name for name in nodes if name != before.node)
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(FailedPrecondition) as refused:
         await client.migrate(submitted.job_id, other)
     note = nodes[before.node].checkpoint_note
     assert str(refused.value) == f"node {before.node} of {before.edge} cannot checkpoint: {note}"

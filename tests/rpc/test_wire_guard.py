@@ -20,6 +20,8 @@ STATUS = {
     "not-found": grpc.StatusCode.NOT_FOUND,
     "exists": grpc.StatusCode.ALREADY_EXISTS,
     "unavailable": grpc.StatusCode.UNAVAILABLE,
+    "exhausted": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "too-late": grpc.StatusCode.FAILED_PRECONDITION,
     "refused": grpc.StatusCode.PERMISSION_DENIED,
     "other": grpc.StatusCode.INTERNAL,
 }

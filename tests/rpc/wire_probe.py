@@ -11,9 +11,11 @@ import grpc
 
 from tango.model.errors import (
     AlreadyExists,
+    FailedPrecondition,
     InvalidField,
     NotFound,
     Refused,
+    ResourceExhausted,
     TangoError,
     Unavailable,
 )
@@ -31,7 +33,9 @@ ERRORS: dict[str, BaseException] = {
     "not-found": NotFound("service 'x' is unknown"),
     "exists": AlreadyExists("service 'x' exists"),
     "unavailable": Unavailable("central is away"),
+    "exhausted": ResourceExhausted("9 jobs are waiting already"),
     "refused": Refused("wrong key"),
+    "too-late": FailedPrecondition("job 'x' has ended"),
     "other": TangoError("something of ours"),
     "bug": ValueError("the secret is 42"),
 }

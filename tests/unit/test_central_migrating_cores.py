@@ -8,7 +8,7 @@ from central_bench import Bench, ended, running
 from cores_bench import asks, bench, free, named, placed, worker
 
 from tango.model.cluster import NodeView
-from tango.model.errors import Refused
+from tango.model.errors import FailedPrecondition
 from tango.model.job import AttemptStatus, Checkpoint
 from tango.model.messages import StartAttempt
 
@@ -88,10 +88,10 @@ def test_it_goes_nowhere_without_the_cores_or_against_its_word() -> None:
     central.advance(0.2)
     central.status(running("big.0.1"))
     error = central.answers[central.migrate("j", "w2")].error
-    assert isinstance(error, Refused)
+    assert isinstance(error, FailedPrecondition)
     assert "2 cores are needed" in str(error) or "CPU" in str(error)
     error = central.answers[central.migrate("other", "w1")].error
-    assert isinstance(error, Refused)
+    assert isinstance(error, FailedPrecondition)
     assert "names node w2" in str(error)
 
 

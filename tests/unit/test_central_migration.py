@@ -8,7 +8,7 @@ import pytest
 from central_bench import Bench, ended, node, running, spec
 
 from tango.model.cluster import NodeView
-from tango.model.errors import NotFound, Refused
+from tango.model.errors import FailedPrecondition, NotFound
 from tango.model.job import AttemptStatus, Checkpoint, JobState, TaskRecord
 from tango.model.messages import StartAttempt, StopAttempt
 
@@ -50,7 +50,7 @@ def checkpointed(attempt_id: str = "j1.0.1", made: Checkpoint = DONE) -> Attempt
 
 def refusal(bench: Bench, op: int) -> str:
     error = bench.answers[op].error
-    assert isinstance(error, Refused), error
+    assert isinstance(error, FailedPrecondition), error
     return str(error)
 
 

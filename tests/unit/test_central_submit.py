@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 from central_bench import Bench, ended, node, running, spec
 
-from tango.model.errors import AlreadyExists, InvalidField, NotFound, Unavailable
+from tango.model.errors import (
+    AlreadyExists,
+    InvalidField,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from tango.model.events import SubmitJob
 from tango.model.job import JobSpec, JobState
 
@@ -88,9 +94,9 @@ def test_the_waiting_room_is_bounded() -> None:
     bench.hold_disk = True
     bench.submit("j1")
     bench.submit("j2")
-    assert isinstance(error(bench, bench.submit("j3")), Unavailable)
+    assert isinstance(error(bench, bench.submit("j3")), ResourceExhausted)
     bench.release_disk()
-    assert isinstance(error(bench, bench.submit("j3")), Unavailable)
+    assert isinstance(error(bench, bench.submit("j3")), ResourceExhausted)
     bench.edge_up(node())
     bench.submit("j3")
     bench.advance(0.01)

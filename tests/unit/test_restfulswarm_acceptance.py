@@ -7,7 +7,7 @@ from central_bench import Bench, ended, running
 from cores_bench import GIB, asks, bench, free, named, pinned, placed, worker
 
 from tango.adapters.policies import batch_policy
-from tango.model.errors import Refused
+from tango.model.errors import FailedPrecondition
 from tango.model.events import PolicySwitched, SubmitJob
 from tango.model.job import JobState, TaskSpec
 from tango.model.messages import StartAttempt
@@ -72,7 +72,7 @@ def test_acceptance_w1_has_4_cores_jobs_a_2_b_8_c_2() -> None:
     op = central.op()
     central.feed(SubmitJob(op, "B2", "s-B2", asks(8), central.wall, require_fit=True))
     error = central.answers[op].error
-    assert isinstance(error, Refused)
+    assert isinstance(error, FailedPrecondition)
     assert str(error) == "job job can never run here: NeverFits: nearest w1, 4 of 8 cores"
     assert central.central.job("B2") is None
 

@@ -41,7 +41,14 @@ from tango.model.bounds import BoundRule
 from tango.model.commands import Answer, CentralCommand, JobChanged
 from tango.model.cores import format_cores
 from tango.model.decision import JOB_CANCEL, JOB_PLACE
-from tango.model.errors import AlreadyExists, NotFound, Refused, TangoError, Unavailable
+from tango.model.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    NotFound,
+    ResourceExhausted,
+    TangoError,
+    Unavailable,
+)
 from tango.model.events import (
     BatchSolved,
     CancelJob,
@@ -262,7 +269,7 @@ class CentralController:
             raise AlreadyExists(f"job {event.job_id} exists already")
         n_waiting = len(ledger.by_state[JobState.PENDING]) + ledger.new
         if n_waiting >= self._settings.max_jobs_waiting:
-            raise Unavailable(f"{n_waiting} jobs are waiting already; try again later")
+            raise ResourceExhausted(f"{n_waiting} jobs are waiting already; try again later")
         record = rules.new_job(event.job_id, event.submission_id, event.spec, event.wall)
         if event.require_fit:
             self._require_fit(record)
@@ -271,11 +278,11 @@ class CentralController:
     def _require_fit(self, record: JobRecord) -> None:
         core, name = self._core, record.spec.name
         if not core.sites.shapes:
-            raise Refused(f"whether job {name} fits cannot be said: no node is known yet")
+            raise Unavailable(f"whether job {name} fits cannot be said: no node is known yet")
         gang = gang_of(record, range(len(record.tasks)))
         why = never_fits(gang, record, core.sites, needs_node=core.batch.needs_node)
         if why:
-            raise Refused(f"job {name} can never run here: {why}")
+            raise FailedPrecondition(f"job {name} can never run here: {why}")
 
     def _cancel(self, event: CancelJob) -> None:
         job = self._core.ledger.jobs.get(event.job_id)

@@ -35,7 +35,7 @@ from tango.controllers.central.ledger import (
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
-from tango.model.errors import NotFound, Refused, TangoError
+from tango.model.errors import FailedPrecondition, InvalidField, NotFound, TangoError
 from tango.model.events import MigrateJob
 from tango.model.job import (
     AttemptState,
@@ -203,8 +203,9 @@ class Migrations:
             where = f" of {event.edge}" if event.edge else ""
             raise NotFound(f"there is no node {event.node!r}{where}; see `tango get nodes`")
         if len(found) > 1:
-            names = ", ".join(sorted(f"{site.edge}/{event.node}" for site, _ in found))
-            raise Refused(f"several nodes are called {event.node}: say one of {names}")
+            sites = ", ".join(sorted(site.edge for site, _ in found))
+            problem = f"{event.node!r} is the name of several nodes"
+            raise InvalidField("edge", problem, f"say of which site: {sites}")
         return found[0]
 
     def _meant(self, job: Job, name: str) -> Iterator[int]:
@@ -221,22 +222,28 @@ class Migrations:
         if not running:
             what = f"task {name} of job" if name else "no task of job"
             state = "does not run" if name else "runs"
-            raise Refused(f"{what} {job.record.job_id} {state}: only what runs has a state to move")
+            raise FailedPrecondition(
+                f"{what} {job.record.job_id} {state}: only what runs has a state to move"
+            )
         yield from running
 
     def _check(self, job: Job, meant: tuple[int, ...], site: Site, view: NodeView) -> Cores:
         """The cores that each gets there."""
         record = job.record
         if jobs.stopping(record):
-            raise Refused(f"job {record.job_id} is being stopped")
+            raise FailedPrecondition(f"job {record.job_id} is being stopped")
         cpu = memory = 0
         for index in meant:
             task, spec = record.tasks[index], record.spec.tasks[index]
             if spec.near is not None:
-                raise Refused(f"task {spec.name} has a delay bound, which says where it may be")
+                raise FailedPrecondition(
+                    f"task {spec.name} has a delay bound, which says where it may be"
+                )
             _check_task(task, spec.name, site, view)
             if spec.node not in ("", view.node):
-                raise Refused(f"task {spec.name} names node {spec.node}: it runs on no other")
+                raise FailedPrecondition(
+                    f"task {spec.name} names node {spec.node}: it runs on no other"
+                )
             source = self._core.sites.site(task.edge)
             _check_able(source, source.nodes.get(task.node), task.node)
             cpu += spec.cpu_millis
@@ -244,10 +251,10 @@ class Migrations:
         _check_able(site, view, view.node)
         offer = self._core.sites.offer(site.edge, view.node)
         if offer is None:
-            raise Refused(f"node {view.node} of {site.edge} takes no tasks now")
+            raise FailedPrecondition(f"node {view.node} of {site.edge} takes no tasks now")
         free = offer.cpu_millis + offer.reclaimable_millis
         if free < cpu or offer.memory_bytes < memory:
-            raise Refused(
+            raise FailedPrecondition(
                 f"node {view.node} of {site.edge} has {format_cpu(max(0, free))} CPU and "
                 f"{format_memory(max(0, offer.memory_bytes))} free, "
                 f"{format_cpu(cpu)} and {format_memory(memory)} are needed"
@@ -257,7 +264,7 @@ class Migrations:
         if cores is None:
             free_cores = format_cores(ids_of(offer.core_mask)) or "no core"
             needed = sum(record.spec.tasks[index].cores for index in meant)
-            raise Refused(
+            raise FailedPrecondition(
                 f"node {view.node} of {site.edge} has {free_cores} free, {needed} cores are needed"
             )
         return cores
@@ -276,16 +283,16 @@ class Migrations:
 
 def _check_task(task: TaskRecord, name: str, site: Site, view: NodeView) -> None:
     if task.migration is not None:
-        raise Refused(f"task {name} is on its way to {task.migration.to_node} already")
+        raise FailedPrecondition(f"task {name} is on its way to {task.migration.to_node} already")
     if task.evicting:
-        raise Refused(f"task {name} is being stopped: {task.evicting}")
+        raise FailedPrecondition(f"task {name} is being stopped: {task.evicting}")
     if (task.edge, task.node) == (site.edge, view.node):
-        raise Refused(f"task {name} is on {view.node} of {site.edge} already")
+        raise FailedPrecondition(f"task {name} is on {view.node} of {site.edge} already")
 
 
 def _check_able(site: Site, view: NodeView | None, node: str) -> None:
     if view is None or site.session is None or not view.ready:
-        raise Refused(f"node {node} of {site.edge} is not connected")
+        raise FailedPrecondition(f"node {node} of {site.edge} is not connected")
     if not view.checkpoints:
         note = view.checkpoint_note or "its version does not know of it"
-        raise Refused(f"node {node} of {site.edge} cannot checkpoint: {note}")
+        raise FailedPrecondition(f"node {node} of {site.edge} cannot checkpoint: {note}")

@@ -24,7 +24,7 @@ from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
-from tango.model.errors import NotFound, Refused, Unavailable
+from tango.model.errors import FailedPrecondition, NotFound, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
@@ -232,9 +232,11 @@ class CentralDaemon:
             hello = await session.receive(HELLO_TIMEOUT_S)
             state = await session.receive(HELLO_TIMEOUT_S)
         except (SessionBroken, TimeoutError) as error:
-            raise Refused(f"an edge must say hello and its state first: {error}") from error
+            raise FailedPrecondition(
+                f"an edge must say hello and its state first: {error}"
+            ) from error
         if not isinstance(hello, msg.EdgeHello) or not isinstance(state, msg.EdgeState):
-            raise Refused("an edge must say hello and its state first")
+            raise FailedPrecondition("an edge must say hello and its state first")
         number = next(self._ids)
         self._edges[number] = session
         self._hellos[number] = hello

@@ -26,7 +26,7 @@ from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.cluster import NodeView
-from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.errors import FailedPrecondition, NotFound, TangoError, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
@@ -186,7 +186,7 @@ class EdgeDaemon:
         while not self._stopping.is_set():
             view = self._controller.drain_view(node)
             if view is None:
-                raise Refused(f"node {node!r} was uncordoned while it was drained")
+                raise FailedPrecondition(f"node {node!r} was uncordoned while it was drained")
             if view != told:
                 yield view
                 told = view
@@ -344,9 +344,11 @@ class EdgeDaemon:
             hello = await session.receive(HELLO_TIMEOUT_S)
             state = await session.receive(HELLO_TIMEOUT_S)
         except (SessionBroken, TimeoutError) as error:
-            raise Refused(f"a worker must say hello and its state first: {error}") from error
+            raise FailedPrecondition(
+                f"a worker must say hello and its state first: {error}"
+            ) from error
         if not isinstance(hello, msg.WorkerHello) or not isinstance(state, msg.WorkerState):
-            raise Refused("a worker must say hello and its state first")
+            raise FailedPrecondition("a worker must say hello and its state first")
         number = next(self._ids)
         self._workers[number] = session
         self._nodes[number] = hello.node

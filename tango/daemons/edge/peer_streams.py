@@ -10,7 +10,7 @@ from typing import Protocol
 
 from tango.daemons.lifecycle import log_event
 from tango.model import peers as p
-from tango.model.errors import Refused
+from tango.model.errors import FailedPrecondition
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.wire.backends import GuestSession
@@ -125,9 +125,9 @@ class PeerStreams:
         try:
             hello = await session.receive(HELLO_TIMEOUT_S)
         except (SessionBroken, TimeoutError) as error:
-            raise Refused(f"a site must say hello first: {error}") from error
+            raise FailedPrecondition(f"a site must say hello first: {error}") from error
         if not isinstance(hello, p.PeerHello):
-            raise Refused("a site must say hello first")
+            raise FailedPrecondition("a site must say hello first")
         number = next(self._ids)
         self._guests[number] = session
         self._post(p.GuestUp(number, hello))

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CALL_TIMEOUT_S = 30.0
 # Watches and followed logs at once: each holds a connection and maybe an edge's attention.
 MAX_STREAMS = 64
+# For whoever finds it full.
+RETRY_AFTER_S = 5
 
 # (content type, content, headers)
 Page = Callable[[], tuple[str, bytes, Mapping[str, str]]]
@@ -105,7 +107,7 @@ class Face:
             raise Failure(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"{MAX_STREAMS} watches and logs are open; try again when some have ended",
-                headers={"Retry-After": "5"},
+                headers={"Retry-After": str(RETRY_AFTER_S)},
             )
         answer = StreamedAnswer(request, binding.raw)
         context = CallContext(*self._doors.caller(request), answer.write)
@@ -162,4 +164,6 @@ def failure_of(aborted: Aborted) -> Failure:
     headers = {}
     if aborted.code is grpc.StatusCode.UNAUTHENTICATED:
         headers["WWW-Authenticate"] = "Bearer"
+    if aborted.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        headers["Retry-After"] = str(RETRY_AFTER_S)
     return Failure(aborted.code, aborted.details, violation, headers=headers)

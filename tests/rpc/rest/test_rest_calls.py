@@ -11,6 +11,18 @@ import grpc
 import pytest
 from rest_probe import JOB, TOKEN, Answer, Face, faced
 
+from tango.model.cluster import NodeCapacity, NodeView
+from tango.model.errors import (
+    AlreadyExists,
+    FailedPrecondition,
+    InvalidField,
+    NotFound,
+    Refused,
+    ResourceExhausted,
+    TangoError,
+    Unavailable,
+)
+from tango.model.events import EdgeUp
 from tango.model.messages import EdgeHello, EdgeState
 from tango.v1 import central_service_pb2
 from tango.wire.rest.bindings import Binding, bindings_of
@@ -31,6 +43,16 @@ async def submitted(face: Face, **changes: Any) -> Any:
     answer = await face.call("POST", "/v1/jobs", {**JOB, **changes})
     assert answer.status == 200, answer.body
     return answer.json["job"]
+
+
+def site_up(face: Face, *nodes: NodeView, session: int = 99, name: str = "site-a") -> None:
+    """A site with these nodes, as if it had dialled in; what it is told goes nowhere."""
+    hello = EdgeHello(name, 1, "127.0.0.1:1", "0")
+    face.daemon.shell.post(EdgeUp(session, hello, EdgeState(nodes, (), ()), 1.0))
+
+
+def node(name: str, edge: str = "site-a") -> NodeView:
+    return NodeView(name, edge, ready=True, capacity=NodeCapacity(2000, 2**30))
 
 
 async def test_a_job_from_submit_to_cancel(face: Face) -> None:
@@ -75,11 +97,7 @@ async def test_sites_and_nodes(face: Face) -> None:
     assert (await face.call("GET", "/v1/nodes")).json == {"nodes": []}
     missing = await face.call("GET", "/v1/nodes?edge=nowhere")
     assert (missing.status, missing.error["status"]) == (404, "NOT_FOUND")
-    from tango.model import events as ev
-
-    face.daemon.shell.post(
-        ev.EdgeUp(99, EdgeHello("site-a", 1, "127.0.0.1:1", "0"), EdgeState((), (), ()), 0.0)
-    )
+    site_up(face)
     (edge,) = (await face.call("GET", "/v1/edges")).json["edges"]
     assert (edge["edge"], edge["connected"]) == ("site-a", True)
     assert (await face.call("GET", "/v1/nodes?edge=site-a")).json == {"nodes": []}
@@ -140,6 +158,69 @@ async def test_a_stream_that_ends_badly_says_so_in_its_last_line(face: Face) -> 
     assert json.loads(first)["job"]["jobId"] == job_id
     assert json.loads(last)["error"]["code"] == 503
     assert "stopping" in json.loads(last)["error"]["message"]
+
+
+# ---- what central refuses
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (InvalidField("spec.name", "is wrong"), 400, "INVALID_ARGUMENT"),
+        (FailedPrecondition("job x can never run here"), 400, "FAILED_PRECONDITION"),
+        (Refused("the certificate is for another"), 403, "PERMISSION_DENIED"),
+        (NotFound("there is no job x"), 404, "NOT_FOUND"),
+        (AlreadyExists("there is such a job"), 409, "ALREADY_EXISTS"),
+        (ResourceExhausted("9 jobs are waiting already"), 429, "RESOURCE_EXHAUSTED"),
+        (TangoError("something of ours"), 500, "INTERNAL"),
+        (Unavailable("the disk is full"), 503, "UNAVAILABLE"),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, TangoError) else "",
+)
+async def test_each_refusal_has_its_status(
+    face: Face, monkeypatch: pytest.MonkeyPatch, error: TangoError, status: int, code: str
+) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(face.daemon, "submit_job", refuse)
+    answer = await face.call("POST", "/v1/jobs", JOB)
+    assert (answer.status, answer.error["status"]) == (status, code)
+    assert answer.error["message"] == str(error)
+    assert ("retry-after" in answer.headers) is (status == 429)
+
+
+async def test_a_job_that_never_fits_is_no_matter_of_permission(face: Face) -> None:
+    large = {**JOB, "tasks": [{**JOB["tasks"][0], "cpuMillis": 900_000}]}  # type: ignore[index]
+    answer = await face.call("POST", "/v1/jobs?require_fit=true", large)
+    assert (answer.status, answer.error["status"]) == (503, "UNAVAILABLE")
+    assert "no node is known yet" in answer.error["message"]
+    site_up(face, node("n1"))
+    answer = await face.call("POST", "/v1/jobs?require_fit=true", large)
+    assert (answer.status, answer.error["status"]) == (400, "FAILED_PRECONDITION")
+    assert "can never run here: NeverFits" in answer.error["message"]
+    assert (await face.call("POST", "/v1/jobs?require_fit=true", JOB)).status == 200
+
+
+async def test_nor_is_a_task_that_cannot_migrate(face: Face) -> None:
+    ended = (await submitted(face))["jobId"]
+    await face.call("POST", f"/v1/jobs/{ended}:cancel")
+    site_up(face, node("n1"), node("twin"))
+    site_up(face, node("twin", "site-b"), session=100, name="site-b")
+
+    async def asked(job_id: str, to: str, **more: str) -> Answer:
+        return await face.call("POST", f"/v1/jobs/{job_id}:migrate", {"node": to, **more})
+
+    answer = await asked(ended, "n1")
+    assert (answer.status, answer.error["status"]) == (400, "FAILED_PRECONDITION")
+    assert "only what runs has a state to move" in answer.error["message"]
+    answer = await asked(ended, "twin")
+    assert (answer.status, answer.error["status"]) == (400, "INVALID_ARGUMENT")
+    told = "'twin' is the name of several nodes; say of which site: site-a, site-b"
+    assert answer.violation == ("edge", told)
+    for job_id, to, more in (("nope", "n1", {}), (ended, "n9", {}), (ended, "n1", {"task": "x"})):
+        answer = await asked(job_id, to, **more)
+        assert (answer.status, answer.error["status"]) == (404, "NOT_FOUND")
 
 
 # ---- who may call
