@@ -49,6 +49,9 @@ async def submit(
     for spec in specs:
         spec.validate()
     jobs = [await client.submit(spec, require_fit=require_fit) for spec in specs]
+    for job in jobs:
+        if job.warning:
+            click.echo(f"note: {job.warning}", err=True)
     if wait:
         jobs = [await _followed(client, job) for job in jobs]
     if output == "json":

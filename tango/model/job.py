@@ -260,6 +260,7 @@ class JobRecord:
     """A job as the central master stores it; tasks are in the order of spec.tasks.
 
     cancel_requested: a user's cancel is stored; the job ends CANCELLED once nothing of it runs.
+    warning: what a user is told with the answer to a submit; not stored.
     """
 
     job_id: str
@@ -273,6 +274,7 @@ class JobRecord:
     reason: str = ""
     version: int = 0
     cancel_requested: bool = False
+    warning: str = ""
 
 
 def attempt_id(job_id: str, task_index: int, attempt: int) -> str:

@@ -164,6 +164,7 @@ def job_record_to_pb(job: JobRecord) -> pb.JobRecord:
         reason=text(job.reason),
         version=job.version,
         cancel_requested=job.cancel_requested,
+        warning=text(job.warning),
     )
 
 
@@ -184,6 +185,7 @@ def job_record_from_pb(message: pb.JobRecord, where: str = "job") -> JobRecord:
         reason=message.reason,
         version=message.version,
         cancel_requested=message.cancel_requested,
+        warning=message.warning,
     )
 
 

@@ -142,7 +142,7 @@ def test_commands_and_names(untouched: ClusterAtWork, here: Path) -> None:
     refused(cli("apply", "-f", "m.yaml", "--site", "x"), "site 'x' is unknown")
     refused(cli("call", "web", "--data", "@large"), "body: is 5242880 bytes; at most 4194304")
     refused(cli("logs", "none-1"), "job 'none-1' is unknown")
-    refused(cli("cancel", "none-1"), "there is no job none-1")
+    refused(cli("cancel", "none-1"), "job 'none-1' is unknown")
     refused(cli("submit", "--cpu", "lots", "--", "x"), "--cpu: 'lots' is not a CPU quantity")
     refused(cli("apply", "-f", "none.yaml"), "none.yaml: document: cannot be read: No such file")
     refused(cli("apply", "-f", "-", stdin="kind: Pod\n"), "<stdin>:1: kind: 'Pod' is not one of")

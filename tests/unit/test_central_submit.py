@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import pytest
 from central_bench import Bench, ended, node, running, spec
 
+from tango.adapters.records import decode, encode
+from tango.controllers.central.submissions import check_same
 from tango.model.errors import (
     AlreadyExists,
     InvalidField,
@@ -13,7 +17,8 @@ from tango.model.errors import (
     Unavailable,
 )
 from tango.model.events import SubmitJob
-from tango.model.job import JobSpec, JobState
+from tango.model.explanation import Subject
+from tango.model.job import JobSpec, JobState, Near, TaskSpec
 
 
 def error(bench: Bench, op: int) -> Exception | None:
@@ -262,3 +267,112 @@ def test_one_write_at_a_time_carries_the_latest(n_changes: int) -> None:
     bench.release_disk()
     states = [task.state for task in bench.disk["j1"].tasks]
     assert states.count(JobState.RUNNING) == n_changes
+
+
+# ---- the same submission with another job
+
+
+def test_the_same_submission_with_another_job_is_refused_with_what_differs() -> None:
+    bench = Bench()
+    bench.submit("j1", spec(n_tasks=2), submission="s")
+    other = replace(
+        spec(n_tasks=2, cpu=750),
+        tasks=(spec().tasks[0], replace(spec().tasks[0], name="t1", argv=("no",))),
+    )
+    for again in (bench, Bench({key: decode(encode(job)) for key, job in bench.disk.items()})):
+        assert again.answers[again.submit("j2", spec(n_tasks=2), submission="s")].error is None
+        refused = error(again, again.submit("j2", other, submission="s"))
+        assert isinstance(refused, AlreadyExists)
+        assert str(refused) == (
+            "submission_id 's' is that of another job, j1: not the same in tasks[1].argv; draw a "
+            "new one for each job"
+        )
+        refused = error(
+            again, again.submit("j2", spec("b", 1, retries=1, priority=2), submission="s")
+        )
+        assert "not the same in name, tasks, retries and more;" in str(refused)
+        assert again.central.job("j2") is None
+        assert list(again.disk) == ["j1"]
+
+
+def test_nor_is_it_taken_while_the_first_write_is_under_way() -> None:
+    bench = Bench()
+    bench.hold_disk = True
+    bench.submit("j1", submission="s")
+    assert isinstance(error(bench, bench.submit("j2", spec(cpu=1), submission="s")), AlreadyExists)
+
+
+def test_every_way_in_which_two_jobs_differ_is_found() -> None:
+    """Whatever the model will have: each field of a task and of a job by itself."""
+    task = TaskSpec("t", ("true",))
+    job = JobSpec("job", (task,))
+    given = {"near": Near("n1", within_s=0.02), "env": (("A", "b"),), "cpuset": (1, 2)}
+    bench = Bench()
+    bench.submit("j1", job, submission="s")
+    for each in fields(TaskSpec):
+        value = getattr(task, each.name)
+        new = given.get(each.name) or (
+            not value if isinstance(value, bool) else f"{value}x" if isinstance(value, str)
+            else (*value, "x") if isinstance(value, tuple) else value + 1
+        )  # fmt: skip
+        changed = replace(job, tasks=(replace(task, **{each.name: new}),))
+        with pytest.raises(AlreadyExists, match=rf"tasks\[0\]\.{each.name}\b"):
+            check_same(bench.job("j1"), changed)
+    for each in fields(JobSpec):
+        if each.name != "tasks":
+            value = getattr(job, each.name)
+            new = f"{value}x" if isinstance(value, str) else value + 1
+            with pytest.raises(AlreadyExists, match=f"in {each.name};"):
+                check_same(bench.job("j1"), replace(job, **{each.name: new}))
+
+
+# ---- jobs of one name
+
+
+def test_a_second_job_of_a_name_is_told_of_the_first() -> None:
+    bench = Bench()
+    bench.submit("j1", spec("digest"))
+    assert bench.central.namesakes(bench.job("j1")) == ""
+    bench.submit("j2", spec("digest"))
+    bench.submit("j3", spec("other"))
+    told = "another job named 'digest' has not ended: j1"
+    assert bench.central.namesakes(bench.job("j2")) == told
+    assert bench.central.namesakes(bench.job("j3")) == ""
+    again = Bench(bench.disk)
+    assert again.central.namesakes(again.job("j2")) == told, "after a restart too"
+    for i in range(6):
+        bench.submit(f"k{i}", spec("digest"))
+    assert bench.central.namesakes(bench.job("j1")) == (
+        "7 other jobs named 'digest' have not ended: j2, k0, k1, k2, k3 and others"
+    )
+    bench.cancel("j1")
+    for i in range(6):
+        bench.cancel(f"k{i}")
+    assert bench.central.namesakes(bench.job("j2")) == ""
+
+
+def test_a_name_is_no_id_and_the_ids_are_told() -> None:
+    bench = Bench()
+    bench.submit("digest-1", spec("digest"))
+
+    def asked() -> set[str]:
+        with pytest.raises(NotFound) as found:
+            bench.central.existing_job("digest")
+        with pytest.raises(NotFound) as explained:
+            bench.central.explain("digest", (Subject.JOB, Subject.NODE), 3, bench.now)
+        return {
+            str(found.value),
+            str(error(bench, bench.cancel("digest"))),
+            str(error(bench, bench.migrate("digest", "n1"))),
+            str(explained.value).removeprefix("central: "),
+        }
+
+    assert asked() == {"'digest' is the name of a job and not its id, which is digest-1 (pending)"}
+    bench.submit("digest-2", spec("digest"))
+    bench.submit("digest-3", spec("digest"))
+    bench.cancel("digest-3")
+    told = "'digest' is the name of 3 jobs; say which by its id: "
+    assert asked() == {told + "digest-2 (pending), digest-1 (pending), digest-3 (cancelled)"}
+    assert str(error(bench, bench.cancel("nothing"))) == (
+        "job 'nothing' is unknown; `tango get jobs` lists those there are"
+    )

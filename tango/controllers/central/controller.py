@@ -1,7 +1,8 @@
 """The central master as a state machine: users' jobs, their placement, and what becomes of them.
 
 Rules that hold throughout:
-- A submit is answered after the job is on disk; a known submission_id gets the old job.
+- A submit is answered after the job is on disk; a known submission_id gets the old job, or none if
+  it comes with another one.
 - An assignment is on disk before its StartAttempt is sent; an end is on disk before its AckEnds is
   sent; a cancel is on disk before it is answered and before anything is stopped.
 - What users see of a job (answers, listings, JobChanged) is what is on disk of it, plus the reason
@@ -32,10 +33,12 @@ from tango.controllers.central.ledger import (
     SendStart,
     SendStop,
 )
+from tango.controllers.central.named import namesakes, no_such_job
 from tango.controllers.central.never_fits import never_fits
 from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
+from tango.controllers.central.submissions import check_same
 from tango.controllers.decisions import Decisions
 from tango.model.bounds import BoundRule
 from tango.model.commands import Answer, CentralCommand, JobChanged
@@ -44,7 +47,6 @@ from tango.model.decision import JOB_CANCEL, JOB_PLACE
 from tango.model.errors import (
     AlreadyExists,
     FailedPrecondition,
-    NotFound,
     ResourceExhausted,
     TangoError,
     Unavailable,
@@ -191,6 +193,17 @@ class CentralController:
         job = self._core.ledger.jobs.get(job_id)
         return self._view(job) if job is not None and job.durable is not None else None
 
+    def existing_job(self, job_id: str) -> JobRecord:
+        """The same; raises NotFound, which tells the ids where it is a name of jobs."""
+        record = self.job(job_id)
+        if record is None:
+            raise no_such_job(self._core.ledger, job_id)
+        return record
+
+    def namesakes(self, record: JobRecord) -> str:
+        """A warning where other jobs of its name have not ended; "" where none is."""
+        return namesakes(self._core.ledger, record)
+
     def jobs(
         self, states: Collection[JobState] = (), limit: int = DEFAULT_LIMIT
     ) -> tuple[JobRecord, ...]:
@@ -253,6 +266,8 @@ class CentralController:
             known = ledger.submissions.get(event.submission_id) if event.submission_id else None
             if known is None:
                 self._admit(event)
+            else:
+                check_same(ledger.jobs[known].record, event.spec)
         except TangoError as error:
             self._fail(event.op_id, error)
             return
@@ -287,7 +302,7 @@ class CentralController:
     def _cancel(self, event: CancelJob) -> None:
         job = self._core.ledger.jobs.get(event.job_id)
         if job is None or job.durable is None:
-            self._fail(event.op_id, NotFound(f"there is no job {event.job_id}"))
+            self._fail(event.op_id, no_such_job(self._core.ledger, event.job_id))
             return
         if not rules.stopping(job.record):
             unsent = self._core.unsent(job)

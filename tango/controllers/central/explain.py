@@ -6,6 +6,7 @@ from collections.abc import Collection
 from itertools import islice
 
 from tango.controllers.central.core import Core
+from tango.controllers.central.named import names_jobs, with_name
 from tango.controllers.forgotten import no_record, overwritten
 from tango.model.errors import NotFound
 from tango.model.explanation import Finding, Subject
@@ -34,6 +35,8 @@ def findings(
         if not {Subject.JOB, Subject.NODE} & set(subjects):
             what = " and ".join(sorted(one.value for one in subjects))
             raise NotFound(f"central: a {what} is explained by its edge, not by the central master")
+        if subject is Subject.JOB and (named := with_name(core.ledger, name)):
+            raise NotFound(f"central: {names_jobs(name, named)}")
         raise NotFound(f"central: {no_record(core.decisions, subject, name, now)}")
     return tuple(found)
 

@@ -33,6 +33,16 @@ def check(core: Core) -> None:
     for site in core.sites.by_name.values():
         _check_site(core, site)
     _check_counts(core)
+    _check_names(core)
+
+
+def _check_names(core: Core) -> None:
+    named: dict[str, set[str]] = {}
+    for job in core.ledger.jobs.values():
+        if job.durable is not None and not job.durable.state.ended:
+            named.setdefault(job.durable.spec.name, set()).add(job.durable.job_id)
+    kept = {name: set(ids) for name, ids in core.ledger.active_by_name.items()}
+    assert kept == named
 
 
 def check_record(record: JobRecord) -> None:

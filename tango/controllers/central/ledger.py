@@ -98,6 +98,8 @@ class Ledger:
         self.jobs: dict[str, Job] = {}
         self.submissions: dict[str, str] = {}
         self.by_state: dict[JobState, dict[str, None]] = {state: {} for state in JobState}
+        # Ids of jobs on disk that have not ended, by name.
+        self.active_by_name: dict[str, dict[str, None]] = {}
         self.new = 0
         self.cpu_s = 0.0
         self.retry_at: float | None = None
@@ -248,3 +250,13 @@ class Ledger:
                 return
             del self.by_state[old.state][old.job_id]
         self.by_state[record.state][record.job_id] = None
+        self._keep_name(record)
+
+    def _keep_name(self, record: JobRecord) -> None:
+        name, job_id = record.spec.name, record.job_id
+        if not record.state.ended:
+            self.active_by_name.setdefault(name, {})[job_id] = None
+        elif job_id in (active := self.active_by_name.get(name, {})):
+            del active[job_id]
+            if not active:
+                del self.active_by_name[name]

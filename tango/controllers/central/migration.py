@@ -32,6 +32,7 @@ from tango.controllers.central.ledger import (
     SendStart,
     SendStop,
 )
+from tango.controllers.central.named import no_such_job
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
@@ -61,7 +62,7 @@ class Migrations:
         core = self._core
         job = core.ledger.jobs.get(event.job_id)
         if job is None or job.durable is None:
-            return NotFound(f"there is no job {event.job_id}")
+            return no_such_job(core.ledger, event.job_id)
         try:
             site, view = self._target(event)
             meant = tuple(self._meant(job, event.task))

@@ -9,6 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import cast
 
 from tango.adapters.clocks import LoopClock
@@ -122,7 +123,8 @@ class CentralDaemon:
                 ev.SubmitJob(op_id, job_id, submission, spec, time.time(), require_fit)
             )
         )
-        return cast("JobRecord", job)
+        record = cast("JobRecord", job)
+        return replace(record, warning=self._controller.namesakes(record))
 
     async def cancel_job(self, job_id: str) -> JobRecord:
         """The job as it is after the cancel was taken."""
@@ -142,10 +144,7 @@ class CentralDaemon:
 
     def job(self, job_id: str) -> JobRecord:
         """One job."""
-        record = self._controller.job(job_id)
-        if record is None:
-            raise NotFound(f"job {job_id!r} is unknown; `tango get jobs` lists those there are")
-        return record
+        return self._controller.existing_job(job_id)
 
     def jobs(self, states: tuple[JobState, ...], limit: int) -> tuple[JobRecord, ...]:
         """The newest of these states, newest last."""
