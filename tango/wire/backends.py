@@ -163,7 +163,10 @@ class CentralBackend(Protocol):
         ...
 
     async def migrate_job(self, job_id: str, task: str, node: str, edge: str) -> JobRecord:
-        """The job once it is decided that tasks of it move. Raises NotFound, InvalidField, FailedPrecondition."""
+        """The job once it is decided that tasks of it move.
+
+        Raises NotFound, InvalidField, FailedPrecondition.
+        """
         ...
 
     async def cancel_job(self, job_id: str) -> JobRecord:

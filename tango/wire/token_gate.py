@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 HINT = "send the metadata 'authorization: Bearer TOKEN' with the content of the daemon's token_file"
 NO_TOKEN = f"no token: {HINT}"
 WRONG_TOKEN = f"wrong token: {HINT}"
+# Who else looked at the call may have gone by the other one.
+SEVERAL_TOKENS = "several tokens: send 'authorization' once"
 
 
 class TokenGate(grpc.aio.ServerInterceptor):
@@ -27,6 +29,7 @@ class TokenGate(grpc.aio.ServerInterceptor):
         self._expected = f"Bearer {token}".encode()
         self._no_token = _refusal(NO_TOKEN, refusals)
         self._wrong_token = _refusal(WRONG_TOKEN, refusals)
+        self._several_tokens = _refusal(SEVERAL_TOKENS, refusals)
 
     async def intercept_service(
         self,
@@ -34,13 +37,13 @@ class TokenGate(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         """The method's handler, or one that refuses."""
-        for key, value in handler_call_details.invocation_metadata:
-            if key == AUTHORIZATION:
-                given = value if isinstance(value, bytes) else value.encode()
-                if hmac.compare_digest(given, self._expected):
-                    return await continuation(handler_call_details)
-                return self._wrong_token
-        return self._no_token
+        found = [v for key, v in handler_call_details.invocation_metadata if key == AUTHORIZATION]
+        if len(found) != 1:
+            return self._several_tokens if found else self._no_token
+        given = found[0] if isinstance(found[0], bytes) else found[0].encode()
+        if hmac.compare_digest(given, self._expected):
+            return await continuation(handler_call_details)
+        return self._wrong_token
 
 
 def _refusal(details: str, refusals: Refusals) -> Handler:

@@ -35,6 +35,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
         (bearer("another-token-than-that"), "wrong token"),
         ((("authorization", TOKEN),), "wrong token"),
         ((("authorization", "Bearer "),), "wrong token"),
+        ((*AUTH, *AUTH), "several tokens: send 'authorization' once"),
+        ((*AUTH, *bearer("another-token-than-that")), "several tokens"),
     ],
 )
 async def test_every_kind_of_rpc_needs_the_token(metadata: Any, text: str) -> None:

@@ -13,7 +13,7 @@ from aiohttp import web
 from tango.model.addresses import Address
 from tango.wire.guard import INTERNAL_TEXT
 from tango.wire.refusals import Refusals
-from tango.wire.rest.failures import Failure
+from tango.wire.rest.failures import HEADERS, Failure, answer_of
 from tango.wire.rest.inside import AuthContext
 from tango.wire.rest.tls import auth_context
 
@@ -58,9 +58,9 @@ class Doors:
             self._check_origin(request)
             response = await handler(request)
         except Failure as failure:
-            response = _answer(failure)
+            response = answer_of(failure)
         except web.HTTPException as error:
-            response = _answer(_of_http(error, request))
+            response = answer_of(_of_http(error, request))
         except ConnectionError:
             # Nobody is left to answer; aiohttp finds that out, and would log the error itself.
             return _let_go(request)
@@ -70,7 +70,7 @@ class Doors:
                 exc_info=error,
                 extra={"fields": {"path": request.path, "peer": peer_of(request)}},
             )
-            response = _answer(Failure(grpc.StatusCode.INTERNAL, INTERNAL_TEXT))
+            response = answer_of(Failure(grpc.StatusCode.INTERNAL, INTERNAL_TEXT))
         try:
             async with asyncio.timeout(WRITE_TIMEOUT_S):
                 # Here, for aiohttp would wait for ever for a reader that takes a byte now and then.
@@ -87,9 +87,7 @@ class Doors:
 
     async def prepare(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Headers of every answer."""
-        response.headers["Server"] = "tango"
-        response.headers["Cache-Control"] = "no-store"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(HEADERS)
 
     def caller(self, request: web.Request) -> tuple[str, AuthContext]:
         """Peer and certificate, in gRPC's terms."""
@@ -128,15 +126,6 @@ def _let_go(request: web.Request) -> web.Response:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
-
-
-def _answer(failure: Failure) -> web.Response:
-    return web.Response(
-        body=failure.body(),
-        status=failure.status,
-        headers=dict(failure.headers),
-        content_type="application/json",
-    )
 
 
 def _of_http(error: web.HTTPException, request: web.Request) -> Failure:

@@ -137,11 +137,11 @@ def _page(page: Page) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
 
 
 def _metadata(request: web.Request) -> Metadata:
-    """What gRPC's interceptors look at: the token."""
-    given = request.headers.get("Authorization")
-    if given is None:
-        return ()
-    return ((AUTHORIZATION, given.encode("utf-8", "surrogateescape")),)
+    """What gRPC's interceptors look at: the token, as often as it is there."""
+    return tuple(
+        (AUTHORIZATION, given.encode("utf-8", "surrogateescape"))
+        for given in request.headers.getall("Authorization", ())
+    )
 
 
 async def _message(binding: Binding, request: web.Request) -> Message:

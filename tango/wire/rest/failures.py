@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import grpc
+from aiohttp import web
 
 HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.OK: 200,
@@ -31,6 +32,8 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DATA_LOSS: 500,
 }
+# Of every answer. Server: aiohttp would put its name and version there.
+HEADERS = {"Server": "tango", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 MAX_SHOWN = 100
 BAD_REQUEST = "type.googleapis.com/google.rpc.BadRequest"
 
@@ -87,6 +90,16 @@ class Failure(Exception):
             }
             error["details"] = [{"@type": BAD_REQUEST, "fieldViolations": [violation]}]
         return json.dumps({"error": error}).encode() + b"\n"
+
+
+def answer_of(failure: Failure) -> web.Response:
+    """It as an answer."""
+    return web.Response(
+        body=failure.body(),
+        status=failure.status,
+        headers={**HEADERS, **failure.headers},
+        content_type="application/json",
+    )
 
 
 def invalid(name: str, problem: str, fix: str = "") -> Failure:

@@ -21,6 +21,7 @@ from tango.wire.guard import Guard
 from tango.wire.handshakes import HandshakeWatch
 from tango.wire.refusals import Refusals
 from tango.wire.rest.bindings import bindings_of
+from tango.wire.rest.connection import Connection
 from tango.wire.rest.doors import Doors
 from tango.wire.rest.face import Face
 from tango.wire.rest.inside import Inside
@@ -134,27 +135,29 @@ async def _serve(
         },
     )
     doors.address = address.with_port(sock.getsockname()[1])
-    runner = web.AppRunner(
-        face.app,
-        access_log=None,
-        logger=_log(),
-        auto_decompress=False,
-        handler_cancellation=True,
-        keepalive_timeout=HEAD_TIMEOUT_S,
-        lingering_time=LINGER_S,
-        shutdown_timeout=grace_s,
-    )
+    runner = web.AppRunner(face.app, handler_cancellation=True, shutdown_timeout=grace_s)
     await runner.setup()
     made = runner.server
     assert made is not None
+    loop, log = asyncio.get_running_loop(), _log()
 
     def connection() -> asyncio.Protocol:
-        return _Full() if len(made.connections) >= MAX_CONNECTIONS else made()
+        if len(made.connections) >= MAX_CONNECTIONS:
+            return _Full()
+        return Connection(
+            made,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # for none, as AppRunner has it
+            logger=log,
+            auto_decompress=False,
+            keepalive_timeout=HEAD_TIMEOUT_S,
+            lingering_time=LINGER_S,
+        )
 
     context = None
     if tls is not None and watch is not None:
         context = server_context(tls, watch.begun)
-    server = await asyncio.get_running_loop().create_server(
+    server = await loop.create_server(
         connection,
         sock=sock,
         ssl=context,

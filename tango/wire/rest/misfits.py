@@ -7,12 +7,15 @@ stays the judge: values are given to it one by one, from the outside in, until t
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from google.protobuf import json_format, message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
 from tango.wire.rest.failures import Failure, invalid, shown
+from tango.wire.rest.hints import hint
 
 _WANTED = {
     FieldDescriptor.CPPTYPE_INT32: "a 32-bit integer",
@@ -26,14 +29,22 @@ _WANTED = {
 }
 
 
-def misfit(value: dict[str, Any], message: Descriptor, place: str) -> Failure | None:
-    """The first field that is wrong; None where each by itself is right. place: of the object."""
+def misfit(
+    value: dict[str, Any],
+    message: Descriptor,
+    place: str,
+    elsewhere: Mapping[str, str] = MappingProxyType({}),
+) -> Failure | None:
+    """The first field that is wrong; None where each by itself is right.
+
+    place: of the object. elsewhere: as `hint` takes it, for what is in the object itself.
+    """
     known = {field.json_name: field for field in message.fields}
     for name, item in value.items():
         field = known.get(name) or message.fields_by_name.get(name)
         at = f"{place}.{shown(name)}" if place else shown(name)
         if field is None:
-            return invalid(at, "is unknown", f"known: {', '.join(known)}")
+            return invalid(at, "is unknown", hint(name, message.fields, elsewhere))
         if not _fits({name: item}, message):
             return _in_field(name, item, field, message, at)
     return None

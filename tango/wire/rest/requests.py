@@ -16,6 +16,7 @@ from google.protobuf.message import Message
 
 from tango.wire.rest.bindings import WHOLE, Binding
 from tango.wire.rest.failures import invalid, shown
+from tango.wire.rest.hints import hint, plain
 from tango.wire.rest.misfits import misfit
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
@@ -33,7 +34,7 @@ def request_of(
     request: Message = message_factory.GetMessageClass(binding.rpc.input_type)()
     if binding.body == WHOLE:
         if body:
-            _fill(request, _object(body), "")
+            _fill(request, _object(body), "", binding)
         for name, value in variables.items():
             if getattr(request, name) not in ("", value):
                 raise invalid(name, "differs from the one in the path", "leave it out")
@@ -42,22 +43,42 @@ def request_of(
             raise invalid(binding.body, "is missing", "send it as JSON, as the request's body")
         inner: Message = getattr(request, binding.body)
         inner.SetInParent()
-        _fill(inner, _object(body), binding.body)
+        _fill(inner, _object(body), binding.body, binding)
     elif body:
         raise invalid("body", "is not looked at here", "send none")
-    _fill(request, {**variables, **_queried(binding, query)}, "")
+    _fill(request, {**variables, **_queried(binding, query)}, "", binding)
     return request
 
 
-def _fill(message: Message, values: dict[str, Any], prefix: str) -> None:
+def _fill(message: Message, values: dict[str, Any], prefix: str, binding: Binding) -> None:
     """Set the fields. prefix: where the message is in the request."""
     try:
         json_format.ParseDict(values, message)
     except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
-        found = misfit(values, cast("Descriptor", message.DESCRIPTOR), prefix)
+        found = misfit(values, cast("Descriptor", message.DESCRIPTOR), prefix, _outside(binding))
         if found is None:
             raise invalid(prefix or "request", f"cannot be read: {shown(error)}") from None
         raise found from None
+
+
+def _outside(binding: Binding) -> dict[str, str]:
+    """What a body has no place for: the parameters, and the name that it has in the request."""
+    found = {
+        plain(field.name): f"it is a parameter: write ?{field.name}=... after the path"
+        for field in binding.in_query
+    }
+    if binding.body not in ("", WHOLE):
+        found[plain(binding.body)] = "the body itself is it: send what is in it"
+    return found
+
+
+def _inside(binding: Binding) -> dict[str, str]:
+    """What the query has no place for: the fields of the body."""
+    if binding.body in ("", WHOLE):
+        fields = binding.rpc.input_type.fields if binding.body else ()
+    else:
+        fields = binding.rpc.input_type.fields_by_name[binding.body].message_type.fields
+    return {plain(field.name): "it belongs into the body" for field in fields}
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -97,8 +118,7 @@ def _queried(binding: Binding, query: Iterable[tuple[str, str]]) -> dict[str, An
         name = names.get(key, key)
         field = fields.get(name)
         if field is None:
-            known = ", ".join(fields)
-            fix = f"known: {known}" if known else "this call takes none"
+            fix = hint(key, binding.in_query, _inside(binding), "this call takes none")
             raise invalid(shown(key) or "query", "is no parameter here", fix)
         value = _scalar(field, text)
         if field.is_repeated:

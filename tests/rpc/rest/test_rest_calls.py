@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
-from rest_probe import JOB, TOKEN, Answer, Face, faced
+from rest_probe import JOB, TOKEN, Answer, Face, faced, parsed
 
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.errors import (
@@ -240,6 +240,15 @@ async def test_every_call_wants_the_token(face: Face, binding: Binding) -> None:
     assert basic.status == 401
 
 
+async def test_one_token_and_no_more(face: Face) -> None:
+    for second in (TOKEN, "another-token"):
+        lines = [f"Authorization: Bearer {token}" for token in (TOKEN, second)]
+        head = ["GET /v1/jobs HTTP/1.1", f"Host: {face.address}", "Connection: close", *lines]
+        answer = parsed(await face.raw("\r\n".join(head).encode() + b"\r\n\r\n"))
+        assert (answer.status, answer.error["status"]) == (401, "UNAUTHENTICATED")
+        assert answer.error["message"] == "several tokens: send 'authorization' once"
+
+
 async def test_the_token_is_asked_for_before_the_body_is_read(face: Face) -> None:
     answer = await face.call(
         "POST", "/v1/jobs", b"", token=None, content_length=str(MAX_BODY_BYTES)
@@ -316,9 +325,17 @@ async def test_what_is_no_json(face: Face, body: bytes, field: str, words: str) 
 @pytest.mark.parametrize(
     ("body", "field", "words"),
     [
-        ({"nme": "x"}, "spec.nme", "is unknown; known: name, tasks"),
-        ({"spec": JOB}, "spec.spec", "is unknown"),
-        ({"tasks": [{"name": "a"}, {"cpu": 1}]}, "spec.tasks[1].cpu", "is unknown"),
+        ({"nme": "x"}, "spec.nme", "is unknown; did you mean 'name'?"),
+        ({"zzz": "x"}, "spec.zzz", "is unknown; known: name, tasks, retries, backoffS, backoff"),
+        ({"spec": JOB}, "spec.spec", "is unknown; the body itself is it: send what is in it"),
+        ({"tasks": [{"name": "a"}, {"cpu": 1}]}, "spec.tasks[1].cpu", "'cpuMillis' or 'cpuset'?"),
+        ({"tasks": [{"memory": 1}]}, "spec.tasks[0].memory", "did you mean 'memoryBytes'?"),
+        ({"tasks": [{"memory_byte": 1}]}, "spec.tasks[0].memory_byte", "mean 'memory_bytes'?"),
+        ({"tasks": [{"stopgrace": 1}]}, "spec.tasks[0].stopgrace", "did you mean 'stopGraceS'?"),
+        ({"argv": ["/bin/true"]}, "spec.argv", "is unknown; it belongs into each of 'tasks'"),
+        ({"requireFit": True}, "spec.requireFit", "it is a parameter: write ?require_fit=..."),
+        ({"require_fit": True}, "spec.require_fit", "it is a parameter: write ?require_fit=..."),
+        ({"requirefits": True}, "spec.requirefits", "it is a parameter: write ?require_fit=..."),
         ({"[tango.v1.x]": 1}, "spec.[tango.v1.x]", "is unknown"),
         ({"@type": "x"}, "spec.@type", "is unknown"),
         ({"x" * 10_000: 1}, f"spec.{'x' * 100} ...", "is unknown"),
@@ -360,7 +377,9 @@ async def test_both_spellings_and_both_kinds_of_integers(face: Face) -> None:
 @pytest.mark.parametrize(
     ("path", "field", "words"),
     [
-        ("/v1/jobs?limt=1", "limt", "is no parameter here; known: states, limit"),
+        ("/v1/jobs?limt=1", "limt", "is no parameter here; did you mean 'limit'?"),
+        ("/v1/jobs?zzz=1", "zzz", "is no parameter here; known: states, limit"),
+        ("/v1/jobs/x/log?tail=1", "tail", "did you mean 'tailBytes'?"),
         ("/v1/jobs?limit=1&limit=2", "limit", "twice"),
         ("/v1/jobs?limit=-1", "limit", "integer of 0 to"),
         ("/v1/jobs?limit=", "limit", "integer of 0 to"),
@@ -379,6 +398,14 @@ async def test_a_parameter_that_is_wrong_is_named(
     assert answer.status == 400
     found, description = answer.violation
     assert (found, words in description) == (field, True), (found, description)
+
+
+async def test_a_field_of_the_body_among_the_parameters(face: Face) -> None:
+    answer = await face.call("POST", "/v1/jobs?retries=2", JOB)
+    assert answer.violation == ("retries", "is no parameter here; it belongs into the body")
+    for spelled in ("requireFit", "require_fit"):
+        answer = await face.call("POST", f"/v1/jobs?{spelled}=perhaps", JOB)
+        assert answer.violation[0] == "require_fit"
 
 
 async def test_bodies_where_none_belongs(face: Face) -> None:
@@ -421,7 +448,19 @@ async def test_a_repeated_submission_is_the_same_job(face: Face) -> None:
                        ("?submissionId=a-key", '"a-key"')):  # fmt: skip
         again = await face.call("POST", f"/v1/jobs{query}", JOB, idempotency_key=key)
         assert again.json == first.json
+    changed = {**JOB, "retries": 3}
+    answer = await face.call("POST", "/v1/jobs", changed, idempotency_key='"a-key"')
+    assert (answer.status, answer.error["status"]) == (409, "ALREADY_EXISTS")
+    job_id = first.json["job"]["jobId"]
+    told = f"submission_id 'a-key' is that of another job, {job_id}: not the same in retries;"
+    assert answer.error["message"].startswith(told)
     other = await face.call("POST", "/v1/jobs", JOB, idempotency_key='"another"')
+    assert other.json["job"]["warning"] == f"another job named 'job' has not ended: {job_id}"
+    assert (
+        (await face.call("GET", "/v1/jobs/job"))
+        .error["message"]
+        .startswith("'job' is the name of 2 jobs; say which by its id: job-")
+    )
     assert other.json["job"]["jobId"] != first.json["job"]["jobId"]
     assert len(face.daemon.jobs((), 10)) == 2
 

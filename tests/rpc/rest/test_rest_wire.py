@@ -366,6 +366,12 @@ async def test_what_is_no_http(sent: bytes, caplog: pytest.LogCaptureFixture) ->
         with contextlib.suppress(ConnectionResetError):
             found = parsed(await at.raw(sent))
             assert found.status in (400, 403)
+            assert found.error["code"] == found.status
+            assert found.error["status"] in ("INVALID_ARGUMENT", "PERMISSION_DENIED")
+            assert found.headers["content-type"] == "application/json"
+            assert found.headers["server"] == "tango"
+            assert len(found.error["message"]) < 200
+            assert "b'" not in found.error["message"]
         await still_serves(at)
         assert not [record for record in caplog.records if record.exc_info], "nobody fills the log"
 
