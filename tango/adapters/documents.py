@@ -42,8 +42,9 @@ class Section:
     """A mapping of a document, read key by key with the type that each must have.
 
     Each accessor raises InvalidField with the field's path, the problem, a fix and "file:line". A
-    default of None makes the key required. finish() refuses every key that nobody asked for, here
-    and in the sections that were opened below.
+    default of None makes the key required. finish() refuses every key that nobody read, here and in
+    the sections that were opened below; what it tells instead are all keys that somebody read or
+    looked for, so that a reader need not list its keys.
     """
 
     def __init__(self, file: str, path: str, line: int, items: dict[str, Item]) -> None:
@@ -52,9 +53,12 @@ class Section:
         self.line = line
         self._items = items
         self._known: dict[str, None] = {}
+        self._sought: dict[str, None] = {}
         self._opened: list[Section] = []
 
     def __contains__(self, key: str) -> bool:
+        """Whether a key that may be there is; one that may not is asked for by `has`."""
+        self._sought[key] = None
         return key in self._items
 
     def field(self, key: str) -> str:
@@ -80,7 +84,7 @@ class Section:
         return InvalidField(self.field(key), problem, fix, self.where(key))
 
     def has(self, key: str) -> bool:
-        """Whether the key is given, whatever its value."""
+        """Whether the key is given, whatever its value; that it may be is not said by that."""
         return key in self._items
 
     def string(self, key: str, default: str | None = None) -> str:
@@ -271,8 +275,9 @@ class Section:
         for key in self._items:
             if key in self._known:
                 continue
-            near = difflib.get_close_matches(key, self._known, 1)
-            known = "known here: " + ", ".join(self._known)
+            hints = [one for one in self._sought if one != key]
+            near = difflib.get_close_matches(key, hints, 1)
+            known = "known here: " + ", ".join(hints)
             fix = f"did you mean {near[0]!r}?" if near else known
             raise InvalidField(
                 self.field(key), "is not a known key", fix, self._place(self._items[key].line)
@@ -287,7 +292,7 @@ class Section:
         return section
 
     def _take(self, key: str, optional: bool) -> Item | None:
-        self._known[key] = None
+        self._known[key] = self._sought[key] = None
         item = self._items.get(key)
         if item is None:
             if optional:

@@ -9,7 +9,7 @@ from pathlib import Path
 from tango.adapters.documents import Section, read_document
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
-from tango.model.job import CPU_BY_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
+from tango.model.job import CPU_BY_CORES, MAX_TASK_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
@@ -159,7 +159,7 @@ def _job(document: Section) -> Manifest:
         sections = document.sections("tasks")
         if len(sections) > MAX_TASKS:
             raise document.error("tasks", f"has {len(sections)}", f"at most {MAX_TASKS}")
-        mixed = [key for key in _TASK_KEYS if key in document]
+        mixed = [key for key in _TASK_KEYS if document.has(key)]
         if mixed:
             raise document.error(
                 mixed[0], "stands beside 'tasks'", "move it into each task that it is for"
@@ -190,7 +190,7 @@ def _task(section: Section, name: str) -> TaskSpec:
         env=section.string_map("env"),
         cpu_millis=section.cpu("cpu", CPU_BY_CORES),
         memory_bytes=section.memory("memory", _TASK.memory_bytes),
-        cores=section.integer("cores", _TASK.cores, low=0),
+        cores=section.integer("cores", _TASK.cores, low=0, high=MAX_TASK_CORES),
         node=section.string("node", _TASK.node),
         cpuset=section.core_ids("cpuset"),
         deadline_s=section.number("deadline_s", _TASK.deadline_s),

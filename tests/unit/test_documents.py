@@ -137,6 +137,21 @@ def test_unknown_keys_are_refused_with_what_was_probably_meant() -> None:
     assert refused(other.finish).fix == "known here: name"
 
 
+def test_a_key_that_was_only_looked_for_is_told_too() -> None:
+    """Readers open some sections only where they are there: a hint must not leave them out."""
+    doc = one("zzz: 1")
+    doc.string("name", "")
+    assert "near" not in doc
+    assert not doc.has("elsewhere")
+    assert refused(doc.finish).fix == "known here: name, near"
+    doc = one("naer: 1")
+    assert "near" not in doc
+    assert refused(doc.finish).fix == "did you mean 'near'?"
+    doc = one("near: 1")
+    assert "near" in doc
+    assert refused(doc.finish).fix == "known here: ", "that it is there does not mean it was read"
+
+
 def test_places_of_fields_that_are_known_by_their_path() -> None:
     doc = one(YAML)
     assert doc.where("deep.inner.key") == "f.yaml:14"

@@ -142,8 +142,8 @@ def test_sites_stand_beside_the_spec() -> None:
         (JOB + "near: {node: a1, within_ms: 1, ms: 1}", "near.ms: is not a known key"),
         (JOB + "near: {task: b, within_ms: 1}", "near.task: no task is named 'b'; the job has"),
         (JOB + "near: {node: A/b, within_ms: 1}", "near.node: 'A' is not a valid name"),
-        (JOB + "backup: true\ncores: 1", "cores: stands in a job with a delay bound or a backup"),
-        (JOB + "backup: true\nnode: a1", "node: stands in a job with a delay bound or a backup"),
+        (JOB + "backup: true\ncores: 1", "cores: cannot be asked for where a task of the job"),
+        (JOB + "backup: true\nnode: a1", "node: cannot be asked for where a task of the job"),
         (JOB + "backup: 1", "m.yaml:4: backup: is the number 1, not"),
         ("kind: Job\nname: a", "argv: is missing"),
         ("kind: Job\nname: a\ntasks: []", "m.yaml:3: tasks: is empty"),
@@ -164,6 +164,22 @@ def test_sites_stand_beside_the_spec() -> None:
 )
 def test_every_wrong_field_has_its_place(text: str, expected: str) -> None:
     assert expected in error_of(text)
+
+
+def known_in(text: str) -> list[str]:
+    """The keys that the error on an unknown one tells."""
+    return error_of(text).partition("known here: ")[2].split(", ")
+
+
+def test_the_keys_of_a_task_are_told_and_stand_beside_no_tasks() -> None:
+    of_task = known_in(GANG + "    zzz: 1\n")
+    assert {"argv", "cpu", "cores", "near", "backup"} <= set(of_task)
+    of_job = known_in(JOB + "zzz: 1\n")
+    assert set(of_job) == {"kind", "retries", "backoff_s", "backoff_max_s", "priority", "tasks",
+                           *of_task}  # fmt: skip
+    for key in set(of_task) - {"name"}:
+        assert f"{key}: stands beside 'tasks'; move it" in error_of(f"{GANG}{key}: 1\n")
+    assert not set(known_in(GANG + "zzz: 1\n")) & set(of_task) - {"name"}
 
 
 def test_a_doubled_name_says_both_places() -> None:
