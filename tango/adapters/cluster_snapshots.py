@@ -19,7 +19,7 @@ from tango.adapters.placement_pods import (
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.cluster import ImageRow, NodeRow
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
-from tango.algorithms.placement.pod import MAX_CORES
+from tango.model.cores import MAX_CORES
 from tango.model.errors import InvalidField
 from tango.model.image import check_digest
 from tango.model.units import format_cpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from tango.model.job import JobSpec, Near
 Gang = tuple[str, tuple[Pod, ...]]
 
 
+class _Kind(enum.Enum):
+    JOB = "Job"
+    POD = "Pod"
+
+
 def load_gangs(path: str, *, stdin: bytes | str = b"") -> tuple[Gang, ...]:
     """(name, pods) of each job of a file, or of each `kind: Pod`; "-" is `stdin`.
 
@@ -28,7 +34,7 @@ def load_gangs(path: str, *, stdin: bytes | str = b"") -> tuple[Gang, ...]:
 
 def _gangs(text: str, file: str) -> tuple[Gang, ...]:
     documents = parse_yaml(text, file)
-    if any(document.string("kind", "") == "Pod" for document in documents):
+    if any(_kind(document) is _Kind.POD for document in documents):
         return _pods(documents)
     gangs = []
     for manifest in read_manifests(text, file):
@@ -38,6 +44,15 @@ def _gangs(text: str, file: str) -> tuple[Gang, ...]:
             raise InvalidField("kind", "Service", fix, manifest.where)
         gangs.append((spec.name, task_pods(spec)))
     return tuple(gangs)
+
+
+def _kind(document: Section) -> _Kind | None:
+    """None: a service, which has an error of its own."""
+    if not document.has("kind"):
+        raise document.error("kind", "is missing", "write `kind: Job` or `kind: Pod`")
+    if document.string("kind") == "Service":
+        return None
+    return document.choice("kind", _Kind)
 
 
 def task_pods(spec: JobSpec) -> tuple[Pod, ...]:

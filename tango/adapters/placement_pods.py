@@ -8,7 +8,6 @@ from typing import TypeVar, cast
 
 from tango.adapters.documents import Section
 from tango.algorithms.placement.pod import (
-    MAX_CORES,
     Effect,
     Operator,
     Pod,
@@ -16,6 +15,7 @@ from tango.algorithms.placement.pod import (
     Taint,
     Toleration,
 )
+from tango.model.cores import MAX_CORES
 from tango.model.errors import InvalidField
 from tango.model.image import parse_image
 from tango.model.units import format_cpu
@@ -36,7 +36,7 @@ def read_pod(row: Section) -> Pod:
         "cpu_millis": row.cpu("cpu", 0),
         "memory_bytes": row.memory("memory", 0),
         "cores": row.integer("cores", 0, low=0, high=MAX_CORES),
-        "cpuset": row.integers("cpuset", low=0, high=MAX_CORES - 1),
+        "cpuset": row.core_ids("cpuset"),
         "ports": row.integers("ports", low=1, high=65535),
         "group": row.string("group", ""),
         "images": read_images(row, "images"),

@@ -17,6 +17,12 @@ from tango.model.job import CPU_BY_CORES, JobRecord, JobSpec, JobState, TaskSpec
 from tango.model.units import parse_cpu, parse_memory
 from tango.sdk.client import Client
 
+# How a job that is no file says what is wrong with it.
+_GIVEN_AS = {
+    "name": "--name", "cpu": "--cpu", "memory": "--memory", "retries": "--retries",
+    "cores": "--cores", "argv": "COMMAND",
+}  # fmt: skip
+
 
 @click.command()
 @click.option("-f", "--file", default="", help='Manifest (YAML) with jobs, "-" for standard input.')
@@ -45,9 +51,7 @@ async def submit(
         raise InvalidField(
             "submit", "needs either -f FILE or a command", "put the command after --"
         )
-    specs = _specs(file) if file else (_command(name, cpu, memory, retries, cores, argv),)
-    for spec in specs:
-        spec.validate()
+    specs = _specs(file) if file else (command_job(name, cpu, memory, retries, cores, argv),)
     jobs = [await client.submit(spec, require_fit=require_fit) for spec in specs]
     for job in jobs:
         if job.warning:
@@ -89,9 +93,10 @@ def _specs(file: str) -> tuple[JobSpec, ...]:
     return tuple(specs)
 
 
-def _command(
+def command_job(
     name: str, cpu: str, memory: str, retries: int, cores: int, argv: tuple[str, ...]
 ) -> JobSpec:
+    """The job that is one command. Raises InvalidField, which names the option that is wrong."""
     task = TaskSpec(
         name,
         argv,
@@ -99,7 +104,13 @@ def _command(
         memory_bytes=parse_memory(memory, "--memory"),
         cores=cores,
     )
-    return JobSpec(name, (task,), retries=retries)
+    spec = JobSpec(name, (task,), retries=retries)
+    try:
+        spec.validate()
+    except InvalidField as error:
+        field = _GIVEN_AS.get(error.field.removeprefix("tasks[0]."), error.field)
+        raise InvalidField(field, error.problem, error.fix) from None
+    return spec
 
 
 def describe(job: JobRecord) -> str:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tango.model.checks import check_argv, check_env, check_range
-from tango.model.cores import MAX_CORES, check_core_ids
+from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
-from tango.model.units import format_cpu
+from tango.model.units import MAX_CPU_MILLIS, format_cpu
 
 MAX_TASKS = 100
+MAX_TASK_CORES = MAX_CPU_MILLIS // 1000
 DEFAULT_CPU_MILLIS = 100
 # Of a TaskSpec: its CPU is that of its cores, or the default where it asks for none.
 CPU_BY_CORES = -(2**31)
@@ -99,7 +100,9 @@ class JobSpec:
             seen.add(task.name)
             check_argv(task.argv, f"{prefix}.argv")
             check_env(task.env, f"{prefix}.env")
-            check_range(f"{prefix}.cpu", task.cpu_millis, 1, 1_000_000)
+            # Before the CPU, which follows from them where nothing else is asked for.
+            check_range(f"{prefix}.cores", task.cores, 0, MAX_TASK_CORES)
+            check_range(f"{prefix}.cpu", task.cpu_millis, 1, MAX_CPU_MILLIS)
             _check_cores(task, prefix)
             for core in task.cpuset:
                 other = pinned.setdefault((task.node, core), task.name)
@@ -125,8 +128,9 @@ def check_near(tasks: Sequence[TaskSpec]) -> None:
         near, field = task.near, f"tasks[{index}].near"
         if bounds and (task.cores or task.node or task.cpuset):
             key = "cores" if task.cores else "node"
-            problem = "stands in a job with a delay bound or a backup, which has neither"
-            raise InvalidField(f"tasks[{index}].{key}", problem, "remove it, or those")
+            problem = "cannot be asked for where a task of the job has `near` or `backup`"
+            fix = f"leave out `{key}`, or every `near` and `backup` of the job"
+            raise InvalidField(f"tasks[{index}].{key}", problem, fix)
         if near is None:
             continue
         if bool(near.node) == bool(near.task):
@@ -156,7 +160,6 @@ def _in_a_ring(names: Mapping[str, TaskSpec], task: TaskSpec) -> bool:
 
 
 def _check_cores(task: TaskSpec, prefix: str) -> None:
-    check_range(f"{prefix}.cores", task.cores, 0, MAX_CORES)
     if task.node:
         check_name(task.node, f"{prefix}.node")
     check_core_ids(task.cpuset, f"{prefix}.cpuset")

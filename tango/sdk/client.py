@@ -312,7 +312,7 @@ class Client(Sites):
         """The job once it is decided that a task (none named: all that run) moves with its state.
 
         Its tasks' `migration` is None again when it is over; `moved` says how it went. Raises
-        NotFound, and FailedPrecondition with the reason, where either node cannot checkpoint, for one.
+        NotFound, and FailedPrecondition with the reason: a node that cannot checkpoint, for one.
         """
         return await self._central.migrate_job(job_id, node, task, site)
 

@@ -144,6 +144,7 @@ def test_commands_and_names(untouched: ClusterAtWork, here: Path) -> None:
     refused(cli("logs", "none-1"), "job 'none-1' is unknown")
     refused(cli("cancel", "none-1"), "job 'none-1' is unknown")
     refused(cli("submit", "--cpu", "lots", "--", "x"), "--cpu: 'lots' is not a CPU quantity")
+    refused(cli("submit", "--cores", "-1", "--", "x"), "--cores: -1 is out of range; use 0 to")
     refused(cli("apply", "-f", "none.yaml"), "none.yaml: document: cannot be read: No such file")
     refused(cli("apply", "-f", "-", stdin="kind: Pod\n"), "<stdin>:1: kind: 'Pod' is not one of")
     refused(cli("get", "pods"), "'pods' is not one of 'nodes', 'services'", status=2)

@@ -95,7 +95,7 @@ async def test_near_to_a_node_and_again_on_its_backup_when_the_node_is_killed(
         assert f"{again.edge}/{again.node}" == task.backup
         assert again.failures == 0
         said = cluster.cli("explain", job_id).stdout
-        assert f"failed: runs again on its backup {task.backup}" in said
+        assert f"failed or is drained: runs again on its backup {task.backup}" in said
         described = cluster.cli("describe", "job", job_id).stdout
         assert "within 10 ms of a1" in described
     finally:

@@ -244,7 +244,7 @@ def test_a_failed_node_restarts_its_task_on_the_backup() -> None:
     assert found.failures == 0
     assert found.warning.startswith("unprotected")
     said = str(bench.central.explain("j1", (Subject.JOB,), 20, bench.now))
-    assert "a/a1 failed: runs again on its backup a/a2" in said
+    assert "a/a1 failed or is drained: runs again on its backup a/a2" in said
 
 
 def test_two_tasks_of_one_node_share_no_more_than_its_backup_has() -> None:
@@ -285,6 +285,8 @@ def test_a_drained_nodes_task_goes_to_its_backup() -> None:
     bench.status(ended("j1.0.1", None, signal=15))
     bench.advance(0.2)
     assert place(bench) == "a/a2"
+    said = str(bench.central.explain("j1", (Subject.JOB,), 20, bench.now))
+    assert "a/a1 failed or is drained: runs again on its backup a/a2" in said
 
 
 def test_a_backup_of_a_node_that_dies_is_found_elsewhere() -> None:

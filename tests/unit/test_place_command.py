@@ -234,8 +234,10 @@ def test_a_saved_snapshot_decides_alike(tmp_path: Path) -> None:
         (f"{NEAR}---\n{NEAR}", "<stdin>:10: name: 'near-web' is there twice"),
         (f"{NEAR}---\n{JOB.format(left=1, right=1)}", "<stdin>:9: kind: is 'Job' beside pods"),
         (JOB.format(left=-1, right=1), "<stdin>:4: tasks[0].cpu: -1 is not a CPU quantity"),
+        ("kind: Pods\nname: p\n", "<stdin>:1: kind: 'Pods' is not one of Job, Pod; did you mean"),
+        ("name: p\n", "<stdin>:1: kind: is missing; write `kind: Job` or `kind: Pod`"),
         ("kind: Service\nname: s\nargv: [x]\n", "<stdin>:1: kind: Service; replicas of services"),
-        ("kind: Jbo\nname: s\n", "<stdin>:1: kind: 'Jbo' is not one of Service, Job"),
+        ("kind: Jbo\nname: s\n", "<stdin>:1: kind: 'Jbo' is not one of Job, Pod"),
         ("", "<stdin>: document: is empty"),
     ],
 )  # fmt: skip

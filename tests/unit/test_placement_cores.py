@@ -59,6 +59,8 @@ def test_cores_of_a_job_file(
     ("lines", "error"),
     [
         (("cores: -1",), "job.yaml:4: cores: -1 is out of range"),
+        (("cores: 99999999999999",), "job.yaml:4: cores: 99999999999999 is out of range; use 0 to"),
+        (("cpu: 1", "cores: 1001"), "job.yaml:5: cores: 1001 is out of range; use 0 to 1000"),
         (("cores: two",), "job.yaml:4: cores: is"),
         (("cores: 2", "cpu: 3"), "job.yaml:5: cpu: 3 is more than its 2 cores can give; at most 2"),
         (("cpuset: [0]",), "cpuset: core ids mean something on one node only; say which one"),

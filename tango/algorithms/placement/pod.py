@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tango.model.checks import check_range
+from tango.model.cores import MAX_CORES, check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
 
@@ -17,7 +18,6 @@ Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-MAX_CORES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,9 @@ class Pod:
     """One replica or task. Names are unique in a room.
 
     cores: whole cores of its own, by id; cpu_millis: of the node's CPU (0: 1000 for each core).
-    cpuset: ids that it insists on, at the node it names. ports: fixed ones. group: pods that should
-    not share a site, such as the replicas of a service. images: of all its containers.
+    cpuset: ids that it insists on, at the node it names; cores follow from it. ports: fixed ones.
+    group: pods that should not share a site, such as the replicas of a service. images: of all its
+    containers.
     near: a node or a pod; the round trip to it (or to where that pod is) is bound_s at most.
     requires: all of them, of the node's labels; prefers: (requirement, weight), a score.
     protected: it wants a backup, where `delay_bound` places it.
@@ -128,6 +129,8 @@ class Pod:
     def __post_init__(self) -> None:
         if not self.name:
             raise InvalidField("pod.name", "is empty", "name it")
+        if self.cpuset and not self.cores:
+            object.__setattr__(self, "cores", len(self.cpuset))
         check_range("pod.cores", self.cores, 0, MAX_CORES)
         if self.cores and not self.cpu_millis:
             object.__setattr__(self, "cpu_millis", 1000 * self.cores)
@@ -138,24 +141,28 @@ class Pod:
             raise InvalidField("pod.near", "is empty beside a bound", "name a node or a pod")
         if self.near == self.name:
             raise InvalidField("pod.near", "names the pod itself", "name another pod or a node")
-        if any(not 0 < port < 65536 for port in self.ports) or _doubled(self.ports):
-            raise InvalidField("pod.ports", f"{self.ports} are not ports, each once", "1 to 65535")
+        if self.ports:
+            _check_ports(self.ports)
         self._check_cpuset()
 
     def _check_cpuset(self) -> None:
         if not self.cpuset:
             return
         if not self.node:
-            raise InvalidField("pod.cpuset", "is given without a node", "name the node")
-        if len(self.cpuset) != self.cores or _doubled(self.cpuset) or min(self.cpuset) < 0:
-            problem = f"{self.cpuset} are not {self.cores} core ids, each once"
-            raise InvalidField("pod.cpuset", problem, "give as many as `cores`")
-        if max(self.cpuset) >= MAX_CORES:
-            raise InvalidField("pod.cpuset", f"holds {max(self.cpuset)}", f"below {MAX_CORES}")
+            problem = "core ids mean something on one node only"
+            raise InvalidField("pod.cpuset", problem, "say which one with `node`")
+        check_core_ids(self.cpuset, "pod.cpuset")
+        if len(self.cpuset) != self.cores:
+            problem = f"names {len(self.cpuset)} cores, and cores is {self.cores}"
+            raise InvalidField("pod.cpuset", problem, "leave one of the two out")
 
 
-def _doubled(numbers: tuple[int, ...]) -> bool:
-    return len(set(numbers)) != len(numbers)
+def _check_ports(ports: tuple[int, ...]) -> None:
+    for port in ports:
+        check_range("pod.ports", port, 1, 65535)
+    if len(set(ports)) != len(ports):
+        twice = next(port for port in ports if ports.count(port) > 1)
+        raise InvalidField("pod.ports", f"port {twice} is there twice", "give each once")
 
 
 def _whole(text: str) -> int | None:

@@ -53,7 +53,7 @@ def what_became(
         said = f"placed on {now.node}" if now.node else ""
     elif before.node in facts.failed and now.node:
         where = f"its backup {now.node}" if now.node == before.backup else now.node
-        said = f"{before.node} failed: runs again on {where}"
+        said = f"{before.node} failed or is drained: runs again on {where}"
     elif before.node != now.node and now.node:
         said = f"outside its bound: moves from {known.at or before.node} to {now.node}"
     elif not now.node:

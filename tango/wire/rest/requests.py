@@ -74,10 +74,10 @@ def _outside(binding: Binding) -> dict[str, str]:
 
 def _inside(binding: Binding) -> dict[str, str]:
     """What the query has no place for: the fields of the body."""
-    if binding.body in ("", WHOLE):
-        fields = binding.rpc.input_type.fields if binding.body else ()
-    else:
-        fields = binding.rpc.input_type.fields_by_name[binding.body].message_type.fields
+    inner: Descriptor | None = binding.rpc.input_type
+    if binding.body != WHOLE:
+        inner = inner.fields_by_name[binding.body].message_type if binding.body else None
+    fields = () if inner is None else inner.fields
     return {plain(field.name): "it belongs into the body" for field in fields}
 
 
