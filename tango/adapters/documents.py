@@ -7,11 +7,11 @@ import enum
 import math
 import re
 import stat
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from tango.adapters.document_items import Item, changed_item, kind_of
 from tango.model.cores import MAX_CORES, check_core_ids, parse_cores
 from tango.model.errors import InvalidField
 from tango.model.units import format_number, parse_cpu, parse_memory
@@ -22,20 +22,6 @@ _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _CHANGE_STEP = re.compile(r"\[(\d+|\*)\]|([^.\[\]]+)")
 _E = TypeVar("_E", bound=enum.Enum)
 _P = TypeVar("_P")
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A value of a document and where it stands.
-
-    value: str, int, float, bool, None, a list of Items, or a dict of Items by their keys.
-    line: from 1, of the key where there is one; 0 where it is not known.
-    text: a plain scalar as it was written, where the format keeps that (YAML).
-    """
-
-    value: object
-    line: int
-    text: str | None = None
 
 
 class Section:
@@ -266,7 +252,7 @@ class Section:
             raise InvalidField(
                 path, "is not a path of keys", 'write "section.key" or "list[0].key"'
             )
-        changed = _changed(Item(self._items, self.line), steps, value, path)
+        changed = changed_item(Item(self._items, self.line), steps, value, path)
         assert isinstance(changed.value, dict)
         return Section(self.file, self.path, self.line, changed.value)
 
@@ -314,13 +300,13 @@ class Section:
             return item.text
         raise InvalidField(
             self.field(key),
-            f"is {_kind(item)}, not a text",
+            f"is {kind_of(item)}, not a text",
             "write it in quotes",
             self._place(item.line),
         )
 
     def _wrong(self, key: str, item: Item, wanted: str, fix: str) -> InvalidField:
-        problem = f"is {_kind(item)}, not {wanted}"
+        problem = f"is {kind_of(item)}, not {wanted}"
         return InvalidField(self.field(key), problem, fix, self._place(item.line))
 
     def _placed(self, key: str, parse: Callable[[], _P]) -> _P:
@@ -331,48 +317,6 @@ class Section:
 
     def _place(self, line: int) -> str:
         return f"{self.file}:{line}" if line else self.file
-
-
-def _changed(item: Item, steps: Sequence[str], value: Item, path: str) -> Item:
-    """The item with another value where the steps lead."""
-    if not steps:
-        return value
-    step, rest = steps[0], steps[1:]
-    if isinstance(item.value, list):
-        many = item.value
-        every = step == "*"
-        if not every and not (step.isdigit() and int(step) < len(many)):
-            fix = f"it has {len(many)} entries: [0] is the first, [*] is each of them"
-            raise InvalidField(path, f"leads to no entry of a list: {step!r}", fix)
-        entries = [
-            _changed(each, rest, value, path) if every or int(step) == at else each
-            for at, each in enumerate(many)
-        ]
-        return Item(entries, item.line)
-    if not isinstance(item.value, dict):
-        raise InvalidField(path, f"leads into {_kind(item)}", "name a key of a section")
-    found = item.value.get(step, Item({}, value.line))
-    return Item({**item.value, step: _changed(found, rest, value, path)}, item.line)
-
-
-def _kind(item: Item) -> str:
-    """What a value is, in words for people."""
-    match item.value:
-        case None:
-            return "empty"
-        case bool():
-            return str(item.value).lower()
-        case int() | float():
-            return f"the number {item.text or item.value}"
-        case str():
-            shown = item.value if len(item.value) <= 40 else item.value[:37] + "..."
-            return f"the text {shown!r}"
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-        case _:
-            return "a date or time"
 
 
 def decode_document(data: bytes | str, file: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:

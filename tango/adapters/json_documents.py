@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tango.adapters.documents import Item, Section, decode_document, read_document
+from tango.adapters.document_items import Item
+from tango.adapters.documents import Section, decode_document, read_document
 from tango.model.errors import InvalidField
 
 MAX_JSON_BYTES = 64 * 2**20

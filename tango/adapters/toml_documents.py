@@ -6,7 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
-from tango.adapters.documents import Item, Section, decode_document, read_document
+from tango.adapters.document_items import Item
+from tango.adapters.documents import Section, decode_document, read_document
 from tango.model.errors import InvalidField
 
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")

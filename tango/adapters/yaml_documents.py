@@ -7,7 +7,8 @@ import re
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from tango.adapters.documents import Item, Section, decode_document
+from tango.adapters.document_items import Item
+from tango.adapters.documents import Section, decode_document
 from tango.model.errors import InvalidField
 
 MAX_NODES = 20_000

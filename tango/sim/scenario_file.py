@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tango.adapters.documents import Item, Section
+from tango.adapters.document_items import Item
+from tango.adapters.documents import Section
 from tango.adapters.toml_documents import load_toml
 from tango.adapters.tuning import central_tuning, edge_tuning, worker_tuning
 from tango.model.errors import InvalidField
