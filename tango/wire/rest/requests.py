@@ -74,11 +74,13 @@ def _outside(binding: Binding) -> dict[str, str]:
 
 def _inside(binding: Binding) -> dict[str, str]:
     """What the query has no place for: the fields of the body."""
-    inner: Descriptor | None = binding.rpc.input_type
-    if binding.body != WHOLE:
-        inner = inner.fields_by_name[binding.body].message_type if binding.body else None
-    fields = () if inner is None else inner.fields
-    return {plain(field.name): "it belongs into the body" for field in fields}
+    if not binding.body:
+        return {}
+    request: Descriptor = binding.rpc.input_type
+    whole = binding.body == WHOLE
+    inner = request if whole else request.fields_by_name[binding.body].message_type
+    assert inner is not None, "as `bindings_of` has found"
+    return {plain(field.name): "it belongs into the body" for field in inner.fields}
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -456,11 +456,10 @@ async def test_a_repeated_submission_is_the_same_job(face: Face) -> None:
     assert answer.error["message"].startswith(told)
     other = await face.call("POST", "/v1/jobs", JOB, idempotency_key='"another"')
     assert other.json["job"]["warning"] == f"another job named 'job' has not ended: {job_id}"
-    assert (
-        (await face.call("GET", "/v1/jobs/job"))
-        .error["message"]
-        .startswith("'job' is the name of 2 jobs; say which by its id: job-")
-    )
+    for verb, path in (("GET", ""), ("GET", ":watch"), ("GET", "/log"), ("POST", ":cancel")):
+        asked = await face.call(verb, f"/v1/jobs/job{path}")
+        assert asked.status == 404
+        assert "'job' is the name of 2 jobs; say which by its id: job-" in asked.error["message"]
     assert other.json["job"]["jobId"] != first.json["job"]["jobId"]
     assert len(face.daemon.jobs((), 10)) == 2
 
