@@ -15,7 +15,7 @@ from tango.model.cgroup import (
 from tango.model.commands import Delete, Put, Stored
 from tango.model.errors import TangoError
 from tango.model.image import ImageReference
-from tango.model.layers import ImageLayers
+from tango.model.layers import HeldImage, ImageLayers
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -231,6 +231,18 @@ class ImageRegistry(Protocol):
 
     async def digest(self, reference: ImageReference) -> str | None:
         """What a tag points to now, cheaply; None where only `resolve` can say."""
+        ...
+
+
+class ImageSource(Protocol):
+    """Which images a node has, by the word of its container engine."""
+
+    async def images(self) -> tuple[tuple[HeldImage, ...], int]:
+        """Those that have names, MAX_HELD_IMAGES at most, and how many more there are.
+
+        Names are in full, by tag and by digest. Raises Unavailable, and other TangoErrors for an
+        answer that cannot be used.
+        """
         ...
 
 

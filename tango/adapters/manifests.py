@@ -23,7 +23,7 @@ _HOUR_MS = 3_600_000.0
 # Keys of a task; at the top level of a job they are its one task.
 _TASK_KEYS = (
     "argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s", "cores", "node", "cpuset",
-    "near", "backup",
+    "near", "backup", "images",
 )  # fmt: skip
 
 
@@ -114,6 +114,7 @@ def _service(document: Section) -> Manifest:
         quota_base_millis=document.cpu("quota_base", _SERVICE.quota_base_millis),
         stop_grace_s=document.number("stop_grace_s", _SERVICE.stop_grace_s),
         max_queue=document.integer("max_queue", _SERVICE.max_queue),
+        images=document.strings("images", _SERVICE.images),
     )
     sites = _sites(document)
     document.finish()
@@ -197,6 +198,7 @@ def _task(section: Section, name: str) -> TaskSpec:
         stop_grace_s=section.number("stop_grace_s", _TASK.stop_grace_s),
         near=_near(section.section("near")) if "near" in section else None,
         backup=section.boolean("backup", _TASK.backup),
+        images=section.strings("images", _TASK.images),
     )
 
 

@@ -12,6 +12,7 @@ from tango.adapters.placement_pods import read_pod
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import InvalidField
+from tango.model.image import in_full
 from tango.model.job import JobSpec, Near
 
 Gang = tuple[str, tuple[Pod, ...]]
@@ -65,6 +66,7 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             cores=task.cores,
             cpuset=task.cpuset,
             node=task.node,
+            images=in_full(task.images),
             priority=spec.priority,
             near=_near(spec.name, task.near),
             bound_s=task.near.within_s if task.near is not None else math.inf,

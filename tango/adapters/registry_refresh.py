@@ -19,15 +19,18 @@ DOWN_AFTER = 3
 
 
 async def refresh(
-    index: LayerIndex, registry: ImageRegistry, now: Callable[[], float]
+    index: LayerIndex,
+    registry: ImageRegistry,
+    now: Callable[[], float],
+    only: tuple[ImageReference, ...] | None = None,
 ) -> tuple[ImageChange, ...]:
     """Ask about everything that is due, all registries side by side; what changed.
 
-    A registry that fails several times in a row is left alone for this time. Errors go into the
-    index, none is raised.
+    only: about these, due or not; None for what is due. A registry that fails several times in a
+    row is left alone for this time. Errors go into the index, none is raised.
     """
     by_registry: dict[str, list[ImageReference]] = {}
-    for reference in index.due(now()):
+    for reference in index.due(now()) if only is None else only:
         by_registry.setdefault(reference.registry, []).append(reference)
     found: list[ImageChange] = []
     async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tango.adapters.delay_settings import read_delay_settings
 from tango.adapters.documents import Section
+from tango.adapters.image_settings import read_engine_settings, read_registry_settings
 from tango.adapters.placement_profiles import read_profile
 from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
@@ -57,7 +58,7 @@ class LogLevel(enum.Enum):
 
 
 def load_central(path: Path | str) -> CentralSettings:
-    """[server], [tls], [decisions], [record], [placement], [delays] and [central] of a file.
+    """[server], [tls], [decisions], [record], [placement], [delays], [registry] and [central].
 
     Raises InvalidField with field, file and line.
     """
@@ -70,6 +71,7 @@ def load_central(path: Path | str) -> CentralSettings:
         batch_policy=_policy(section, "batch_policy", _CENTRAL.batch_policy),
         placement=read_profile(document),
         delays=read_delay_settings(document, Path(path)),
+        registry=read_registry_settings(document, Path(path)),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
     )
@@ -103,7 +105,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
 
 
 def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
-    """[server], [tls], [decisions], [record] and [worker] of a file.
+    """[server], [tls], [decisions], [record], [images] and [worker] of a file.
 
     Raises InvalidField with field, file and line.
 
@@ -150,6 +152,7 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         max_body_bytes=_body(section, _WORKER.max_body_bytes),
         decisions=_decisions(document, Path(path)),
         record=_record(document, Path(path)),
+        engine=read_engine_settings(document, Path(path)),
     )
     document.finish()
     if settings.be_root and settings.cpuset:

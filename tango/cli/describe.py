@@ -9,12 +9,14 @@ import click
 from rich.markup import escape
 
 from tango.cli import tables
+from tango.cli.images import held_images, images_on
 from tango.cli.listing import with_reserved
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores
 from tango.model.errors import NotFound
 from tango.model.job import JobRecord, JobState, TaskRecord, TaskSpec
+from tango.model.layers import NodeImages
 from tango.model.service import ReplicaStatus
 from tango.model.units import format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
@@ -66,8 +68,10 @@ async def _node(client: Client, name: str, site: str, output: str) -> None:
     _known(nodes, "node", name)
     services = await client.services()
     jobs, _ = await client.jobs(JobState.SCHEDULED, JobState.RUNNING, limit=MAX_JOBS)
+    told = await client.images()
     documents = []
     for node in nodes:
+        images = images_on(told, node.edge, node.node)
         replicas = [
             one
             for view in services
@@ -81,9 +85,9 @@ async def _node(client: Client, name: str, site: str, output: str) -> None:
             for task in job.tasks
             if (task.edge, task.node) == (node.edge, node.node) and not task.state.ended
         ]
-        documents.append({"node": node, "replicas": replicas, "tasks": tasks})
+        documents.append({"node": node, "replicas": replicas, "tasks": tasks, "images": images})
         if output != "json":
-            show_node(node)
+            show_node(node, images)
             _rows(
                 "Replicas",
                 ("REPLICA", "STATE", "PORT", "PID", "RESTARTS", "REASON"),
@@ -233,8 +237,8 @@ def _task_facts(record: TaskRecord) -> Facts:
     )
 
 
-def show_node(node: NodeView) -> None:
-    """One node."""
+def show_node(node: NodeView, images: NodeImages | None = None) -> None:
+    """One node. images: what its engine holds, None where it reports none."""
     report = node.report
     usage = []
     if report is not None:
@@ -269,6 +273,7 @@ def show_node(node: NodeView) -> None:
         ("Reserved", _reserved(node)),
         *usage,
         ("Checkpoints", tables.checkpoints(node)),
+        ("Images", held_images(images)),
         ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
     )

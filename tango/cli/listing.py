@@ -1,4 +1,4 @@
-"""`tango get nodes|services|jobs|edges|peers`."""
+"""`tango get nodes|services|jobs|edges|peers|images`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import replace
 import click
 
 from tango.cli import tables
+from tango.cli.images import images_table
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
 from tango.model.errors import TangoError
@@ -15,7 +16,7 @@ from tango.model.job import JobState
 from tango.sdk.client import Client
 from tango.wire.edge_client import EdgeClient
 
-KINDS = ("nodes", "services", "jobs", "edges", "peers")
+KINDS = ("nodes", "services", "jobs", "edges", "peers", "images")
 
 
 @click.command()
@@ -30,7 +31,10 @@ KINDS = ("nodes", "services", "jobs", "edges", "peers")
 async def get(
     client: Client, kind: str, limit: int, job_state: tuple[str, ...], output: str
 ) -> int:
-    """List nodes, services, jobs, edges or their peers; exit 1 where a site did not answer."""
+    """List nodes, services, jobs, edges, their peers or images; exit 1 where a site did not answer.
+
+    Images are those that nodes hold or jobs name, with what registries say (docs/layers.md).
+    """
     away: dict[str, TangoError] = {}
     if kind == "nodes":
         nodes, away = await client.from_sites(EdgeClient.nodes)
@@ -53,6 +57,14 @@ async def get(
     elif kind == "peers":
         peers, away = await client.from_sites(EdgeClient.peers)
         print_json(peers) if output == "json" else tables.show(tables.peers_table(peers))
+    elif kind == "images":
+        images = await client.images()
+        if output == "json":
+            print_json(images)
+            return 0
+        tables.show(images_table(images))
+        if images.note:
+            click.echo(f"note: {images.note}", err=True)
     else:
         jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
         if output == "json":

@@ -78,6 +78,7 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.CentralService/GetJobLog": _USER,
     "/tango.v1.CentralService/ListEdges": _USER,
     "/tango.v1.CentralService/ListNodes": _USER,
+    "/tango.v1.CentralService/ListImages": _USER,
     "/tango.v1.CentralService/GetBatchPolicy": _USER,
     "/tango.v1.CentralService/SetBatchPolicy": _USER,
     "/tango.v1.CentralService/Explain": _USER,

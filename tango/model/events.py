@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tango.model.cgroup import Mismatch
 from tango.model.fast_init import fast_init
 from tango.model.job import JobSpec
+from tango.model.layers import ImageLayers, NodeImages
 from tango.model.messages import (
     EdgeHello,
     EdgeState,
@@ -278,6 +279,14 @@ class DelaysMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesLearned:
+    """What registries say of images (references in full) that is new; None: they are not known any
+    more."""
+
+    images: tuple[tuple[str, ImageLayers | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSolved:
     """The plan for Solve(solve_id). policy: which one made it; "" where that is not told."""
 
@@ -428,6 +437,13 @@ class UsageSampled:
 
 
 @dataclass(frozen=True, slots=True)
+class ImagesListed:
+    """The node's container engine holds these images, or does not answer."""
+
+    images: NodeImages
+
+
+@dataclass(frozen=True, slots=True)
 class GroupApplied:
     """Answer to ApplyGroup: what the kernel holds now, and what differs from the target."""
 
@@ -468,6 +484,7 @@ CentralEvent = (
     | EdgeSaid
     | EdgeDown
     | DelaysMeasured
+    | ImagesLearned
     | BatchSolved
     | PolicySwitched
     | SolveFailed
@@ -487,5 +504,6 @@ WorkerEvent = (
     | HealthChecked
     | RequestFinished
     | UsageSampled
+    | ImagesListed
     | GroupApplied
 )

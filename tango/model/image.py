@@ -19,6 +19,8 @@ DEFAULT_OWNER = "library"
 # Its old name, still found in references.
 _OLD_REGISTRY = "index.docker.io"
 MAX_REPOSITORY = 255
+# Of one task, or replica.
+MAX_IMAGES = 32
 # The algorithms that the OCI image specification registers (descriptor.md), with their hex digits.
 DIGEST_HEX = {"sha256": 64, "sha512": 128}
 
@@ -99,6 +101,26 @@ def parse_image(text: str, field: str = "image") -> ImageReference:
     if not tag and not digest:
         tag = DEFAULT_TAG
     return ImageReference(registry.lower(), repository, tag, digest)
+
+
+def check_images(images: tuple[str, ...], field: str = "images") -> None:
+    """Refuse what is no reference, what names an image twice, and more than MAX_IMAGES."""
+    if len(images) > MAX_IMAGES:
+        raise InvalidField(field, f"has {len(images)}", f"at most {MAX_IMAGES}")
+    seen: dict[ImageReference, str] = {}
+    for index, text in enumerate(images):
+        other = seen.setdefault(parse_image(text, f"{field}[{index}]"), text)
+        if other is not text:
+            problem = f"{text!r} is the image of {other!r} once more"
+            raise InvalidField(f"{field}[{index}]", problem, "keep one")
+
+
+def in_full(images: tuple[str, ...]) -> tuple[str, ...]:
+    """References in the one form in which all ways to write a name are the same.
+
+    Raises InvalidField.
+    """
+    return tuple(str(parse_image(text)) for text in images)
 
 
 def check_digest(text: str, field: str = "digest") -> str:

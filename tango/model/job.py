@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tango.model.checks import check_argv, check_env, check_range
 from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
+from tango.model.image import check_images
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
 from tango.model.units import MAX_CPU_MILLIS, format_cpu
@@ -42,6 +43,8 @@ class TaskSpec:
     ids of its cores there, as many as `cores`.
     near: a bound on the delay, None for none. backup: room is kept on another node (within the
     bound, where there is one), where it runs again if its own node fails.
+    images: what its argv runs or unpacks: nodes that have them, or most of their layers, are
+    preferred.
     """
 
     name: str
@@ -56,6 +59,7 @@ class TaskSpec:
     cpuset: tuple[int, ...] = ()
     near: Near | None = None
     backup: bool = False
+    images: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Complete what follows from the rest: cores from their ids, CPU from the cores."""
@@ -112,6 +116,7 @@ class JobSpec:
             check_range(f"{prefix}.memory", task.memory_bytes, 2**20, 2**50)
             check_range(f"{prefix}.deadline_s", task.deadline_s, 0, 30 * 86_400)
             check_range(f"{prefix}.stop_grace_s", task.stop_grace_s, 0, 600)
+            check_images(task.images, f"{prefix}.images")
         check_near(self.tasks)
 
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Of one node: what is beyond it is left out of reports.
+MAX_HELD_IMAGES = 500
+# Bytes/s.
+MAX_BANDWIDTH = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -63,11 +68,13 @@ class NodeImages:
     """All images of a node: absolute, so that each report replaces the one before.
 
     bandwidth_bytes_per_s: from the registry to the node; None where unknown.
+    problem: why they may be out of date, or not all of them; "" for nothing.
     """
 
     node: str
     images: tuple[HeldImage, ...] = ()
     bandwidth_bytes_per_s: float | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

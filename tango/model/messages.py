@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.job import AttemptStatus, Checkpoint, TaskSpec
+from tango.model.layers import NodeImages
 from tango.model.request import Dispatch, RequestDone
 from tango.model.round_trips import EdgeTrip
 from tango.model.service import ReplicaStatus, ServiceSpec
@@ -314,6 +315,7 @@ FromWorker = (
     | ReportUsage
     | LogPart
     | WorkerPong
+    | NodeImages
 )
 ToWorker = (
     EdgeWelcome
@@ -330,6 +332,13 @@ ToWorker = (
     | CloseLog
 )
 FromEdge = (
-    EdgeHello | EdgeState | NodesChanged | NodeResynced | AttemptChanged | AttemptRefused | LogPart
+    EdgeHello
+    | EdgeState
+    | NodesChanged
+    | NodeResynced
+    | AttemptChanged
+    | AttemptRefused
+    | LogPart
+    | NodeImages
 )
 ToEdge = CentralWelcome | StartAttempt | StopAttempt | AckEnds | ForgetLogs | OpenLog | CloseLog

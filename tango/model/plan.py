@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
@@ -110,7 +111,7 @@ TaskShape = tuple[int, int, int, str, tuple[int, ...]]
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One task that waits for a node. cores, node, cpuset: as in TaskSpec."""
+    """One task that waits for a node. cores, node, cpuset: as in TaskSpec; images: in full."""
 
     job_id: str
     task_index: int
@@ -119,6 +120,7 @@ class BatchTask:
     cores: int = 0
     node: str = ""
     cpuset: tuple[int, ...] = ()
+    images: tuple[str, ...] = ()
 
     @property
     def shape(self) -> TaskShape:
@@ -198,11 +200,26 @@ class RunningTask:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is known of the images that some tasks name. Nodes are (edge, node).
+
+    layers: (digest, bytes) by image; one that nobody knows is not there. whole: nodes that have an
+    image as it is now. held: digests of those layers, by node that has any. bandwidth: bytes/s.
+    """
+
+    layers: Mapping[str, tuple[tuple[str, int], ...]]
+    whole: Mapping[str, frozenset[tuple[str, str]]]
+    held: Mapping[tuple[str, str], tuple[str, ...]]
+    bandwidth: Mapping[tuple[str, str], float]
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSnapshot:
     """All that a batch policy may look at. Gangs come in the order in which they queue.
 
     last: (edge, node) of the latest placement that was committed, ("", "") for none.
     running: what may be preempted; empty for a policy that is not elastic.
+    images: None where no task names any.
     """
 
     gangs: tuple[Gang, ...]
@@ -210,6 +227,7 @@ class BatchSnapshot:
     seed: int = 0
     last: tuple[str, str] = ("", "")
     running: tuple[RunningTask, ...] = ()
+    images: ImageFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tango.model.checks import check_argv, check_env, check_placeholders, check_range
 from tango.model.errors import InvalidField
+from tango.model.image import check_images
 from tango.model.names import check_name
 
 MAX_REPLICAS = 1000
@@ -54,6 +55,7 @@ class ServiceSpec:
     priority: larger is served first where services compete.
     port: fixed port, or 0 for one that the node picks.
     quota_base_millis: the quota of an idle replica under QuotaMode.FOLLOW.
+    images: what its argv runs or unpacks: nodes that have them are preferred.
     """
 
     name: str
@@ -75,6 +77,7 @@ class ServiceSpec:
     quota_base_millis: int = 50
     stop_grace_s: float = 5.0
     max_queue: int = 1000
+    images: tuple[str, ...] = ()
 
     def validate(self) -> None:
         """Raise InvalidField for the first field that is out of range."""
@@ -94,6 +97,7 @@ class ServiceSpec:
         check_range("port", self.port, 0, 65535)
         check_range("stop_grace_s", self.stop_grace_s, 0, 600)
         check_range("max_queue", self.max_queue, 0, 100_000)
+        check_images(self.images)
         check_range("health.interval_s", self.health.interval_s, 0.05, 3600)
         check_range("health.timeout_s", self.health.timeout_s, 0.01, 60)
         check_range("health.start_timeout_s", self.health.start_timeout_s, 0.1, 3600)

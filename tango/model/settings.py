@@ -114,6 +114,51 @@ class DelaySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RegistryHost:
+    """[[registry.hosts]]: one registry that is asked.
+
+    name: as in references ("docker.io", "host:5000"). credentials_file: a 0600 file of one line,
+    USER:PASSWORD; "" for none. ca_file: PEM, trusted for it in place of the system's certificates.
+    plain_http: without TLS.
+    """
+
+    name: str
+    credentials_file: str = ""
+    ca_file: str = ""
+    plain_http: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySettings:
+    """[registry]: whom the central master asks what images consist of; nobody by default.
+
+    others: also ask registries that are not listed, over TLS and without credentials.
+    platform: os/architecture[/variant] of the nodes. refresh_s: how old the digest of a tag may get
+    before it is looked up again. wait_s: the longest that a submitted job waits for the first
+    answer on an image of its own.
+    """
+
+    hosts: tuple[RegistryHost, ...] = ()
+    others: bool = False
+    platform: str = "linux/amd64"
+    refresh_s: float = 300.0
+    wait_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """[images] of a worker: the container engine whose images it reports; none by default.
+
+    socket: of its API. every_s: how often it is asked. bandwidth_bytes_per_s: at which the node
+    downloads images, None where nobody knows.
+    """
+
+    socket: str = ""
+    every_s: float = 30.0
+    bandwidth_bytes_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CentralSettings:
     """[central]: the master of BE jobs.
 
@@ -140,6 +185,7 @@ class CentralSettings:
     placement: Profile = DEFAULT_PROFILE
     max_overtaken: int = 64
     delays: DelaySettings = DelaySettings()
+    registry: RegistrySettings = RegistrySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,3 +285,4 @@ class WorkerSettings:
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     decisions: DecisionSettings = DecisionSettings()
     record: RecordSettings = RecordSettings()
+    engine: EngineSettings = EngineSettings()

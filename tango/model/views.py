@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tango.model.cluster import NodeView
+from tango.model.layers import ImageLayers, NodeImages
 from tango.model.service import ReplicaStatus, ServiceSpec
 
 
@@ -112,6 +113,39 @@ class DrainView:
     done: bool
     stuck: bool
     items: tuple[DrainItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SiteImages:
+    """What engines of a site's nodes hold, by node."""
+
+    edge: str
+    nodes: tuple[NodeImages, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageView:
+    """An image by the word of its registry; content None where it is unknown (yet).
+
+    age_s: since the registry last confirmed it, None where it never did. problem: of the last try.
+    """
+
+    image: str
+    content: ImageLayers | None = None
+    age_s: float | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesView:
+    """Images that nodes hold, and those that somebody asked registries about.
+
+    note: why nothing is known of layers, "" where registries are asked.
+    """
+
+    sites: tuple[SiteImages, ...]
+    images: tuple[ImageView, ...] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from tango.algorithms.placement.pod import Pod
 from tango.model.cluster import NodeView
 from tango.model.job import JobRecord, JobState
 from tango.model.peers import PeerView
-from tango.model.views import ServiceView
+from tango.model.views import ImagesView, ServiceView
 from tango.sdk.client import Client
+from tango.sdk.held_images import HeldRow, images_of
 from tango.wire.edge_client import EdgeClient
 
 _AT_WORK = (JobState.SCHEDULED, JobState.RUNNING)
@@ -21,15 +22,15 @@ _AT_WORK = (JobState.SCHEDULED, JobState.RUNNING)
 async def cluster_snapshot(client: Client) -> ClusterSnapshot:
     """Nodes and tasks as the central master knows them, replicas and round trips from the sites.
 
-    A site that does not answer is there with its nodes, and what they hold as one pod. Nodes do
-    not report images; of the cores that tasks may have their number counts, not the ids. Raises
-    Unavailable where the central master is away.
+    A site that does not answer is there with its nodes, and what they hold as one pod. Images are
+    those that nodes report and registries know. Of the cores that tasks may have their number
+    counts, not the ids. Raises Unavailable where the central master is away.
     """
     views = tuple(node for edge in await client.edges() for node in edge.nodes)
     jobs, _ = await client.jobs(*_AT_WORK)
     services, _ = await client.from_sites(EdgeClient.services)
     peers, _ = await client.from_sites(EdgeClient.peers)
-    return snapshot_of(views, jobs, services, peers)
+    return snapshot_of(views, jobs, services, peers, await client.images())
 
 
 def snapshot_of(
@@ -37,6 +38,7 @@ def snapshot_of(
     jobs: tuple[JobRecord, ...],
     services: tuple[ServiceView, ...],
     peers: tuple[PeerView, ...],
+    images: ImagesView | None = None,
 ) -> ClusterSnapshot:
     """As cluster_snapshot, from the listings; by site and node. Two of one name are SITE/NODE."""
     views = tuple(sorted(views, key=lambda view: (view.edge, view.node)))
@@ -54,14 +56,20 @@ def snapshot_of(
         for view in views
         for pod in _within(view, names[view.edge, view.node], held[view.edge, view.node])
     ]
+    rows, held_by = images_of(images) if images is not None else ((), {})
+    nothing = HeldRow()
     return ClusterSnapshot(
-        tuple(_node(view, names[view.edge, view.node]) for view in views),
+        tuple(
+            _node(view, names[view.edge, view.node], held_by.get((view.edge, view.node), nothing))
+            for view in views
+        ),
+        rows,
         round_trips=_round_trips(peers, {view.edge for view in views}),
         pods=tuple(pods),
     )
 
 
-def _node(view: NodeView, name: str) -> NodeRow:
+def _node(view: NodeView, name: str, held: HeldRow) -> NodeRow:
     report = view.report
     short = report is not None and bool(report.problem or report.memory_short_bytes > 0)
     return NodeRow(
@@ -71,6 +79,9 @@ def _node(view: NodeView, name: str) -> NodeRow:
         cores=len(view.cores),
         site=view.edge,
         labels=view.labels,
+        images=held.images,
+        layers=held.layers,
+        bandwidth_bytes_per_s=held.bandwidth_bytes_per_s,
         cordoned=view.cordoned or not view.ready or short,
     )
 

@@ -10,7 +10,13 @@ from typing import TypeVar
 from tango.model.cluster import NodeView
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
 from tango.model.explanation import Explanation, Subject
-from tango.model.views import BatchPolicyView, DrainView, EdgeView, TrafficPolicyView
+from tango.model.views import (
+    BatchPolicyView,
+    DrainView,
+    EdgeView,
+    ImagesView,
+    TrafficPolicyView,
+)
 from tango.sdk.explained import joined
 from tango.wire.central_client import CentralClient
 from tango.wire.edge_client import EdgeClient
@@ -67,6 +73,13 @@ class Sites:
     async def edges(self) -> tuple[EdgeView, ...]:
         """All sites as the central master sees them."""
         return await self._central.edges()
+
+    async def images(self, site: str = "") -> ImagesView:
+        """What engines of a site's nodes (all: "") hold, and what registries say of images in use.
+
+        Raises NotFound for a site that the central master does not know.
+        """
+        return await self._central.images(site)
 
     async def traffic_policy(self, site: str = "", *, switch_to: str = "") -> TrafficPolicyView:
         """By which policy a site routes LC requests; switch_to: another one, from now on.

@@ -19,6 +19,7 @@ from tango.model.views import (
     BatchPolicyView,
     DrainView,
     EdgeView,
+    ImagesView,
     JobCounts,
     ServiceView,
     TrafficPolicyView,
@@ -189,6 +190,10 @@ class SyncClient:
     def uncordon(self, node: str, *, site: str = "") -> NodeView:
         """See Client.uncordon."""
         return self._do(self._client.uncordon(node, site=site))
+
+    def images(self, site: str = "") -> ImagesView:
+        """See Client.images."""
+        return self._do(self._client.images(site))
 
     def batch_policy(self, *, switch_to: str = "") -> BatchPolicyView:
         """See Client.batch_policy."""

@@ -17,6 +17,7 @@ from tango.model.views import (
     BatchPolicyView,
     DrainView,
     EdgeView,
+    ImagesView,
     JobCounts,
     ServiceView,
     TrafficPolicyView,
@@ -197,6 +198,10 @@ class CentralBackend(Protocol):
 
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites, by name."""
+        ...
+
+    def images(self, edge: str) -> ImagesView:
+        """What nodes of a site (all: "") hold, and what registries say. Raises NotFound."""
         ...
 
     def batch_policy(self) -> BatchPolicyView:

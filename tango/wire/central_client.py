@@ -10,11 +10,12 @@ import grpc
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
-from tango.model.views import BatchPolicyView, EdgeView, JobCounts
+from tango.model.views import BatchPolicyView, EdgeView, ImagesView, JobCounts
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceStub
 from tango.wire.call_client import Metadata
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
+from tango.wire.convert_images import images_view_from_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
 from tango.wire.convert_policy import batch_policy_view_from_pb
@@ -131,6 +132,14 @@ class CentralClient:
                 pb.ListEdgesRequest(), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(edge_view_from_pb(view) for view in response.edges)
+
+    async def images(self, edge: str = "") -> ImagesView:
+        """What nodes of a site (all: "") hold, and what registries say. Raises NotFound."""
+        with model_errors():
+            response = await self._stub.ListImages(
+                pb.ListImagesRequest(edge=edge), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return images_view_from_pb(response)
 
     async def batch_policy(self) -> BatchPolicyView:
         """By which policy jobs are placed."""

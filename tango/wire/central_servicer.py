@@ -14,6 +14,7 @@ from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
+from tango.wire.convert_images import images_view_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb, node_view_to_pb
 from tango.wire.convert_policy import batch_policy_view_to_pb
@@ -115,6 +116,12 @@ class CentralServicer(CentralServiceServicer):
                 raise NotFound(f"site {request.edge!r} is unknown; `tango get edges` lists them")
         nodes = [node_view_to_pb(node) for view in views for node in view.nodes]
         return pb.CentralServiceListNodesResponse(nodes=nodes)
+
+    async def ListImages(
+        self, request: pb.ListImagesRequest, context: Context
+    ) -> pb.ListImagesResponse:
+        """What nodes hold and registries say."""
+        return images_view_to_pb(self._backend.images(request.edge))
 
     async def GetBatchPolicy(
         self, request: pb.GetBatchPolicyRequest, context: Context

@@ -84,6 +84,7 @@ def service_spec_to_pb(spec: ServiceSpec, where: str = "spec") -> pb.ServiceSpec
             quota_base_millis=spec.quota_base_millis,
             stop_grace_s=spec.stop_grace_s,
             max_queue=spec.max_queue,
+            images=spec.images,
         )
 
 
@@ -118,6 +119,7 @@ def service_spec_from_pb(message: pb.ServiceSpec, where: str = "spec") -> Servic
             message.stop_grace_s if message.HasField("stop_grace_s") else default["stop_grace_s"]
         ),
         max_queue=message.max_queue if message.HasField("max_queue") else default["max_queue"],
+        images=tuple(message.images),
     )
 
 
@@ -137,6 +139,7 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             cpuset=spec.cpuset,
             near=None if spec.near is None else near_to_pb(spec.near),
             backup=spec.backup,
+            images=spec.images,
         )
 
 
@@ -168,6 +171,7 @@ def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
         cpuset=tuple(message.cpuset),
         near=near_from_pb(message.near) if message.HasField("near") else None,
         backup=message.backup,
+        images=tuple(message.images),
     )
 
 

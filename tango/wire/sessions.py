@@ -11,12 +11,14 @@ from typing import Any, Generic, TypeVar, cast
 
 from tango.model import messages as m
 from tango.model.errors import InvalidField
+from tango.model.layers import NodeImages
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.wire import convert_session_edge as of_edge
 from tango.wire import convert_session_shared as shared
 from tango.wire import convert_session_worker as of_worker
 from tango.wire.convert_calls import reply_part_from_pb, reply_part_to_pb
+from tango.wire.convert_images import node_images_from_pb, node_images_to_pb
 from tango.wire.stream_session import BadEnvelope, UnknownMessage
 
 Message = TypeVar("Message")
@@ -71,6 +73,7 @@ _ATTEMPT_CHANGED: _Row = (
     shared.attempt_changed_to_pb,
     shared.attempt_changed_from_pb,
 )
+_IMAGES: _Row = (NodeImages, node_images_to_pb, node_images_from_pb)
 _LOG_PART: _Row = (m.LogPart, shared.log_part_to_pb, shared.log_part_from_pb)
 _DOWN: Mapping[str, _Row] = {
     "start_attempt": (
@@ -126,6 +129,7 @@ FROM_WORKER: Direction[m.FromWorker, edge.ConnectWorkerRequest] = Direction(
             of_worker.worker_pong_to_pb,
             of_worker.worker_pong_from_pb,
         ),
+        "images": _IMAGES,
     },
 )
 TO_WORKER: Direction[m.ToWorker, edge.ConnectWorkerResponse] = Direction(
@@ -186,6 +190,7 @@ FROM_EDGE: Direction[m.FromEdge, central.ConnectEdgeRequest] = Direction(
             of_edge.attempt_refused_from_pb,
         ),
         "log_part": _LOG_PART,
+        "images": _IMAGES,
     },
 )
 TO_EDGE: Direction[m.ToEdge, central.ConnectEdgeResponse] = Direction(

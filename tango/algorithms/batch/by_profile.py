@@ -2,18 +2,19 @@
 
 The framework of algorithms/placement on what the nodes of all sites offer: filters take nodes out,
 scores rank the rest, and each task sees the room that those before it left. A job is the group that
-`spread` keeps apart. Jobs state CPU, memory, cores and nodes, so of the plugins that come with
-Tango `fit`, `cores`, `affinity` and `spread` have a say; others may read what the nodes are.
+`spread` keeps apart. Jobs state CPU, memory, cores, nodes and images, so of the plugins that come
+with Tango all but `taints` and `delay` have a say; others may read what the nodes are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from tango.algorithms.batch.packing import MAX_REJECTED, unplaced_reason
-from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.placer import Placer, largest_first
 from tango.algorithms.placement.plugin import Plugin
@@ -26,10 +27,19 @@ from tango.model.plan import (
     BatchPlan,
     BatchSnapshot,
     Gang,
+    ImageFacts,
     Placement,
     TaskShape,
     Unplaced,
 )
+
+
+class _About(TypedDict, total=False):
+    """Of a row, what facts about images say."""
+
+    images: tuple[str, ...]
+    layers: tuple[str, ...]
+    bandwidth_bytes_per_s: float | None
 
 
 class ByProfile:
@@ -56,7 +66,9 @@ class ByProfile:
         """See BatchPolicy."""
         offers = sorted(snapshot.offers, key=lambda offer: (offer.edge, offer.node))
         # The space sorts before all that names are made of: the cluster has the same order.
-        cluster = Cluster(_row(offer) for offer in offers)
+        cluster = Cluster(
+            (_row(offer, snapshot.images) for offer in offers), images=_images(snapshot.images)
+        )
         room = Room(cluster)
         room.cpu[:] = np.array([offer.cpu_millis for offer in offers], np.int64)
         room.memory[:] = np.array([offer.memory_bytes for offer in offers], np.int64)
@@ -66,7 +78,7 @@ class ByProfile:
         placements: list[Placement] = []
         unplaced: list[Unplaced] = []
         # Room only shrinks from gang to gang: what did not fit does not fit later.
-        failed: dict[tuple[TaskShape, ...], Chosen] = {}
+        failed: dict[tuple[tuple[TaskShape, tuple[str, ...]], ...], Chosen] = {}
         names: dict[str, str] = {}
         for offer, name in zip(offers, cluster.names, strict=True):
             names.setdefault(offer.node, name)
@@ -75,7 +87,7 @@ class ByProfile:
             if missing:
                 unplaced.append(Unplaced(gang.job_id, missing))
                 continue
-            shape = tuple(task.shape for task in gang.tasks)
+            shape = tuple((task.shape, task.images) for task in gang.tasks)
             found = failed.get(shape) or placer.place_gang(_pods(gang, names), named_first)
             if isinstance(found, Chosen):
                 failed[shape] = found
@@ -98,14 +110,27 @@ def named_first(pods: Sequence[Pod]) -> list[Pod]:
     return sorted(largest_first(pods), key=lambda pod: not pod.cpuset)
 
 
-def _row(offer: BatchOffer) -> NodeRow:
+def _row(offer: BatchOffer, facts: ImageFacts | None) -> NodeRow:
+    place = offer.edge, offer.node
+    about: _About = {}
+    if facts is not None:
+        about["images"] = tuple(name for name, places in facts.whole.items() if place in places)
+        about["layers"] = facts.held.get(place, ())
+        about["bandwidth_bytes_per_s"] = facts.bandwidth.get(place)
     return NodeRow(
         f"{offer.edge} {offer.node}",
         max(0, offer.all_cpu_millis),
         max(0, offer.all_memory_bytes),
         cores=offer.core_mask.bit_length(),
         site=offer.edge,
+        **about,
     )
+
+
+def _images(facts: ImageFacts | None) -> Iterator[ImageRow]:
+    if facts is not None:
+        for name, layers in facts.layers.items():
+            yield ImageRow(name, layers)
 
 
 def _pods(gang: Gang, names: Mapping[str, str]) -> list[Pod]:
@@ -120,6 +145,7 @@ def _pods(gang: Gang, names: Mapping[str, str]) -> list[Pod]:
             cores=task.cores,
             cpuset=task.cpuset,
             node=names.get(task.node, task.node),
+            images=task.images,
         )
         for at, task in enumerate(gang.tasks)
     ]

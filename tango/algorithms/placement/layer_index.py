@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tango.algorithms.placement.known_images import KnownImages
 from tango.model.errors import InvalidField
 from tango.model.image import ImageReference, parse_image
 from tango.model.layers import HeldImage, ImageChange, ImageLayers, NodeImages
@@ -62,9 +63,9 @@ class LayerIndex:
         self._forget_s = forget_s
         self._max_images = max_images
         self._entries: dict[ImageReference, _Entry] = {}
-        # By digest of manifest or index, with the number of entries that it comes from.
-        self._by_digest: dict[str, tuple[ImageLayers, int]] = {}
+        self._known = KnownImages()
         self._revision = 0
+        self._changed: dict[ImageReference, None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -73,6 +74,12 @@ class LayerIndex:
     def revision(self) -> int:
         """Grows with each change of what is known: what was derived from less is out of date."""
         return self._revision
+
+    def take_changed(self) -> tuple[tuple[ImageReference, ImageLayers | None], ...]:
+        """What is known otherwise than when this was asked last; None: it is not known any more."""
+        changed, self._changed = self._changed, {}
+        entries = ((reference, self._entries.get(reference)) for reference in changed)
+        return tuple((one, entry.image if entry is not None else None) for one, entry in entries)
 
     def want(self, reference: ImageReference, now: float) -> bool:
         """Somebody uses the image: it is kept, and due at once where it is new.
@@ -115,7 +122,7 @@ class LayerIndex:
         self._confirm(reference, entry, now)
         if before == image:
             return None
-        self._set(entry, image)
+        self._set(reference, entry, image)
         had = set(before.layers) if before is not None else set()
         has = set(image.layers)
         return ImageChange(
@@ -150,7 +157,7 @@ class LayerIndex:
         before = entry.image
         if not gone or before is None:
             return None
-        self._set(entry, None)
+        self._set(reference, entry, None)
         return ImageChange(str(reference), _top(before), "", (), before.layers)
 
     def forget(self, now: float) -> int:
@@ -159,20 +166,21 @@ class LayerIndex:
         for reference in old:
             entry = self._entries.pop(reference)
             if entry.image is not None:
-                self._set(entry, None)
+                self._set(reference, entry, None)
         return len(old)
 
     def layers(self, reference: ImageReference) -> ImageLayers | None:
         """What an image consists of; None where it is unknown (yet)."""
-        entry = self._entries.get(reference)
-        if entry is not None and entry.image is not None:
-            return entry.image
-        return self.by_digest(reference.digest) if reference.digest else None
+        return self._known.layers(reference)
 
     def by_digest(self, digest: str) -> ImageLayers | None:
         """The image whose manifest, or whose index of platforms, has this digest."""
-        known = self._by_digest.get(digest)
-        return known[0] if known is not None else None
+        return self._known.by_digest(digest)
+
+    def tried(self, reference: ImageReference) -> bool:
+        """Whether a registry was asked about it, with whatever success."""
+        entry = self._entries.get(reference)
+        return entry is not None and (entry.checked_at is not None or entry.failures > 0)
 
     def entries(self, now: float) -> Iterator[IndexedImage]:
         """Everything, by name."""
@@ -186,19 +194,10 @@ class LayerIndex:
         entry.problem = ""
         entry.due_at = _NEVER if reference.pinned else now + self._refresh_s
 
-    def _set(self, entry: _Entry, image: ImageLayers | None) -> None:
-        if entry.image is not None:
-            for digest in _digests(entry.image):
-                known, count = self._by_digest[digest]
-                if count == 1:
-                    del self._by_digest[digest]
-                else:
-                    self._by_digest[digest] = (known, count - 1)
+    def _set(self, reference: ImageReference, entry: _Entry, image: ImageLayers | None) -> None:
         entry.image = image
-        if image is not None:
-            for digest in _digests(image):
-                _, count = self._by_digest.get(digest, (image, 0))
-                self._by_digest[digest] = (image, count + 1)
+        self._known.set(reference, image)
+        self._changed[reference] = None
         self._revision += 1
 
 
@@ -262,10 +261,6 @@ def _references(held: HeldImage) -> list[ImageReference]:
         except InvalidField:
             continue
     return found
-
-
-def _digests(image: ImageLayers) -> set[str]:
-    return {image.digest, image.tag_digest} - {""}
 
 
 def _top(image: ImageLayers | None) -> str:

@@ -106,6 +106,7 @@ class ProfileRule:
                 node.all_memory_bytes,
                 cores=0,
                 site=node.node,
+                images=node.images,
             )
             for node, more in zip(nodes, extra, strict=True)
         )
@@ -122,7 +123,14 @@ class ProfileRule:
 
 def _pod(name: str, demand: ReplicaDemand) -> Pod:
     ports = (demand.port,) if demand.port else ()
-    return Pod(name, _cpu(demand), demand.memory_bytes, ports=ports, group=demand.service)
+    return Pod(
+        name,
+        _cpu(demand),
+        demand.memory_bytes,
+        ports=ports,
+        group=demand.service,
+        images=demand.images,
+    )
 
 
 def _cpu(demand: ReplicaDemand) -> int:

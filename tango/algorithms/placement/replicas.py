@@ -20,7 +20,8 @@ class Candidate:
     memory_bytes: what LC replicas may still take there (BE yields memory to LC). idle_bytes: what
     nobody holds there; below zero where BE would have to yield.
     all_memory_bytes, cpu_millis: what it has in all. claimed_millis: the CPU that its replicas, of
-    every service, hold when all of them serve as much as they may.
+    every service, hold when all of them serve as much as they may. images: of those that the
+    demand names, what its engine has.
     """
 
     node: str
@@ -30,6 +31,7 @@ class Candidate:
     all_memory_bytes: int = 0
     cpu_millis: int = 0
     claimed_millis: int = 0
+    images: tuple[str, ...] = ()
 
     def beside(self, demand: ReplicaDemand, count: int = 1) -> Candidate:
         """The same node with so many more replicas of that kind; below 0: with fewer."""
@@ -47,13 +49,14 @@ class Candidate:
 class ReplicaDemand:
     """One replica of a service. cpu_millis: what it holds when it serves as much as it may.
 
-    port: a fixed one, of which a node has only one; 0 for one that the node picks.
+    port: a fixed one, of which a node has only one; 0 for one that the node picks. images: in full.
     """
 
     service: str
     memory_bytes: int
     cpu_millis: int = 0
     port: int = 0
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

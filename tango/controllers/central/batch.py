@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from tango.controllers.central.edges import Sites
 from tango.controllers.central.fits import Cores, fits, gang_of
+from tango.controllers.central.images import Images
 from tango.controllers.central.jobs import waiting
 from tango.controllers.central.ledger import Job
 from tango.controllers.central.never_fits import never_fits
@@ -75,6 +76,7 @@ class Batch:
         *,
         strict: bool = False,
         needs_node: bool = False,
+        images: Images | None = None,
     ) -> None:
         self.strict = strict
         self.needs_node = needs_node
@@ -87,6 +89,7 @@ class Batch:
         self.outstanding: Window | None = None
         self._jobs = jobs
         self._sites = sites
+        self._images = images or Images()
         self._overtaking = Overtaking(self.queue, jobs, sites, max_overtaken)
         self._record = record
         self._random = random.Random(seed)
@@ -233,9 +236,10 @@ class Batch:
         self.outstanding = Window(self._solves, gangs, now, len(offers))
         seed = self._random.getrandbits(31)
         running = preemptible(self._sites, self._jobs) if self._sites.elastic else ()
-        return Solve(
-            self._solves, BatchSnapshot(tuple(gangs.values()), offers, seed, self._last, running)
-        )
+        asked = tuple(gangs.values())
+        images = self._images.facts(asked)
+        snapshot = BatchSnapshot(asked, offers, seed, self._last, running, images)
+        return Solve(self._solves, snapshot)
 
     def solved(self, solve_id: int, plan: BatchPlan, now: float, commit: Commit) -> int | None:
         """Commit what stands of the plan; returns how many gangs, None for another solve's plan."""

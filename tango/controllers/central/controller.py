@@ -59,6 +59,7 @@ from tango.model.events import (
     EdgeDown,
     EdgeSaid,
     EdgeUp,
+    ImagesLearned,
     MigrateJob,
     Persisted,
     PersistFailed,
@@ -69,6 +70,7 @@ from tango.model.events import (
 )
 from tango.model.explanation import Finding, Subject
 from tango.model.job import JobRecord, JobState
+from tango.model.layers import NodeImages
 from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchOffer, Placement
 from tango.model.settings import CentralSettings
@@ -153,6 +155,8 @@ class CentralController:
                 self._reports.edge_down(event)
             case DelaysMeasured():
                 self._bounds.measured(event)
+            case ImagesLearned():
+                core.images.learned(event.images)
             case BatchSolved():
                 n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
                 if n_placed is not None and event.plan.preempt is not None:
@@ -229,6 +233,17 @@ class CentralController:
     def edge_views(self) -> tuple[EdgeView, ...]:
         """Every edge seen since the start, or holding attempts, connected or not."""
         return tuple(site.view() for site in self._core.sites.by_name.values())
+
+    def node_images(self) -> Mapping[tuple[str, str], NodeImages]:
+        """What the engines of nodes (edge, node) hold by their latest word."""
+        return self._core.images.told
+
+    def images_of_jobs(self) -> frozenset[str]:
+        """References that jobs name which have not ended. Linear in these."""
+        ledger = self._core.ledger
+        states = [state for state in JobState if not state.ended]
+        jobs = (ledger.jobs[job_id] for state in states for job_id in ledger.by_state[state])
+        return frozenset(image for job in jobs for t in job.record.spec.tasks for image in t.images)
 
     @property
     def decisions(self) -> Decisions:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tango.controllers.central.batch import Batch
 from tango.controllers.central.edges import Attempt, Sites
+from tango.controllers.central.images import Images
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
 from tango.controllers.central.overtaking import DEFAULT_MAX_OVERTAKEN
@@ -33,6 +34,7 @@ class Core:
     ) -> None:
         self.ledger = Ledger()
         self.sites = Sites(be_floor, elastic=elastic)
+        self.images = Images()
         self.decisions = Decisions(ring)
         self.batch = Batch(
             self.ledger.jobs,
@@ -42,6 +44,7 @@ class Core:
             max_overtaken,
             strict=strict,
             needs_node=needs_node,
+            images=self.images,
         )
         self.out: list[CentralCommand] = []
         self.now = 0.0

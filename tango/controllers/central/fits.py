@@ -8,6 +8,7 @@ from tango.algorithms.batch.in_order import InOrder
 from tango.algorithms.batch.packing import as_given, largest_first
 from tango.controllers.central.edges import Sites
 from tango.model.cores import ids_of
+from tango.model.image import in_full
 from tango.model.job import JobRecord
 from tango.model.plan import BatchOffer, BatchSnapshot, BatchTask, Gang, Placement
 
@@ -25,6 +26,7 @@ def batch_task(record: JobRecord, index: int) -> BatchTask:
         spec.cores,
         spec.node,
         spec.cpuset,
+        in_full(spec.images) if spec.images else (),
     )
 
 

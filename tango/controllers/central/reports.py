@@ -36,6 +36,7 @@ from tango.model.commands import CloseEdge, SendEdge
 from tango.model.decision import JOB_END, JOB_REFUSED
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
 from tango.model.job import AttemptState, AttemptStatus, JobState, parse_attempt_id
+from tango.model.layers import NodeImages
 from tango.model.messages import (
     AttemptChanged,
     AttemptRefused,
@@ -68,6 +69,7 @@ class Reports:
     def edge_up(self, event: EdgeUp) -> None:
         """A stream said Hello and its state."""
         core, hello = self._core, event.hello
+        before = core.sites.site(hello.edge).incarnation
         site, superseded = core.sites.connect(event.session, hello)
         if site is None:
             reason = f"stale: a later stream of edge {hello.edge} has connected before"
@@ -85,6 +87,8 @@ class Reports:
             core.out.append(CloseEdge(superseded, "superseded by a newer stream of the same edge"))
         core.out.append(SendEdge(event.session, CentralWelcome(self._incarnation)))
         core.note("info", "edge_up", edge=site.edge, incarnation=hello.incarnation)
+        if before != hello.incarnation:
+            core.images.forget_site(site.edge)
         self._resync(site, event.state)
 
     def edge_down(self, event: EdgeDown) -> None:
@@ -115,6 +119,8 @@ class Reports:
             self._compare(site, message.attempts, ours)
         elif isinstance(message, EdgeState):
             self._resync(site, message)
+        elif isinstance(message, NodeImages):
+            self._core.images.node_told(site.edge, message)
 
     def _resync(self, site: Site, state: EdgeState) -> None:
         if self._core.sites.set_nodes(site, state.nodes):

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from tango.algorithms.placement.replicas import CORDONED, DRAINED, Candidate, ReplicaDemand
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.service_book import claim_of, generation_of
+from tango.model.image import in_full
 from tango.model.service import ServiceSpec
 
 
 def demand_of(spec: ServiceSpec) -> ReplicaDemand:
     """What one replica of the service asks of a node."""
-    return ReplicaDemand(spec.name, spec.memory_bytes, claim_of(spec), spec.port)
+    images = in_full(spec.images) if spec.images else ()
+    return ReplicaDemand(spec.name, spec.memory_bytes, claim_of(spec), spec.port, images)
 
 
 def candidates(
@@ -28,6 +30,7 @@ def candidates(
         booked = _held(service.placement, service.specs, claim_of(service.spec))
     wanted = _held(at, specs, claim_of(spec))
     nothing = (0, 0, 0)
+    images = in_full(spec.images) if spec.images else ()
     found = []
     for book in books.sessions.values():
         name = book.name
@@ -46,6 +49,7 @@ def candidates(
                 book.memory_bytes,
                 book.cpu_millis,
                 claimed,
+                tuple(image for image in images if image in book.image_names),
             )
         )
     return found

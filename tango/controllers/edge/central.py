@@ -42,6 +42,10 @@ class CentralLink:
         self.send(
             EdgeState(node_views(books), attempts, nodes, trips_told(books, self._peers, now))
         )
+        for name in nodes:
+            images = books.nodes[name].images
+            if images is not None:
+                self.send(images)
 
     def down(self, session: int) -> None:
         """The stream ended; an older one matters to nobody."""

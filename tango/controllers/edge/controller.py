@@ -116,6 +116,7 @@ class EdgeController:
             self._attempts,
             self._evictions,
             self._rebalance,
+            self._central,
         )
         self._wake_at = math.inf
         self._begun = False

@@ -12,6 +12,7 @@ from tango.controllers.edge.rtt import RoundTrips
 from tango.model.cluster import GroupReport, NodeReport
 from tango.model.cores import mask_of
 from tango.model.job import AttemptState, AttemptStatus
+from tango.model.layers import NodeImages
 from tango.model.messages import WorkerHello
 from tango.model.service import ReplicaStatus
 
@@ -45,7 +46,8 @@ class NodeBook:
     address: the host that its worker dials from.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
     ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
-    being evicted. reclaim: what CPU its attempts do not use. rtt_s: delay to its worker and back,
+    being evicted. reclaim: what CPU its attempts do not use. images, image_names: what its engine
+    holds, None where it has said nothing. rtt_s: delay to its worker and back,
     from pings of which trips keeps count.
     """
 
@@ -62,6 +64,8 @@ class NodeBook:
         "heard_at",
         "hello",
         "holds",
+        "image_names",
+        "images",
         "lc_cpu_millis",
         "lc_request_memory_bytes",
         "leaving",
@@ -99,6 +103,8 @@ class NodeBook:
         self.be_tasks = 0
         self.reclaim = Reclaim()
         self.report: NodeReport | None = None
+        self.images: NodeImages | None = None
+        self.image_names: frozenset[str] = frozenset()
         # Of the last report that had any: only every tenth or so does.
         self.groups: tuple[GroupReport, ...] = ()
         self.rtt_s = 0.0
@@ -111,6 +117,11 @@ class NodeBook:
     def problem(self) -> str:
         """What its worker last said is wrong with it, "" for nothing: it takes nothing new then."""
         return self.report.problem if self.report is not None else ""
+
+    def holds_images(self, images: NodeImages) -> None:
+        """Its engine holds these from now on."""
+        self.images = images
+        self.image_names = frozenset(name for image in images.images for name in image.names)
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""

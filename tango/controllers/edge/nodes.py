@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.inflight import InFlight
 from tango.controllers.edge.node_book import NodeBook
@@ -17,6 +18,7 @@ from tango.model.commands import CloseWorker, SendWorker
 from tango.model.decision import NODE_STATE
 from tango.model.errors import InvalidField
 from tango.model.events import WorkerDown, WorkerSaid, WorkerUp
+from tango.model.layers import NodeImages
 from tango.model.messages import (
     AttemptChanged,
     EdgeWelcome,
@@ -49,6 +51,7 @@ class Nodes:
         attempts: Attempts,
         evictions: Evictions,
         rebalance: Rebalance,
+        central: CentralLink,
     ) -> None:
         self._books = books
         self._router = router
@@ -57,6 +60,7 @@ class Nodes:
         self._attempts = attempts
         self._evictions = evictions
         self._rebalance = rebalance
+        self._central = central
         self._dead_after_s = books.settings.node_dead_after_s
         self._unseen_at = math.inf
         self._refused = ("", "")
@@ -88,6 +92,9 @@ class Nodes:
         elif node.session is not None:
             books.out.append(CloseWorker(node.session, "superseded by a newer stream of this node"))
             del books.sessions[node.session]
+        if node.images is not None and node.hello.incarnation != hello.incarnation:
+            # It says so again, unless it is not told to look any more.
+            self._images(node, NodeImages(node.name))
         node.hello = hello
         node.cpu_millis = hello.capacity.cpu_millis
         node.memory_bytes = hello.capacity.memory_bytes
@@ -158,6 +165,13 @@ class Nodes:
             self._attempts.changed(node, message.attempt)
         elif isinstance(message, ReplicaGone):
             self._replica_gone(node, message.replica_id, now)
+        elif isinstance(message, NodeImages):
+            self._images(node, replace(message, node=node.name))
+
+    def _images(self, node: NodeBook, images: NodeImages) -> None:
+        """For replicas that are placed from now on, and for the central master's tasks."""
+        node.holds_images(images)
+        self._central.send(images)
 
     def _problem_changed(self, node: NodeBook, now: float) -> None:
         """While a node has a problem it keeps what it has, and gets nothing new."""

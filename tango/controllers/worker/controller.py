@@ -30,6 +30,7 @@ from tango.model.events import (
     CheckpointFailed,
     GroupApplied,
     HealthChecked,
+    ImagesListed,
     ProcessEnded,
     ProcessesListed,
     ProcessStarted,
@@ -46,6 +47,7 @@ from tango.model.events import (
 )
 from tango.model.explanation import Subject
 from tango.model.job import AttemptStatus
+from tango.model.layers import NodeImages
 from tango.model.messages import (
     AckEnds,
     CancelDispatches,
@@ -143,12 +145,14 @@ class WorkerController:
         self._listed = False
         self._keep_shares_s = 0.0
         self._dialled: int | None = None
+        self._images: NodeImages | None = None
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             RequestFinished: self._requests.finished,
             UpstreamSaid: self._said,
             Tick: self._tick,
             GroupApplied: groups.applied,
             UsageSampled: self._sampled,
+            ImagesListed: self._images_listed,
             HealthChecked: self._life.health.answered,
             ProcessesListed: self._list,
             RuntimeDown: self._runtime_down,
@@ -252,6 +256,8 @@ class WorkerController:
         out.session = self._dialled
         out.send(replace(self._hello, dial=self._dialled or 0))
         out.send(WorkerState(self.replicas(), self.attempts(), self.in_flight()))
+        if self._images is not None:
+            out.send(self._images)
 
     def _down(self, event: UpstreamDown, now: float) -> None:
         if event.session == self._dialled:
@@ -358,6 +364,13 @@ class WorkerController:
             else:
                 self._usage.sample(now)
         self._groups.shrink_due(now)
+
+    def _images_listed(self, event: ImagesListed, now: float) -> None:
+        """Only what is new is told: a list may be long."""
+        del now
+        if event.images != self._images:
+            self._images = event.images
+            self._out.send(event.images)
 
     def _sampled(self, event: UsageSampled, now: float) -> None:
         self._attempts.wall_clock(event.wall, now)

@@ -16,6 +16,7 @@ from tango.adapters.clocks import LoopClock
 from tango.adapters.policies import batch_policy, policy_names
 from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
+from tango.daemons.central.images import LayerKeeper
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.explaining import explanation
 from tango.daemons.lifecycle import log_event
@@ -28,14 +29,16 @@ from tango.model import messages as msg
 from tango.model.errors import FailedPrecondition, NotFound, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
+from tango.model.layers import NodeImages
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
-from tango.model.views import BatchPolicyView, EdgeView, JobCounts
+from tango.model.views import BatchPolicyView, EdgeView, ImagesView, JobCounts, SiteImages
 from tango.ports import Store
 from tango.wire.backends import EdgeSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
+NO_REGISTRY = "the central master asks no registry: its configuration has no [registry]"
 
 
 class CentralDaemon:
@@ -50,6 +53,7 @@ class CentralDaemon:
         group: asyncio.TaskGroup,
         incarnation: int,
         metrics: CentralMetrics,
+        layers: LayerKeeper | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._settings = settings
@@ -59,6 +63,7 @@ class CentralDaemon:
         self._store = store
         self._group = group
         self._metrics = metrics
+        self._layers = layers
         self.shell: Shell[ev.CentralEvent, cmd.CentralCommand] = Shell(
             controller, self._perform, LoopClock()
         )
@@ -118,6 +123,9 @@ class CentralDaemon:
         """Durable when it returns."""
         job_id = f"{spec.name}-{secrets.token_hex(4)}"
         submission = submission_id or job_id
+        images = [image for task in spec.tasks for image in task.images]
+        if images and self._layers is not None:
+            await self._layers.look_first(images)
         job = await self._operations.run(
             lambda op_id: self.shell.post(
                 ev.SubmitJob(op_id, job_id, submission, spec, time.time(), require_fit)
@@ -157,6 +165,21 @@ class CentralDaemon:
     def edges(self) -> tuple[EdgeView, ...]:
         """All sites."""
         return self._controller.edge_views()
+
+    def images(self, edge: str) -> ImagesView:
+        """What nodes hold by the word of their engines, and what registries say."""
+        told = self._controller.node_images()
+        sites = [view.edge for view in self._controller.edge_views() if edge in ("", view.edge)]
+        if edge and not sites:
+            raise NotFound(f"site {edge!r} is unknown; `tango get edges` lists them")
+        return ImagesView(
+            tuple(
+                SiteImages(site, tuple(told[one] for one in sorted(told) if one[0] == site))
+                for site in sites
+            ),
+            self._layers.views() if self._layers is not None else (),
+            "" if self._layers is not None else NO_REGISTRY,
+        )
 
     def batch_policy(self) -> BatchPolicyView:
         """By which policy jobs are placed now."""
@@ -256,6 +279,8 @@ class CentralDaemon:
             self._logs.on_part(message)
         else:
             self.shell.post(ev.EdgeSaid(number, message, time.time()))
+            if isinstance(message, NodeImages) and self._layers is not None:
+                self._layers.node_has(message)
 
     def stop(self) -> None:
         """Watches and sessions end."""

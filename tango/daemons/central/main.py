@@ -16,6 +16,7 @@ from tango.controllers.central.bound_store import BOUND, RESERVATION
 from tango.daemons import lifecycle
 from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.delays import measuring
+from tango.daemons.central.images import asking, registries
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.central.rest import rest_face
 from tango.daemons.journal import journal, recording_to
@@ -61,14 +62,17 @@ async def main(settings: CentralSettings) -> None:
         controller = begin(start, bound_rule(settings.placement))
         registry = Scrape()
         metrics = CentralMetrics(registry)
-        async with asyncio.TaskGroup() as group:
-            daemon = CentralDaemon(settings, controller, policy, store, group, incarnation, metrics)
+        async with registries(settings.registry) as layers, asyncio.TaskGroup() as group:
+            daemon = CentralDaemon(
+                settings, controller, policy, store, group, incarnation, metrics, layers
+            )
             metrics.watch(daemon.job_counts, daemon.edges)
             source = delay_source(settings.delays)
             service = central_service(daemon)
             async with (
                 journal(controller.decisions, daemon.shell, group, "central", start),
                 measuring(group, source, settings.delays.every_s, daemon.shell.post),
+                asking(layers, group, controller, daemon.shell.post),
                 rest_face(settings.server, credentials, service),
                 served(
                     settings.server,

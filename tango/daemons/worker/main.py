@@ -11,6 +11,7 @@ from tango.adapters.cgroup_detect import Detection, detect
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_observe import ObservingFiles
 from tango.adapters.cgroup_shared_be import SharedBe
+from tango.adapters.engine_images import EngineImages
 from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
@@ -29,6 +30,7 @@ from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
 from tango.daemons.worker.cores import task_cores
+from tango.daemons.worker.images import report_images
 from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.daemons.worker.supervisor import SupervisorWatch
@@ -199,6 +201,10 @@ async def _serve(
         peer = f"edge at {settings.edge}"
         dial = redial(peer, connect, stopping, random.Random(incarnation))
         tasks.append(group.create_task(dial, name="edge"))
+        if settings.engine.socket:
+            source = EngineImages(settings.engine.socket)
+            asked = report_images(source, settings.node, settings.engine, daemon.shell.post)
+            tasks.append(group.create_task(asked, name="images"))
 
         def stop() -> None:
             stopping.set()
