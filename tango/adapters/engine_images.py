@@ -59,7 +59,7 @@ class EngineImages:
     async def _ask(self) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)
         answer = _Answer()
-        parser = httptools.HttpResponseParser(answer)
+        answer.parser = parser = httptools.HttpResponseParser(answer)
         try:
             writer.write(_REQUEST)
             while not answer.complete:
@@ -78,9 +78,8 @@ class EngineImages:
             writer.close()
         if not answer.complete:
             raise Unavailable(f"{self._socket}: closed before the whole answer was there")
-        status = parser.get_status_code()
-        if status != 200:
-            raise Unavailable(f"{self._socket}: answered {status}")
+        if answer.status != 200:
+            raise Unavailable(f"{self._socket}: answered {answer.status}")
         return b"".join(answer.parts)
 
 
@@ -88,8 +87,10 @@ class _Answer:
     """What the parser calls back; bounded."""
 
     def __init__(self) -> None:
+        self.parser: httptools.HttpResponseParser | None = None
         self.parts: list[bytes] = []
         self.complete = False
+        self.status = 0
         self._size = 0
         self._since_body = 0
 
@@ -109,7 +110,9 @@ class _Answer:
 
     def on_message_complete(self) -> None:
         """Whole; an interim answer (1xx), which nobody asked for, ends it likewise."""
-        self.complete = True
+        if not self.complete and self.parser is not None:
+            self.complete = True
+            self.status = self.parser.get_status_code()
 
 
 def read_images(body: bytes) -> tuple[tuple[HeldImage, ...], int]:

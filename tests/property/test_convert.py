@@ -20,6 +20,7 @@ from tango.model import (
     cluster,
     explanation,
     job,
+    layers,
     messages,
     peers,
     request,
@@ -36,6 +37,7 @@ from tango.v1 import types_pb2, worker_service_pb2
 from tango.wire import (
     convert_calls,
     convert_explanations,
+    convert_images,
     convert_jobs,
     convert_nodes,
     convert_peers,
@@ -99,6 +101,8 @@ POSITIVE = {
     (request.CallRequest, "stream"): st.just(False),
     (request.CallRequest, "origin"): st.just(""),
     (request.CallRequest, "priority"): st.just(0),
+    (layers.ImageLayers, "digest"): TOKENS,
+    (layers.NodeImages, "bandwidth_bytes_per_s"): st.none() | st.floats(1, 1e15),
     (peers.PeerNode, "load"): st.floats(0, 9),
     (peers.PeerNode, "rtt_s"): st.floats(0, 86_400),
     (peers.PeerNode, "slots"): st.dictionaries(st.text(max_size=9), U32, max_size=3).map(
@@ -200,6 +204,10 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 views.DrainView,
             ],
         ),
+        (
+            convert_images,
+            [layers.HeldImage, layers.NodeImages, views.ImageView, views.ImagesView],
+        ),
         (convert_services, [service.ReplicaStatus, views.RequestCounts, views.ServiceView]),
         (convert_explanations, [explanation.Explanation]),
         (
@@ -296,7 +304,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
     # Converted inside of what holds them, or by the servicers and clients: an RPC's own envelope.
     inside = {
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
-        "BatchPolicyView",
+        "BatchPolicyView", "SiteImages", "ImageLayer", "ImagesView",
         "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
             "Checkpoint", "Migration",
     }  # fmt: skip

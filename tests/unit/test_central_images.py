@@ -9,6 +9,8 @@ from central_bench import MIB, Bench, node, spec
 
 from tango.adapters.policies import placement_plugins
 from tango.controllers.central.images import Images
+from tango.model.decision import facts
+from tango.model.decision_text import sentence
 from tango.model.errors import InvalidField
 from tango.model.events import ImagesLearned
 from tango.model.explanation import Subject
@@ -136,14 +138,16 @@ def test_a_task_goes_where_its_layers_are_and_follows_a_push() -> None:
     bench.submit("j1", with_images("host:5000/team/app:1"))
     assert bench.job("j1").tasks[0].node == "n2"
     (found,) = bench.central.explain("j1", (Subject.JOB,), 10, bench.now)
-    placed = next(record for record in found.records if record[2].name == "job.place")
-    scores = {plugin: (mine, other) for plugin, _, mine, other in placed[3][8].scores}
-    assert (scores["layers"], scores["image"]) == ((100.0, 0.0), (100.0, 0.0))
+    (placed,) = found.records
+    scores = {plugin: [mine, other] for plugin, _, mine, other in facts(placed)["placement"]["scores"]}
+    assert (scores["layers"], scores["image"]) == ([100.0, 0.0], [100.0, 0.0])
+    assert "layers 100 against 0 (x2)" in sentence(placed)
     # The tag moves to content of which n3 has the larger part.
     moved = ImageLayers(digest("4"), (OTHER, APP_2), digest("4"))
     large = ImageLayers(digest("3"), (APP_2,), digest("3"))
     bench.feed(ImagesLearned(((TAG, moved), (f"host:5000/x@{digest('3')}", large))))
     bench.submit("j2", with_images(TAG))
+    bench.advance(1.0)
     assert bench.job("j2").tasks[0].node == "n3"
 
 
