@@ -1,4 +1,4 @@
-"""Strict reading of [images] (a worker's container engine) and [registry] (the central master's)."""
+"""Strict reading of a worker's [images] and the central master's [registry]."""
 
 from __future__ import annotations
 

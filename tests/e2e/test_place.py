@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from pathlib import Path
 
 import pytest
 from cluster_at_work import SITE, ClusterAtWork, job, ready, service, until
 
 from tango.adapters.cluster_snapshots import load_snapshot
+from tango.model.errors import TangoError
+from tango.model.explanation import Subject
 from tango.model.job import JobState
 from tango.sdk.client import Client
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
+
+from engine_server import EngineServer, image
+from real_registry import blob, needs_registry, real_registry
 
 pytestmark = pytest.mark.e2e
 
@@ -80,3 +89,115 @@ def test_what_never_fits_and_what_is_no_dry_run(cluster: ClusterAtWork, tmp_path
     done = cluster.cli("place", "--dry-run", "-f", str(tmp_path / "none.yaml"))
     assert (done.returncode, done.stdout) == (1, "")
     assert "none.yaml: document: cannot be read" in done.stderr
+
+
+CENTRAL = """
+[[placement.plugins]]
+name = "fit"
+weight = 0.1
+[[placement.plugins]]
+name = "image"
+[[placement.plugins]]
+name = "layers"
+weight = 2
+
+[registry]
+refresh_s = 1
+[[registry.hosts]]
+name = "{host}"
+plain_http = true
+"""
+
+
+@needs_registry
+async def test_a_job_goes_where_its_layers_are_and_follows_a_push(
+    cluster: ClusterAtWork, tmp_path: Path
+) -> None:
+    """Engines are HTTP servers on unix sockets; the registry is Debian's."""
+    small, large = blob(1, 40_000), blob(2, 200_000)
+    sockets = {node: tmp_path / f"{node}.sock" for node in ("a1", "b1")}
+    with real_registry(tmp_path) as registry:
+        app, tool = f"{registry.host}/team/app", f"{registry.host}/team/tool"
+        await registry.push("team/app", [small])
+        held = await registry.push("team/app", [small, blob(3, 9_000)], tag="held")
+        tools = await registry.push("team/tool", [large])
+        async with EngineServer(sockets["a1"]) as a1, EngineServer(sockets["b1"]) as b1:
+            a1.has(image(f"{tool}:v1", digests=(f"{tool}@{tools.digest}",)))
+            b1.has(image(digests=(f"{app}@{held.digest}",)))
+            await asyncio.to_thread(_restart, cluster, registry.host, sockets)
+            async with Client(cluster.state_dir) as client:
+                await until(lambda: _known(client, held.digest, tools.digest), "images to be known")
+                # b1 has its one layer, as that of another tag; by a tie it would be a1.
+                assert await _node_of(client, f"{app}:v1") == "b1"
+                # The tag moves to content of which a1 has nearly all.
+                await registry.push("team/app", [small, large])
+                await until(lambda: _layers(client, f"{app}:v1", 2), "the push to be seen")
+                assert await _node_of(client, f"{app}:v1") == "a1"
+                # A tag that nobody ever asked about: the job waits for the first answer.
+                await registry.push("team/app", [small, blob(4, 10)], tag="v2")
+                assert await _node_of(client, f"{app}:v2") == "b1"
+                await asyncio.to_thread(_shown, cluster, tmp_path, f"{app}:v1")
+        # Engines and registry are gone: placement goes on by what was known last.
+        async with Client(cluster.state_dir) as client:
+            await until(lambda: _problems(client), "the engines to be missed")
+            assert await _node_of(client, f"{app}:v1") == "a1"
+
+
+def _restart(cluster: ClusterAtWork, host: str, sockets: dict[str, Path]) -> None:
+    configs = cluster.state_dir / "configs"
+    central = configs / "central.toml"
+    text = central.read_text().replace("[central]\n", '[central]\nbatch_policy = "profile"\n')
+    central.write_text(text + CENTRAL.format(host=host))
+    for node, socket in sockets.items():
+        worker = configs / f"node-{node}.toml"
+        worker.write_text(worker.read_text() + f'\n[images]\nsocket = "{socket}"\nevery_s = 1\n')
+    for name in ("central", *(f"node-{node}" for node in sockets)):
+        cluster.kill(name)
+        cluster.start_again(name)
+
+
+async def _known(client: Client, *digests: str) -> bool:
+    try:
+        view = await client.images()
+    except TangoError:
+        return False
+    nodes = {told.node for site in view.sites for told in site.nodes if told.images}
+    known = {one.content.digest for one in view.images if one.content is not None}
+    return nodes == {"a1", "b1"} and set(digests) <= known
+
+
+async def _layers(client: Client, name: str, count: int) -> bool:
+    views = {view.image: view.content for view in (await client.images()).images}
+    content = views.get(name)
+    return content is not None and len(content.layers) == count
+
+
+async def _problems(client: Client) -> bool:
+    view = await client.images()
+    return all(told.problem for site in view.sites for told in site.nodes)
+
+
+async def _node_of(client: Client, name: str) -> str:
+    """Where a job with that image went; it has ended when this returns."""
+    submitted = await client.submit(job("/bin/true", name="pulls", images=(name,)))
+    record = await client.wait(submitted.job_id)
+    assert record.state is JobState.SUCCEEDED, record.reason
+    explained, *_ = await client.explain(submitted.job_id, Subject.JOB)
+    (placed,) = [one.text for one in explained.decisions if "was placed on" in one.text]
+    assert "layers" in placed
+    return record.tasks[0].node
+
+
+def _shown(cluster: ClusterAtWork, tmp_path: Path, name: str) -> None:
+    """By the commands: what is known, and what a dry run makes of it."""
+    listed = cluster.cli("get", "images").stdout
+    (row,) = [line for line in listed.splitlines() if line.startswith(f"{name} ")]
+    assert row.split()[1:2] == ["2"]
+    file = tmp_path / "pulls.yaml"
+    file.write_text(JOB.format("100m") + f'images: ["{name}"]\n')
+    profile = tmp_path / "profile.toml"
+    profile.write_text(CENTRAL.partition("[registry]")[0])
+    found = cluster.json("place", "--dry-run", "-f", str(file), "--profile", str(profile))
+    ((task,),) = [one["tasks"] for one in found["jobs"]]
+    assert (task["node"], task["runner_up"]) == ("a1", "b1")
+    assert {one["plugin"] for one in task["scores"]} >= {"image", "layers"}

@@ -124,7 +124,9 @@ def with_images(*images: str, name: str = "job", memory: int = 64 * MIB) -> JobS
 def profile_bench() -> Bench:
     by_profile = pytest.importorskip("tango.algorithms.batch.by_profile").ByProfile
     profile = Profile("layers", (Use("fit", 0.1), Use("image"), Use("layers", 2.0)))
-    bench = Bench(policy=by_profile(profile, placement_plugins(use.plugin for use in profile.plugins)))
+    bench = Bench(
+        policy=by_profile(profile, placement_plugins(use.plugin for use in profile.plugins))
+    )
     bench.central.policy = "profile"
     return bench
 
@@ -139,7 +141,9 @@ def test_a_task_goes_where_its_layers_are_and_follows_a_push() -> None:
     assert bench.job("j1").tasks[0].node == "n2"
     (found,) = bench.central.explain("j1", (Subject.JOB,), 10, bench.now)
     (placed,) = found.records
-    scores = {plugin: [mine, other] for plugin, _, mine, other in facts(placed)["placement"]["scores"]}
+    scores = {
+        plugin: [mine, other] for plugin, _, mine, other in facts(placed)["placement"]["scores"]
+    }
     assert (scores["layers"], scores["image"]) == ([100.0, 0.0], [100.0, 0.0])
     assert "layers 100 against 0 (x2)" in sentence(placed)
     # The tag moves to content of which n3 has the larger part.

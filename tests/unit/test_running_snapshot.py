@@ -7,9 +7,17 @@ from tango.adapters.json_documents import parse_json
 from tango.algorithms.placement.cluster_snapshot import RoundTrips
 from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
+from tango.model.layers import HeldImage, ImageLayers, Layer, NodeImages
 from tango.model.peers import PeerView
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
-from tango.model.views import ReplicaView, RequestCounts, ServiceView
+from tango.model.views import (
+    ImagesView,
+    ImageView,
+    ReplicaView,
+    RequestCounts,
+    ServiceView,
+    SiteImages,
+)
 from tango.sdk.cluster_snapshot import snapshot_of
 
 MIB = 2**20
@@ -103,3 +111,50 @@ def test_two_nodes_of_one_name_are_told_apart_and_round_trips_are_of_sites() -> 
     assert [one.node for one in found.pods] == ["s2/n1", "n2"]
     assert found.round_trips == RoundTrips("sites", (("s1", "s2", 4.5),))
     assert found.room().delays is not None
+
+
+def digest(letter: str) -> str:
+    return f"sha256:{letter * 64}"
+
+
+def test_images_are_those_that_nodes_hold_and_registries_know() -> None:
+    base, old, new = (Layer(digest(letter), 10 * MIB) for letter in "abc")
+    app, x = "host:5000/app", "host:5000/x:1"
+    before = ImageLayers(digest("1"), (base, old), digest("1"))
+    after = ImageLayers(digest("2"), (base, new), digest("2"))
+    only = ImageLayers(digest("3"), (base, new), digest("3"))
+    built = "docker.io/library/built:here"
+    told = (
+        NodeImages("n1", (HeldImage((f"{app}:v1", f"{app}@{before.digest}")),), 1e6),
+        NodeImages("n2", (HeldImage((f"{app}:v1", f"{app}@{after.digest}")),)),
+        NodeImages("n3", (HeldImage((built, "No Name")),), problem="away"),
+        # Its digest is known by another name only.
+        NodeImages("n4", (HeldImage((), digest=before.digest),)),
+    )
+    images = ImagesView(
+        (SiteImages("s1", told),),
+        (
+            ImageView(f"{app}:v1", after, 1.0),
+            ImageView(f"{app}@{before.digest}", before, 1.0),
+            ImageView(x, only),
+            ImageView("host:5000/nobody:1", None, None, "does not have it"),
+        ),
+    )
+    views = tuple(node(f"n{number}") for number in range(1, 6))
+    found = snapshot_of(views, (), (), (), images)
+    has = {row.name: (row.images, row.layers) for row in found.nodes}
+    pinned = f"{app}@{before.digest}"
+    assert has == {
+        "n1": ((pinned,), ()),
+        "n2": ((f"{app}:v1",), ()),
+        "n3": ((built,), ()),
+        "n4": ((pinned,), ()),
+        "n5": ((), ()),
+    }, "a tag that has moved on is not there any more"
+    assert found.nodes[0].bandwidth_bytes_per_s == 1e6
+    assert [row.name for row in found.images] == sorted((f"{app}:v1", pinned, x))
+    room = found.room()
+    assert room.layers.local((f"{app}:v1",)).tolist() == [n * MIB for n in (10, 20, 0, 10, 0)]
+    assert room.layers.local((x,)).tolist() == [n * MIB for n in (10, 20, 0, 10, 0)]
+    assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found
+    assert snapshot_of(views, (), (), ()).images == ()

@@ -26,7 +26,10 @@ from tango.model.settings import (
     DelaySettings,
     DelaySource,
     EdgeSettings,
+    EngineSettings,
     PeerSettings,
+    RegistryHost,
+    RegistrySettings,
     TlsSettings,
     WorkerSettings,
 )
@@ -338,3 +341,53 @@ def test_a_common_root_of_be_and_own_cores_exclude_each_other(tmp_path: Path) ->
     path.write_text(WORKER + 'be_root = "tango/be"\ncpuset = "0"\n')
     with pytest.raises(InvalidField, match="tasks would run on all cores"):
         worker(path)
+
+
+IMAGES = WORKER + '[images]\nsocket = "engine.sock"\n'
+REGISTRY = SERVER + "[registry]\n"
+HOST = '[[registry.hosts]]\nname = "host:5000"\n'
+
+
+def test_an_engine_and_registries_as_files_name_them(tmp_path: Path) -> None:
+    path = tmp_path / "w.toml"
+    path.write_text(WORKER)
+    assert worker(path).engine == EngineSettings()
+    path.write_text(IMAGES + "every_s = 5\ndownload_mbit_s = 80\n")
+    assert worker(path).engine == EngineSettings(str(tmp_path / "engine.sock"), 5.0, 1e7)
+    path.write_text(
+        REGISTRY
+        + 'others = true\nplatform = "linux/arm64/v8"\nrefresh_s = 60\nwait_s = 0\n'
+        + HOST
+        + 'credentials_file = "login"\nca_file = "/abs/ca"\nplain_http = true\n'
+    )
+    host = RegistryHost("host:5000", str(tmp_path / "login"), "/abs/ca", plain_http=True)
+    assert load_central(path).registry == RegistrySettings(
+        (host,), others=True, platform="linux/arm64/v8", refresh_s=60.0, wait_s=0.0
+    )
+    path.write_text(SERVER)
+    assert load_central(path).registry == RegistrySettings()
+
+
+@pytest.mark.parametrize(
+    ("loader", "text", "problem"),
+    [
+        (worker, WORKER + "[images]\n", "images.socket: is missing"),
+        (worker, WORKER + f'[images]\nsocket = "{"x" * 200}"\n', "images.socket: is too long"),
+        (worker, IMAGES + "every_s = 0.1\n", "images.every_s: .* out of range"),
+        (worker, IMAGES + "download_mbit_s = 0\n", "images.download_mbit_s: .* out of range"),
+        (worker, IMAGES + "sockets = 1\n", "images.sockets"),
+        (load_central, REGISTRY, "registry.hosts: is empty"),
+        (load_central, REGISTRY + HOST + HOST, "is there twice"),
+        (load_central, REGISTRY + '[[registry.hosts]]\nname = "Host/x"\n', "is not a registry"),
+        (load_central, REGISTRY + 'platform = "linux"\n', "registry.platform"),
+        (load_central, REGISTRY + HOST + "plain = true\n", r"registry.hosts\[0\].plain"),
+        (load_central, REGISTRY + "wait_s = 60\n" + HOST, "registry.wait_s"),
+    ],
+)
+def test_what_makes_no_sense_of_images_is_named(
+    tmp_path: Path, loader: Loader, text: str, problem: str
+) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(InvalidField, match=problem):
+        loader(path)
