@@ -203,13 +203,13 @@ class RunningTask:
 class ImageFacts:
     """What is known of the images that some tasks name. Nodes are (edge, node).
 
-    layers: (digest, bytes) by image; one that nobody knows is not there. whole: nodes that have an
-    image as it is now. held: digests of those layers, by node that has any. bandwidth: bytes/s.
+    layers: (digest, bytes) by image; one that nobody knows is not there. whole: by image, the nodes
+    that have all of it as it is now. holders: by digest of those layers. bandwidth: bytes/s.
     """
 
     layers: Mapping[str, tuple[tuple[str, int], ...]]
     whole: Mapping[str, frozenset[tuple[str, str]]]
-    held: Mapping[tuple[str, str], tuple[str, ...]]
+    holders: Mapping[str, frozenset[tuple[str, str]]]
     bandwidth: Mapping[tuple[str, str], float]
 
 

@@ -9,7 +9,7 @@ with Tango all but `taints` and `delay` have a say; others may read what the nod
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypedDict
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,12 +34,16 @@ from tango.model.plan import (
 )
 
 
-class _About(TypedDict, total=False):
-    """Of a row, what facts about images say."""
+@dataclass(slots=True)
+class _About:
+    """Of a node, what facts about images say."""
 
-    images: tuple[str, ...]
-    layers: tuple[str, ...]
-    bandwidth_bytes_per_s: float | None
+    images: list[str] = field(default_factory=list)
+    layers: list[str] = field(default_factory=list)
+    bandwidth: float | None = None
+
+
+_NOTHING = _About()
 
 
 class ByProfile:
@@ -66,8 +70,10 @@ class ByProfile:
         """See BatchPolicy."""
         offers = sorted(snapshot.offers, key=lambda offer: (offer.edge, offer.node))
         # The space sorts before all that names are made of: the cluster has the same order.
+        facts = _facts(snapshot.images)
         cluster = Cluster(
-            (_row(offer, snapshot.images) for offer in offers), images=_images(snapshot.images)
+            (_row(offer, facts.get((offer.edge, offer.node), _NOTHING)) for offer in offers),
+            images=_images(snapshot.images),
         )
         room = Room(cluster)
         room.cpu[:] = np.array([offer.cpu_millis for offer in offers], np.int64)
@@ -110,20 +116,32 @@ def named_first(pods: Sequence[Pod]) -> list[Pod]:
     return sorted(largest_first(pods), key=lambda pod: not pod.cpuset)
 
 
-def _row(offer: BatchOffer, facts: ImageFacts | None) -> NodeRow:
-    place = offer.edge, offer.node
-    about: _About = {}
-    if facts is not None:
-        about["images"] = tuple(name for name, places in facts.whole.items() if place in places)
-        about["layers"] = facts.held.get(place, ())
-        about["bandwidth_bytes_per_s"] = facts.bandwidth.get(place)
+def _facts(facts: ImageFacts | None) -> Mapping[tuple[str, str], _About]:
+    """By node, of those that have anything."""
+    found: dict[tuple[str, str], _About] = {}
+    if facts is None:
+        return found
+    for name, places in facts.whole.items():
+        for place in places:
+            found.setdefault(place, _About()).images.append(name)
+    for digest, places in facts.holders.items():
+        for place in places:
+            found.setdefault(place, _About()).layers.append(digest)
+    for place, bandwidth in facts.bandwidth.items():
+        found.setdefault(place, _About()).bandwidth = bandwidth
+    return found
+
+
+def _row(offer: BatchOffer, about: _About) -> NodeRow:
     return NodeRow(
         f"{offer.edge} {offer.node}",
         max(0, offer.all_cpu_millis),
         max(0, offer.all_memory_bytes),
         cores=offer.core_mask.bit_length(),
         site=offer.edge,
-        **about,
+        images=tuple(about.images),
+        layers=tuple(about.layers),
+        bandwidth_bytes_per_s=about.bandwidth,
     )
 
 

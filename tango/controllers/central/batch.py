@@ -90,6 +90,8 @@ class Batch:
         self._jobs = jobs
         self._sites = sites
         self._images = images or Images()
+        # Jobs that wait with tasks that name images.
+        self._name_images: set[str] = set()
         self._overtaking = Overtaking(self.queue, jobs, sites, max_overtaken)
         self._record = record
         self._random = random.Random(seed)
@@ -172,6 +174,7 @@ class Batch:
             # It may have kept lower priorities waiting.
             self.room_grew()
         self.queue.drop(job.record.job_id)
+        self._name_images.discard(job.record.job_id)
         self.bound_queue.drop(job.record.job_id)
         self.parked.pop(job.record.job_id, None)
 
@@ -186,6 +189,8 @@ class Batch:
             self.bound_queue.put(job.arrival, gang)
             self.bounds_due = True
             return
+        if any(task.images for task in gang.tasks):
+            self._name_images.add(job_id)
         key = self.queue.put(job.arrival, gang)
         if self._cursor is not None and key <= self._cursor:
             self._cursor = (key[0], key[1], "")
@@ -237,7 +242,7 @@ class Batch:
         seed = self._random.getrandbits(31)
         running = preemptible(self._sites, self._jobs) if self._sites.elastic else ()
         asked = tuple(gangs.values())
-        images = self._images.facts(asked)
+        images = self._images.facts(asked) if not self._name_images.isdisjoint(gangs) else None
         snapshot = BatchSnapshot(asked, offers, seed, self._last, running, images)
         return Solve(self._solves, snapshot)
 

@@ -29,6 +29,8 @@ AGAIN_S = 3600.0
 PAUSE_S = 0.2
 # First looks under way at once; further images wait for the registry's own task.
 MAX_FIRST = 64
+# Told at a time: the controller has more to do.
+MAX_LEARNED = 64
 # The registry of all that are not listed, where [registry] allows them.
 OTHERS = ""
 
@@ -160,8 +162,10 @@ class LayerKeeper:
 
     def _tell(self, lane: _Lane) -> None:
         changed = lane.index.take_changed()
-        if changed and self._post is not None:
-            self._post(ImagesLearned(tuple((str(one), image) for one, image in changed)))
+        for at in range(0, len(changed), MAX_LEARNED):
+            some = tuple((str(one), image) for one, image in changed[at : at + MAX_LEARNED])
+            if self._post is not None:
+                self._post(ImagesLearned(some))
         self._log(lane)
 
     def _log(self, lane: _Lane) -> None:
