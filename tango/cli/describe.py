@@ -122,6 +122,7 @@ def show_service(view: ServiceView) -> None:
         ("Per request", f"{format_cpu(spec.cpu_per_request_millis)} CPU"),
         ("Concurrency", f"{spec.concurrency} a replica"),
         ("Memory", f"{format_memory(spec.memory_bytes)} a replica"),
+        ("Images", ", ".join(spec.images)),
         ("Now", f"{view.queued} queued, {view.in_flight} in flight"),
         ("Published", f"{view.published} slots set aside" if view.published else ""),
         ("Service time", f"{view.service_time_ms:.2f} ms"),
@@ -185,7 +186,7 @@ def show_job(job: JobRecord) -> None:
             ("Task", task.name),
             ("Command", " ".join(task.argv)),
             ("Asks for", _asked(task)),
-            *_bound_facts(task, record),
+            *_wanted_facts(task, record),
             *_task_facts(record),
         )
 
@@ -199,15 +200,16 @@ def _asked(task: TaskSpec) -> str:
     return text + (f", on node {task.node}" if task.node else "")
 
 
-def _bound_facts(task: TaskSpec, record: TaskRecord) -> Facts:
-    """A delay bound and a backup, where it asks for them."""
+def _wanted_facts(task: TaskSpec, record: TaskRecord) -> Facts:
+    """Images, a delay bound and a backup, where it names or asks for them."""
     near, backup = "", ""
     if task.near is not None:
         of = task.near.node or f"task {task.near.task}"
         near = f"within {task.near.within_s * 1000:g} ms of {of}"
     if task.backup and not record.state.ended:
         backup = f"on {record.backup}" if record.backup else "none yet"
-    return ("Near", near), ("Backup", backup), ("Warning", record.warning)
+    images = ", ".join(task.images)
+    return ("Images", images), ("Near", near), ("Backup", backup), ("Warning", record.warning)
 
 
 def _task_facts(record: TaskRecord) -> Facts:
