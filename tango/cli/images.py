@@ -15,10 +15,12 @@ MAX_NAMED = 5
 
 
 def images_table(view: ImagesView) -> Table:
-    """Each image that nodes hold under a tag, or that somebody asked a registry about."""
+    """Each image that has a tag; what is known by digest only is in `left_out`."""
     rows = []
     problems = {one.image: one for one in view.images}
     for name, about in about_images(view):
+        if "@" in name:
+            continue
         image, asked = about.image, problems.get(name)
         size = format_memory(image.size_bytes) if image is not None else "-"
         age = asked.age_s if asked is not None else None
@@ -37,6 +39,16 @@ def images_table(view: ImagesView) -> Table:
         )
     headings = ("IMAGE", "LAYERS", "SIZE", "WHOLE ON", "PARTLY ON", "CHECKED", "PROBLEM")
     return tables.table(headings, rows)
+
+
+def left_out(view: ImagesView) -> str:
+    """What the table does not show: images by digest, which are those that nodes hold."""
+    pinned = [one for one in view.images if "@" in one.image]
+    problems = [one.problem for one in pinned if one.problem]
+    if not pinned:
+        return ""
+    text = f"{len(pinned)} more by digest (-o json)"
+    return f"{text}, {len(problems)} with a problem, such as {problems[0]}" if problems else text
 
 
 def images_on(view: ImagesView, edge: str, node: str) -> NodeImages | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import click
 
 from tango.cli import tables
-from tango.cli.images import images_table
+from tango.cli.images import images_table, left_out
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
 from tango.model.errors import TangoError
@@ -63,8 +63,9 @@ async def get(
             print_json(images)
             return 0
         tables.show(images_table(images))
-        if images.note:
-            click.echo(f"note: {images.note}", err=True)
+        for note in (images.note, left_out(images)):
+            if note:
+                click.echo(f"note: {note}", err=True)
     else:
         jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
         if output == "json":

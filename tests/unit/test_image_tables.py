@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
-from tango.cli.images import held_images, images_on, images_table
+from tango.cli.images import held_images, images_on, images_table, left_out
 from tango.model.layers import HeldImage, ImageLayers, Layer, NodeImages
 from tango.model.views import ImagesView, ImageView, SiteImages
 
@@ -42,6 +43,11 @@ def test_each_image_with_where_it_is_and_what_is_wrong() -> None:
     assert named[f"{app}:v1"] == ["2", "31.0", "MiB", "n1", "1", "12", "s"]
     assert named[f"{app}:v2"] == ["-", "-", "n2", "0", "-"]
     assert named["host:5000/gone:1"] == ["-", "-", "-", "0", "-", "[red]does", "not", "have", "it"]
+    assert not [name for name in named if "@" in name]
+    assert left_out(view) == "1 more by digest (-o json)"
+    away = replace(view, images=(replace(view.images[1], content=None, problem="away"),))
+    assert left_out(away) == "1 more by digest (-o json), 1 with a problem, such as away"
+    assert left_out(ImagesView(())) == ""
     found = images_on(view, "s1", "n1")
     assert held_images(found) == "1, 9.0 MiB unpacked, downloads 976.6 KiB/s"
     assert held_images(images_on(view, "s1", "n2")) == "1, 0 B unpacked (s: away)"
