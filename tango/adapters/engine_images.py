@@ -16,14 +16,12 @@ import httptools
 
 from tango.model.errors import InvalidField, TangoError, Unavailable
 from tango.model.image import parse_image
-from tango.model.layers import MAX_HELD_IMAGES, HeldImage
+from tango.model.layers import MAX_HELD_IMAGES, MAX_NAMES, HeldImage
 
 # 500 images with their labels are some 0.5 MB. Read as objects it takes several times that.
 MAX_BYTES = 2 * 2**20
 MAX_HEAD_BYTES = 16 * 1024
 TIMEOUT_S = 10.0
-# Of one image: more is somebody's joke, and does not travel.
-MAX_NAMES = 32
 _READ_BYTES = 64 * 1024
 _REQUEST = (
     b"GET /images/json HTTP/1.1\r\nHost: engine\r\nAccept: application/json\r\n"

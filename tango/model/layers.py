@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 # Of one node: what is beyond it is left out of reports.
 MAX_HELD_IMAGES = 500
+# Of one image.
+MAX_NAMES = 32
+MAX_LAYERS = 1000
 # Bytes/s.
 MAX_BANDWIDTH = 1e15
 

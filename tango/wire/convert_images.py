@@ -6,6 +6,8 @@ from tango.model.checks import check_range
 from tango.model.layers import (
     MAX_BANDWIDTH,
     MAX_HELD_IMAGES,
+    MAX_LAYERS,
+    MAX_NAMES,
     HeldImage,
     ImageLayers,
     Layer,
@@ -25,7 +27,9 @@ def held_image_to_pb(image: HeldImage) -> pb.HeldImage:
 
 
 def held_image_from_pb(message: pb.HeldImage) -> HeldImage:
-    """Field by field."""
+    """Raises InvalidField for more than one image may have."""
+    check_range("image.names", len(message.names), 0, MAX_NAMES)
+    check_range("image.layers", len(message.layers), 0, MAX_LAYERS)
     return HeldImage(
         tuple(message.names), message.digest, message.size_bytes, tuple(message.layers)
     )

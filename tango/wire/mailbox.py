@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tango.model.layers import NodeImages
 from tango.model.messages import (
     AckEnds,
     CancelDispatches,
@@ -53,6 +54,10 @@ def _size_of_done(item: RequestDone | CallReply) -> int:
     return size
 
 
+def _size_of_names(names: tuple[str, ...]) -> int:
+    return _FLAT_BYTES + sum(len(name) for name in names)
+
+
 def _size_of_id(item: str) -> int:
     return 16 + len(item)
 
@@ -76,6 +81,8 @@ def _size_of(message: object) -> int:
             return _FLAT_BYTES + len(data)
         case NodeTargets(replicas=replicas):
             return _FLAT_BYTES + _SPEC_BYTES * len(replicas)
+        case NodeImages(images=images):
+            return _FLAT_BYTES + sum(_size_of_names(image.names) for image in images)
         case _:
             return _FLAT_BYTES
 

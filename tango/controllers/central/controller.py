@@ -240,10 +240,7 @@ class CentralController:
 
     def images_of_jobs(self) -> frozenset[str]:
         """References that jobs name which have not ended. Linear in these."""
-        ledger = self._core.ledger
-        states = [state for state in JobState if not state.ended]
-        jobs = (ledger.jobs[job_id] for state in states for job_id in ledger.by_state[state])
-        return frozenset(image for job in jobs for t in job.record.spec.tasks for image in t.images)
+        return self._core.ledger.images()
 
     @property
     def decisions(self) -> Decisions:

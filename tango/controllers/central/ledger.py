@@ -116,6 +116,12 @@ class Ledger:
         self._became_durable(job, record)
         return job
 
+    def images(self) -> frozenset[str]:
+        """References that jobs name which have not ended. Linear in these."""
+        ids = (i for state, jobs in self.by_state.items() if not state.ended for i in jobs)
+        tasks = (task for job_id in ids for task in self.jobs[job_id].record.spec.tasks)
+        return frozenset(image for task in tasks for image in task.images)
+
     def create(self, record: JobRecord) -> Job:
         """A job that arrived; it exists for others once its first write is done."""
         job = self._add(record)
