@@ -20,7 +20,12 @@ from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
 from tango.model.placement_profile import DEFAULT, SPREAD, Profile
 from tango.model.service import ServiceSpec
-from tango.model.settings import CentralSettings, EdgeSettings, WorkerSettings
+from tango.model.settings import (
+    CentralSettings,
+    EdgeSettings,
+    RegistrySettings,
+    WorkerSettings,
+)
 from tango.sim.scenario_file import ScenarioFile
 from tango.wire.channels import read_token
 
@@ -148,9 +153,14 @@ def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
     if settings.server.rest and importlib.util.find_spec("aiohttp") is None:
         fix = "fine if the file is for another machine; else install the extra `rest`"
         found.append(InvalidField("server.rest", "needs aiohttp, which is not here", fix))
+    if isinstance(settings, CentralSettings):
+        found += _of_registries(settings)
     if isinstance(settings, WorkerSettings):
         cores = os.cpu_count() or 1
         fix = "fine if the file is for another machine"
+        if settings.engine.socket and not Path(settings.engine.socket).is_socket():
+            problem = f"{settings.engine.socket} is no socket here"
+            found.append(InvalidField("images.socket", problem, fix))
         if settings.cpu_millis > cores * 1000:
             problem = f"is above the {cores} cores of this machine"
             found.append(InvalidField("worker.cpu", problem, fix))
@@ -159,6 +169,24 @@ def _of_this_machine(file: Path, settings: Settings) -> list[InvalidField]:
             problem = f"core {max(named)} is not among the {cores} of this machine"
             found.append(InvalidField("worker.cpuset", problem, fix))
     return [one.at(_place(file, one.field)) for one in found]
+
+
+def _of_registries(settings: CentralSettings) -> list[InvalidField]:
+    registry, found = settings.registry, []
+    if registry == RegistrySettings():
+        return []
+    if importlib.util.find_spec("aiohttp") is None:
+        fix = "fine if the file is for another machine; else install the extra `registry`"
+        found.append(InvalidField("registry", "needs aiohttp, which is not here", fix))
+    if settings.batch_policy != "profile":
+        problem = f"is asked in vain: policy {settings.batch_policy!r} does not look at images"
+        found.append(InvalidField("registry", problem, 'set central.batch_policy = "profile"'))
+    for at, host in enumerate(registry.hosts):
+        for key, path in (("credentials_file", host.credentials_file), ("ca_file", host.ca_file)):
+            if path and not Path(path).is_file():
+                field, fix = f"registry.hosts[{at}].{key}", "fine if it is for another machine"
+                found.append(InvalidField(field, f"{path} is not here", fix))
+    return found
 
 
 def _is_snapshot(file: Path) -> bool:

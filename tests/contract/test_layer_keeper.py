@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -184,3 +185,17 @@ async def test_a_real_registry_with_credentials(tmp_path: Path) -> None:
                 await learned.until(name, image)
                 (view,) = keeper.views()
                 assert (view.image, view.content, view.problem) == (name, image, "")
+
+
+async def test_without_aiohttp_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    for module in (
+        "daemons.central.registries",
+        "adapters.registry",
+        "adapters.registry_transport",
+    ):
+        monkeypatch.delitem(sys.modules, f"tango.{module}", raising=False)
+    settings = RegistrySettings((RegistryHost("good:1"),))
+    with pytest.raises(TangoError, match="install the extra `registry`"):
+        async with registries(settings):
+            pass

@@ -116,9 +116,12 @@ def with_images(*images: str, name: str = "job", memory: int = 64 * MIB) -> JobS
     return replace(plain, tasks=(replace(plain.tasks[0], images=images),))
 
 
-def profile_bench() -> Bench:
+LAYERS = (Use("fit", 0.1), Use("image"), Use("layers", 2.0))
+
+
+def profile_bench(*uses: Use) -> Bench:
     by_profile = pytest.importorskip("tango.algorithms.batch.by_profile").ByProfile
-    profile = Profile("layers", (Use("fit", 0.1), Use("image"), Use("layers", 2.0)))
+    profile = Profile("layers", uses or LAYERS)
     bench = Bench(
         policy=by_profile(profile, placement_plugins(use.plugin for use in profile.plugins))
     )
@@ -148,6 +151,28 @@ def test_a_task_goes_where_its_layers_are_and_follows_a_push() -> None:
     bench.submit("j2", with_images(TAG))
     bench.advance(1.0)
     assert bench.job("j2").tasks[0].node == "n3"
+
+
+def test_what_is_missing_comes_sooner_over_a_faster_line() -> None:
+    bench = profile_bench(Use("fit", 0.01), Use("download"))
+    bench.edge_up(node("n1"), node("n2"), node("n3"))
+    bench.say(told("n1", held(f"{APP}@{V1.digest}"), bandwidth_bytes_per_s=1.0 * MIB))
+    bench.say(told("n2", bandwidth_bytes_per_s=12.0 * MIB))
+    bench.feed(ImagesLearned(((NEXT, V2), (f"{APP}@{V1.digest}", V1))))
+    # n1 lacks 31 MiB, n2 all 91, and of n3 nobody knows anything.
+    bench.submit("j1", with_images(NEXT))
+    assert bench.job("j1").tasks[0].node == "n2"
+
+
+def test_lr_scheduler_prefers_the_warm_node() -> None:
+    bench = profile_bench(Use("fit", 0.01), Use("lr-scheduler", 2.0), Use("balanced"))
+    bench.edge_up(node("n1"), node("n2"))
+    bench.say(told("n2", held(f"{APP}@{V1.digest}")))
+    bench.feed(ImagesLearned(((TAG, V1), (f"{APP}@{V1.digest}", V1))))
+    bench.submit("j1", with_images(TAG))
+    assert bench.job("j1").tasks[0].node == "n2"
+    assert bench.snapshots[-1].images is not None
+    assert bench.snapshots[-1].images.holders[BASE.digest] == {("e1", "n2")}
 
 
 def test_an_unknown_image_is_no_error_and_scores_nothing() -> None:

@@ -149,6 +149,10 @@ WORKER = GOOD.replace("central", "worker") + (
 FIXED = "kind: Service\nname: x\nargv: [a]\nport: 5000\n"
 
 
+ENGINE = '[images]\nsocket = "/nowhere/s"\n'
+REGISTRY = '[[registry.hosts]]\nname = "host:5000"\ncredentials_file = "/nowhere/l"\n'
+
+
 @pytest.mark.parametrize(
     ("name", "text", "status", "said"),
     [
@@ -169,6 +173,9 @@ FIXED = "kind: Service\nname: x\nargv: [a]\nport: 5000\n"
         ("c.toml", GOOD, 0, "c.toml:3: server.token_file: "),
         ("w.toml", WORKER + 'cpuset = "0,9999"\n', 0, "w.toml:9: worker.cpuset: core 9999 is not"),
         ("w.toml", WORKER + 'cpu = "1000"\n', 0, "w.toml:9: worker.cpu: is above the "),
+        ("w.toml", WORKER + ENGINE, 0, "w.toml:10: images.socket: /nowhere/s is no socket here"),
+        ("c.toml", GOOD + REGISTRY, 0, "registry: is asked in vain: policy 'most-free' does not"),
+        ("c.toml", GOOD + REGISTRY, 0, "registry.hosts[0].credentials_file: /nowhere/l is not"),
         ("s.yaml", FIXED + "replicas: 2\n", 0, "s.yaml:1: replicas: 2 on the fixed port 5000 take"),
         ("s.yaml", FIXED, 0, "s.yaml: Service x\n"),
         ("c.txt", "", 1, "neither a configuration nor a manifest; name it .toml or .yaml"),
