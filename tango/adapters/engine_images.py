@@ -8,6 +8,7 @@ API v1.43, ImageList; podman-system-service(1).
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -34,11 +35,17 @@ class BadAnswer(TangoError):
 
 
 class EngineImages:
-    """ImageSource over an engine's socket: a connection for each question."""
+    """ImageSource over an engine's socket: a connection for each question.
+
+    An answer is read in a thread, and only where it is not the one before: requests pass through
+    the same event loop.
+    """
 
     def __init__(self, socket: str, *, timeout_s: float = TIMEOUT_S) -> None:
         self._socket = socket
         self._timeout_s = timeout_s
+        self._seen = b""
+        self._read: tuple[tuple[HeldImage, ...], int] = ((), 0)
 
     async def images(self) -> tuple[tuple[HeldImage, ...], int]:
         """See ports.ImageSource."""
@@ -49,10 +56,14 @@ class EngineImages:
             raise Unavailable(f"{self._socket}: no answer within {self._timeout_s:g} s") from None
         except OSError as error:
             raise Unavailable(f"{self._socket}: {error.strerror or error}") from None
-        try:
-            return read_images(body)
-        except BadAnswer as error:
-            raise BadAnswer(f"{self._socket}: {error}") from None
+        digest = hashlib.sha256(body).digest()
+        if digest != self._seen:
+            try:
+                self._read = await asyncio.to_thread(read_images, body)
+            except BadAnswer as error:
+                raise BadAnswer(f"{self._socket}: {error}") from None
+            self._seen = digest
+        return self._read
 
     async def _ask(self) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._socket)

@@ -438,7 +438,7 @@ class UsageSampled:
 
 @dataclass(frozen=True, slots=True)
 class ImagesListed:
-    """The node's container engine holds these images, or does not answer."""
+    """The node's container engine holds these images, or does not answer; told where it is new."""
 
     images: NodeImages
 

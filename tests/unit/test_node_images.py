@@ -28,8 +28,6 @@ def test_a_worker_tells_at_each_session_and_whenever_it_is_otherwise() -> None:
     world.connect()
     assert [type(one) for one in world.sent[-2:]] == [WorkerState, NodeImages]
     world.sent.clear()
-    world.post(listed())
-    assert not world.sent, "told already"
     problem = replace(HAS, problem="/run/docker.sock: Connection refused")
     world.post(listed(problem))
     assert world.sent == [problem]

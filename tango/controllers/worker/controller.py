@@ -366,11 +366,9 @@ class WorkerController:
         self._groups.shrink_due(now)
 
     def _images_listed(self, event: ImagesListed, now: float) -> None:
-        """Only what is new is told: a list may be long."""
         del now
-        if event.images != self._images:
-            self._images = event.images
-            self._out.send(event.images)
+        self._images = event.images
+        self._out.send(event.images)
 
     def _sampled(self, event: UsageSampled, now: float) -> None:
         self._attempts.wall_clock(event.wall, now)

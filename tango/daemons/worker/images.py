@@ -16,8 +16,12 @@ from tango.ports import ImageSource
 async def report_images(
     source: ImageSource, node: str, settings: EngineSettings, post: Callable[[ImagesListed], None]
 ) -> None:
-    """For ever. Where the engine does not answer, its last word stands; that is logged once."""
+    """For ever; what is as it was is not told again, for a list may be long.
+
+    Where the engine does not answer, its last word stands; that is logged once.
+    """
     last: tuple[HeldImage, ...] = ()
+    told: NodeImages | None = None
     said = ""
     while True:
         problem = ""
@@ -33,5 +37,8 @@ async def report_images(
         if problem != said:
             said = problem
             log_event("warning" if problem else "info", "images", problem=problem, known=len(last))
-        post(ImagesListed(NodeImages(node, last, settings.bandwidth_bytes_per_s, problem)))
+        now = NodeImages(node, last, settings.bandwidth_bytes_per_s, problem)
+        if now != told:
+            told = now
+            post(ImagesListed(now))
         await asyncio.sleep(settings.every_s)
