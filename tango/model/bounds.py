@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from tango.model.affinity import Labels, Taints
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
@@ -35,6 +36,8 @@ class BoundNode:
     cpu_millis: int
     memory_bytes: int
     open: bool = True
+    labels: Labels = ()
+    taints: Taints = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,11 +27,11 @@ from tango.algorithms.placement.room import Room
 from tango.model.bounds import ANYWHERE, BoundNode, BoundPlan, BoundSnapshot, BoundTask
 from tango.model.commands import Delete, Put
 from tango.model.errors import Refused
-from tango.model.placement_profile import Profile, Use
+from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
-NEEDED = ("delay", "fit")
+NEEDED = (*TERM_FILTERS, "delay", "fit")
 
 
 class BoundTasks:
@@ -48,6 +48,7 @@ class BoundTasks:
         room = Room(Cluster(_rows(snapshot.nodes)))
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
+        here.stays_without = TERM_FILTERS
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
@@ -67,17 +68,15 @@ class BoundTasks:
 
 def with_needed(profile: Profile) -> Profile:
     """The profile, with the filters that bounds stand on."""
-    named = {use.plugin for use in profile.plugins if use.filters}
-    others = tuple(use for use in profile.plugins if use.plugin not in NEEDED or use.filters)
-    missing = tuple(Use(name, 0.0) for name in NEEDED if name not in named)
-    return replace(profile, plugins=(*missing, *others))
+    return with_filters(profile, NEEDED)
 
 
 def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
-            one.name, one.cpu_millis, one.memory_bytes, 0, one.site, cordoned=not one.open
-        )
+            one.name, one.cpu_millis, one.memory_bytes, 0, one.site, one.labels, one.taints,
+            cordoned=not one.open,
+        )  # fmt: skip
     # So that `near` may name a place for those that have no bound: all is within it.
     yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
 

@@ -21,7 +21,13 @@ from tango.model.bounds import (
     task_name,
 )
 from tango.model.job import JobRecord, JobState
-from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
+from tango.model.placements import (
+    BoundRecord,
+    PodRecord,
+    RequirementRecord,
+    ReservationRecord,
+    TolerationRecord,
+)
 
 MAX_WINDOW = 128
 _NOTHING = (0, 0)
@@ -93,7 +99,9 @@ class Facts:
             cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
             memory = max(holds[1], min(memory, view.capacity.memory_bytes))
         taking = not (view.cordoned or self._gone(name))
-        return BoundNode(name, edge, cpu, memory, open=taking)
+        return BoundNode(
+            name, edge, cpu, memory, open=taking, labels=view.labels, taints=view.taints
+        )
 
     def _gone(self, name: str) -> bool:
         edge, _, node = name.partition("/")
@@ -194,6 +202,12 @@ class Facts:
             spec.memory_bytes,
             near=near,
             bound_s=within_s,
+            requires=tuple(
+                RequirementRecord(one.key, one.operator, one.values) for one in spec.requires
+            ),
+            tolerations=tuple(
+                TolerationRecord(one.key, one.value, one.effect) for one in spec.tolerations
+            ),
             priority=record.spec.priority,
             protected=spec.backup,
         )

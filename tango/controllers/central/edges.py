@@ -25,12 +25,12 @@ its edge is away.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from tango.controllers.central.lc_use import LcUse
-from tango.model.cluster import NodeCapacity, NodeReport, NodeView
+from tango.controllers.central.shapes import NodeShapes
+from tango.model.cluster import NodeReport, NodeView
 from tango.model.cores import mask_of
 from tango.model.messages import EdgeHello
 from tango.model.plan import BatchOffer
@@ -154,7 +154,15 @@ class Site:
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - reserved_memory
         if cpu <= 0 or memory <= 0:
             return None
-        return BatchOffer(self.edge, node, cpu, memory, core_mask=mask_of(view.cores))
+        return BatchOffer(
+            self.edge,
+            node,
+            cpu,
+            memory,
+            core_mask=mask_of(view.cores),
+            labels=view.labels,
+            taints=view.taints,
+        )
 
     def _be_held(self, view: NodeView) -> tuple[int, int, int]:
         """What BE holds there, and what is kept for what migrates there; with that one's cores."""
@@ -198,15 +206,15 @@ class Site:
             core_mask=mask_of(view.cores)
             & ~mask_of(view.be_cores)
             & ~(held.core_mask | kept_cores),
+            labels=view.labels,
+            taints=view.taints,
         )
 
 
 class Sites:
     """All sites, their sessions, and the index of active attempts.
 
-    largest: capacities that no other known node exceeds in both CPU and memory; nodes of sites that
-    are away count, for they may come back. shapes: (millicores, bytes, cores) -> how many of the
-    known nodes have them. version: counts what may change whether a job fits at all.
+    shapes: sizes of the known nodes. version: counts what may change whether a job fits at all.
     """
 
     def __init__(self, be_floor: float = 0.0, *, elastic: bool = False) -> None:
@@ -215,8 +223,7 @@ class Sites:
         self.by_name: dict[str, Site] = {}
         self.by_session: dict[int, Site] = {}
         self.attempts: dict[str, Attempt] = {}
-        self.largest: tuple[NodeCapacity, ...] = ()
-        self.shapes: Counter[tuple[int, int, int]] = Counter()
+        self.shapes = NodeShapes(self.views)
         self.version = 0
 
     def set_elastic(self, elastic: bool) -> None:
@@ -273,7 +280,7 @@ class Sites:
         reshaped = before.keys() != site.nodes.keys()
         for node, view in site.nodes.items():
             old = before.get(node)
-            reshaped |= old is None or old.capacity != view.capacity or old.cores != view.cores
+            reshaped |= old is None or _reshaped(old, view)
             if view.report is not None:
                 site.read_use(view.report)
             grew |= self._refresh(site, node)
@@ -281,7 +288,8 @@ class Sites:
             site.offers.pop(node, None)
             site.lc_use.pop(node, None)
         if reshaped:
-            self._reshape()
+            self.version += 1
+            self.shapes.forget()
         return grew
 
     # ---- attempts
@@ -369,6 +377,11 @@ class Sites:
         """What all nodes of all connected sites offer."""
         return tuple(offer for site in self.by_session.values() for offer in site.offers.values())
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether any node is known."""
+        return any(site.nodes for site in self.by_name.values())
+
     def has_offers(self) -> bool:
         """Whether any node offers anything."""
         return any(site.offers for site in self.by_session.values())
@@ -388,20 +401,6 @@ class Sites:
         for site in self.by_name.values():
             yield from site.nodes.values()
 
-    def _reshape(self) -> None:
-        self.version += 1
-        self.shapes = Counter(
-            (view.capacity.cpu_millis, view.capacity.memory_bytes, len(view.cores))
-            for view in self.views()
-        )
-        most_memory = -1
-        largest: list[NodeCapacity] = []
-        for cpu, memory, _ in sorted(self.shapes, reverse=True):
-            if memory > most_memory:
-                most_memory = memory
-                largest.append(NodeCapacity(cpu, memory))
-        self.largest = tuple(largest)
-
     def _refresh(self, site: Site, node: str) -> bool:
         before = site.offers.get(node)
         after = site.offer(node)
@@ -415,4 +414,16 @@ class Sites:
             > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
             or bool(after.core_mask & ~before.core_mask)
+            or after.labels != before.labels
+            or after.taints != before.taints
         )
+
+
+def _reshaped(old: NodeView, new: NodeView) -> bool:
+    """Whether what decides if a job fits the node at all has changed."""
+    return (
+        old.capacity != new.capacity
+        or old.cores != new.cores
+        or old.labels != new.labels
+        or old.taints != new.taints
+    )
