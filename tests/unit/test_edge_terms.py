@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 from edge_world import EdgeWorld, FakeWorker, service, start
@@ -15,7 +16,8 @@ WEST = Requirement("zone", "In", ("west",))
 IN_WEST = (("zone", "west"),)
 GPU = Taint("gpu", "true")
 BARE = Profile("bare", (Use("fit"), Use("spread")))
-RULES = pytest.mark.parametrize("rule", [SPREAD, DEFAULT, BARE], ids=lambda rule: rule.name)
+PROFILES = [DEFAULT, BARE] if find_spec("numpy") is not None else []
+RULES = pytest.mark.parametrize("rule", [SPREAD, *PROFILES], ids=lambda rule: rule.name)
 
 
 def node(world: EdgeWorld, name: str, labels: Labels = (), taints: Taints = ()) -> FakeWorker:
@@ -91,6 +93,7 @@ def test_a_change_of_what_it_requires_rolls() -> None:
     assert placed(world) == ["n2", "n2"]
 
 
+@pytest.mark.skipif(not PROFILES, reason="profiles need numpy")
 def test_a_preference_and_a_soft_taint_count_under_a_profile() -> None:
     world = EdgeWorld()
     node(world, "n1", (), (Taint("old", "", "PreferNoSchedule"),))
