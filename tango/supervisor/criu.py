@@ -42,13 +42,28 @@ def find(given: str) -> str:
 
 def check(program: str) -> Json:
     """{"version"}, where CRIU says that it works on this kernel, with our rights."""
-    version = _run([program, "--version"], _CHECK_S, "criu --version")
-    _run([program, "check"], _CHECK_S, "criu check")
-    for line in version.splitlines():
-        name, _, value = line.partition(":")
-        if name.strip() == "Version":
-            return {"version": value.strip()[:40]}
-    raise CriuFailed(f"criu --version says {version.strip()[:100]!r}")
+    said = _run([program, "--version"], _CHECK_S, "criu --version")
+    fields = dict(line.partition(":")[::2] for line in said.splitlines())
+    version = fields.get("Version", "").strip()[:40]
+    if not version:
+        raise CriuFailed(f"criu --version says {said.strip()[:100]!r}")
+    try:
+        _run([program, "check"], _CHECK_S, "criu check")
+    except CriuFailed as failed:
+        raise CriuFailed(f"{_plainly(str(failed), version)} ({failed})") from None
+    return {"version": version}
+
+
+def _plainly(said: str, version: str) -> str:
+    """In plain words why `criu check` fails here."""
+    kernel = os.uname().release
+    # CRIU knows the parts that a vDSO has by name and order; newer kernels have added others.
+    if "vDSO area bounds" in said:
+        return (
+            f"this kernel ({kernel}) is newer than what criu {version} was made for: it takes a "
+            "newer CRIU, or an older kernel"
+        )
+    return f"criu {version} does not work on this kernel ({kernel})"
 
 
 def dump(program: str, record: Json, root: str, max_bytes: int, limit_s: float) -> Json:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 ARGV = sys.argv[1:]
 MODE = Path(__file__).with_name("MODE").read_text().strip()
+# Bytes of a further image, if that file is there.
+BULK = Path(__file__).with_name("BULK")
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 
@@ -64,10 +66,15 @@ def dump():
     if MODE != "dump-runs-on":
         for pid in tree:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(0.05)
+        # An idle one stops when it is next scheduled, which may take its time.
+        while any(field(pid, 0) not in ("T", "Z") for pid in tree):
+            time.sleep(0.01)
     if MODE != "dump-empty":
         for name in ("inventory.img", "pages-1.img"):
             Path(folder, name).write_text(f"{name} of {tree[0]}")
+        if BULK.exists():
+            with Path(folder, "pages-2.img").open("wb") as file:
+                file.truncate(int(BULK.read_text()))
     Path(folder, "dump.log").touch()
 
 
