@@ -135,9 +135,10 @@ class ProcessRuntime:
     async def can_checkpoint(self) -> tuple[bool, str]:
         """See Runtime."""
         try:
-            self._checkpoints.check()
+            await asyncio.to_thread(self._checkpoints.prepare)
+            self._checkpoints.check(_uid_of(self._client.hello["pid"]))
             reply = await self._client.call("criu", CHECK_S)
-        except (SupervisorRefused, CheckpointFailed) as refused:
+        except (SupervisorRefused, CheckpointFailed, OSError) as refused:
             return False, str(refused)
         return True, f"criu {reply.get('version', '')}"
 
@@ -296,6 +297,13 @@ def to_record(found: Json) -> ProcessRecord:
         shut_down=found["reason"] == "shutdown",
         checkpoint=checkpoint,
     )
+
+
+def _uid_of(pid: int) -> int | None:
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return None
 
 
 def _lost(record: ProcessRecord) -> ProcessRecord:

@@ -142,11 +142,18 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         allow_root=section.boolean("allow_root", _WORKER.allow_root),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
         checkpoint_dir=_optional_path(section, "checkpoint_dir", Path(path).absolute().parent),
+        checkpoint_transfer=section.boolean("checkpoint_transfer", _WORKER.checkpoint_transfer),
         checkpoint_max_bytes=_bounded_memory(
             section, "checkpoint_max", _WORKER.checkpoint_max_bytes, 2**20, 2**40
         ),
         checkpoint_limit_s=section.number(
             "checkpoint_limit_s", _WORKER.checkpoint_limit_s, low=1, high=3600
+        ),
+        checkpoint_transfer_limit_s=section.number(
+            "checkpoint_transfer_limit_s",
+            _WORKER.checkpoint_transfer_limit_s,
+            low=1,
+            high=86_400,
         ),
         log_max_bytes=_bounded_memory(section, "log_max", _WORKER.log_max_bytes, 4096, 2**40),
         log_files=section.integer("log_files", _WORKER.log_files, low=1, high=100),

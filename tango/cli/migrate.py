@@ -21,8 +21,9 @@ from tango.sdk.client import Client
 async def migrate(client: Client, target: str, node: str, no_wait: bool, output: str) -> int:
     """Move a task of a job (or all of its tasks that run) to another node, with its state.
 
-    Both nodes need CRIU and a common worker.checkpoint_dir; `tango describe node` says whether they
-    have it. Where the move fails the task goes on at its node. Exit status 0 only if it moved.
+    Both nodes need CRIU, and a common worker.checkpoint_dir or worker.checkpoint_transfer at both;
+    `tango describe node` says what they have. Where the move fails the task goes on at its node.
+    Exit status 0 only if it moved.
     """
     job_id, _, task = target.partition("/")
     site, _, name = node.rpartition("/")

@@ -102,7 +102,16 @@ def _cores_cell(node: NodeView) -> str:
 def checkpoints(node: NodeView) -> str:
     """Whether tasks can come and go with their state, and by what, or why not."""
     if node.checkpoints:
-        return f"yes ({node.checkpoint_note})"
+        ways = [
+            way
+            for way, there in (
+                ("a directory", node.checkpoint_shared),
+                ("the sessions", node.checkpoint_transfer),
+            )
+            if there
+        ]
+        by = f", by {' or '.join(ways)}" if ways else ""
+        return f"yes ({node.checkpoint_note}){by}"
     return f"no: {node.checkpoint_note or 'its version does not know of it'}"
 
 

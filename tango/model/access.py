@@ -83,6 +83,8 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.CentralService/SetBatchPolicy": _USER,
     "/tango.v1.CentralService/Explain": _USER,
     "/tango.v1.CentralService/ConnectEdge": frozenset({Role.EDGE}),
+    "/tango.v1.CentralService/FetchCheckpoint": frozenset({Role.EDGE}),
+    "/tango.v1.CentralService/OfferCheckpoint": frozenset({Role.EDGE}),
     "/tango.v1.EdgeService/ApplyService": _USER,
     "/tango.v1.EdgeService/DeleteService": _USER,
     "/tango.v1.EdgeService/GetService": _USER,
@@ -102,6 +104,8 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.EdgeService/GetLog": _USER,
     "/tango.v1.EdgeService/Explain": _USER,
     "/tango.v1.EdgeService/ConnectWorker": frozenset({Role.WORKER}),
+    "/tango.v1.EdgeService/FetchCheckpoint": frozenset({Role.WORKER}),
+    "/tango.v1.EdgeService/OfferCheckpoint": frozenset({Role.WORKER}),
     # An edge's own certificate will do; one for a peer opens nothing else, such as central.
     "/tango.v1.PeerService/ConnectPeer": frozenset({Role.EDGE, Role.PEER}),
     "/tango.v1.PeerService/ListPeers": _USER,

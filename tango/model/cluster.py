@@ -98,7 +98,7 @@ class NodeView:
     the central master tells; an edge knows nothing of them.
     saturated: services that miss their target here although their CPU per request is at its bound.
     cores, cores_note: as in WorkerHello. be_cores: ids that its attempts have.
-    checkpoints, checkpoint_note: as in WorkerHello.
+    checkpoints, checkpoint_note, checkpoint_shared, checkpoint_transfer: as in WorkerHello.
     """
 
     node: str
@@ -126,6 +126,8 @@ class NodeView:
     be_cores: tuple[int, ...] = ()
     checkpoints: bool = False
     checkpoint_note: str = ""
+    checkpoint_shared: bool = False
+    checkpoint_transfer: bool = False
     reserved_millis: int = 0
     reserved_bytes: int = 0
     taints: Taints = ()

@@ -213,11 +213,28 @@ _ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The state of a task on disk, as an attempt left it; digest: of its manifest."""
+    """The state of a task on disk, as an attempt left it; digest: of its manifest.
+
+    edge, node: where it is, as central tells whoever begins from it; "" where that is known.
+    """
 
     attempt_id: str
     digest: str
     size_bytes: int = 0
+    edge: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointPart:
+    """A piece of a checkpoint on its way between nodes.
+
+    manifest: alone in the first piece. data: of its images, one after the other in its order.
+    """
+
+    manifest: bytes = b""
+    data: bytes = b""
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class WorkerHello:
     dial: counts this incarnation's streams from 1; 0 from a version that does not count.
     cores: ids of those that tasks may have; cores_note: why there are no others.
     checkpoints: it can write and restore checkpoints; checkpoint_note: by what, or why it cannot.
+    checkpoint_shared, checkpoint_transfer: they leave it by a directory, over the sessions.
     """
 
     node: str
@@ -43,6 +44,8 @@ class WorkerHello:
     checkpoints: bool = False
     checkpoint_note: str = ""
     taints: Taints = ()
+    checkpoint_shared: bool = False
+    checkpoint_transfer: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,22 @@ class ForgetLogs:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenCheckpoint:
+    """Send this checkpoint, which is at a node below, by an offer with this id."""
+
+    transfer_id: str
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetCheckpoints:
+    """Nobody will begin any more from what these attempts have left; the node may have it."""
+
+    node: str
+    attempt_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatches:
     """Requests to serve, batched as the plan commits them."""
 
@@ -327,6 +346,8 @@ ToWorker = (
     | StopAttempt
     | AckEnds
     | ForgetLogs
+    | OpenCheckpoint
+    | ForgetCheckpoints
     | Dispatches
     | CancelDispatches
     | PublishedShares
@@ -343,4 +364,14 @@ FromEdge = (
     | LogPart
     | NodeImages
 )
-ToEdge = CentralWelcome | StartAttempt | StopAttempt | AckEnds | ForgetLogs | OpenLog | CloseLog
+ToEdge = (
+    CentralWelcome
+    | StartAttempt
+    | StopAttempt
+    | AckEnds
+    | ForgetLogs
+    | OpenCheckpoint
+    | ForgetCheckpoints
+    | OpenLog
+    | CloseLog
+)

@@ -252,10 +252,13 @@ class WorkerSettings:
     supervisor_socket: of a supervisor that someone else runs (tango-payload.service); "" for one of
         the worker's own, started where none answers.
     checkpoint_dir: where checkpoints of tasks are written and restored from, the same directory on
-        all nodes that tasks migrate between; "" for no migration. Whoever writes there is trusted
-        as root is.
+        all nodes that tasks migrate between by it. Whoever writes there is trusted as root is.
+    checkpoint_transfer: send and take checkpoints over the sessions; without a checkpoint_dir they
+        are below the state directory. The nodes that send are trusted as root is. Without either
+        there is no migration.
     checkpoint_max_bytes: of memory and of images, for one task.
     checkpoint_limit_s: for one run of CRIU.
+    checkpoint_transfer_limit_s: for bringing one checkpoint over.
     """
 
     server: ServerSettings
@@ -281,8 +284,10 @@ class WorkerSettings:
     memory_reserve_bytes: int = 64 * 2**20
     supervisor_socket: str = ""
     checkpoint_dir: str = ""
+    checkpoint_transfer: bool = False
     checkpoint_max_bytes: int = 2 * 2**30
     checkpoint_limit_s: float = 120.0
+    checkpoint_transfer_limit_s: float = 600.0
     log_max_bytes: int = 8 * 2**20
     log_files: int = 3
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES

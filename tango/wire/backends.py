@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.explanation import Explanation, Subject
-from tango.model.job import AttemptStatus, JobRecord, JobSpec, JobState
+from tango.model.job import AttemptStatus, Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.peers import FromPeer, PeerView, ToPeer
 from tango.model.request import CallReply, CallRequest
@@ -45,7 +45,19 @@ class RouteFollower(Protocol):
         ...
 
 
-class EdgeBackend(Protocol):
+class CheckpointBackend(Protocol):
+    """A daemon by which checkpoints pass on their way between nodes."""
+
+    def fetch_checkpoint(self, checkpoint: Checkpoint) -> AsyncGenerator[CheckpointPart, None]:
+        """Its pieces, from the node that has it. Raises Unavailable, and what that node says."""
+        ...
+
+    async def take_checkpoint(self, transfer_id: str, parts: AsyncIterator[CheckpointPart]) -> None:
+        """An offer's pieces, to whoever waits for them. Raises NotFound, Unavailable, Refused."""
+        ...
+
+
+class EdgeBackend(CheckpointBackend, Protocol):
     """The edge master behind EdgeService."""
 
     incarnation: int
@@ -148,7 +160,7 @@ class PeerBackend(Protocol):
         ...
 
 
-class CentralBackend(Protocol):
+class CentralBackend(CheckpointBackend, Protocol):
     """The central master behind CentralService."""
 
     incarnation: int

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, cast
 import grpc
 
 from tango.model.explanation import Explanation, Subject
-from tango.model.job import JobRecord, JobSpec, JobState
+from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
 from tango.model.views import BatchPolicyView, EdgeView, ImagesView, JobCounts
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceStub
 from tango.wire.call_client import Metadata
+from tango.wire.checkpoint_streams import OFFER_LIMIT_S, fetched, send_offer
+from tango.wire.convert_checkpoints import checkpoint_to_pb
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_images import images_view_from_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
@@ -180,3 +182,19 @@ class CentralClient:
         """Dial as an edge and serve the session until it ends; returns why it did."""
         call = cast("Call", self._stub.ConnectEdge(metadata=self._metadata))
         return await dialled(call, incarnation, encode_from_edge, decode_to_edge, serve)
+
+    def fetch_checkpoint(
+        self, checkpoint: Checkpoint, limit_s: float
+    ) -> AsyncGenerator[CheckpointPart, None]:
+        """The pieces of a checkpoint of another node. Raises Unavailable, NotFound, Refused."""
+        request = pb.CentralServiceFetchCheckpointRequest(checkpoint=checkpoint_to_pb(checkpoint))
+        return fetched(
+            self._stub.FetchCheckpoint(request, metadata=self._metadata, timeout=limit_s)
+        )
+
+    async def offer_checkpoint(
+        self, transfer_id: str, parts: AsyncGenerator[CheckpointPart, None]
+    ) -> None:
+        """Send a checkpoint that was asked for. Raises NotFound, Unavailable, Refused."""
+        call = self._stub.OfferCheckpoint(metadata=self._metadata, timeout=OFFER_LIMIT_S)
+        await send_offer(call, pb.CentralServiceOfferCheckpointRequest, transfer_id, parts)

@@ -13,6 +13,8 @@ from tango.model.messages import EdgeHello, FromEdge
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
 from tango.wire.backends import CentralBackend, EdgeSession
+from tango.wire.checkpoint_streams import first_offered, offered
+from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_part_to_pb
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_images import images_view_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
@@ -158,6 +160,26 @@ class CentralServicer(CentralServiceServicer):
             mailbox=Mailbox(),
         )
         await self._backend.edge_session(session)
+
+    async def FetchCheckpoint(
+        self, request: pb.CentralServiceFetchCheckpointRequest, context: Context
+    ) -> AsyncGenerator[pb.CentralServiceFetchCheckpointResponse, None]:
+        """A checkpoint of another node, in pieces."""
+        wanted = checkpoint_from_pb(request.checkpoint)
+        async with aclosing(self._backend.fetch_checkpoint(wanted)) as parts:
+            async for part in parts:
+                yield pb.CentralServiceFetchCheckpointResponse(part=checkpoint_part_to_pb(part))
+
+    async def OfferCheckpoint(
+        self,
+        request_iterator: AsyncIterator[pb.CentralServiceOfferCheckpointRequest],
+        context: Context,
+    ) -> pb.CentralServiceOfferCheckpointResponse:
+        """A checkpoint that was asked for, piece by piece as somebody takes it."""
+        first = await first_offered(request_iterator)
+        async with aclosing(offered(first, request_iterator)) as parts:
+            await self._backend.take_checkpoint(first.transfer_id, parts)
+        return pb.CentralServiceOfferCheckpointResponse()
 
 
 def _claimed_site(message: FromEdge) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from tango.model.job import (
     AttemptState,
     AttemptStatus,
-    Checkpoint,
     JobRecord,
     JobState,
     Migration,
@@ -14,6 +13,7 @@ from tango.model.job import (
 from tango.model.views import JobCounts
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import types_pb2 as pb
+from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_to_pb
 from tango.wire.convert_fields import core_ids_from_pb, inverse, required, text
 from tango.wire.convert_specs import job_spec_from_pb, job_spec_to_pb
 
@@ -44,26 +44,6 @@ def job_state_from_pb(number: int, where: str) -> JobState:
     return required(_JOB_STATE_BACK, number, where, pb.JobState.keys()[1:])
 
 
-def checkpoint_to_pb(checkpoint: Checkpoint | None) -> pb.Checkpoint | None:
-    """Field by field; unset where there is none."""
-    if checkpoint is None:
-        return None
-    return pb.Checkpoint(
-        attempt_id=checkpoint.attempt_id,
-        digest=checkpoint.digest,
-        size_bytes=checkpoint.size_bytes,
-    )
-
-
-def checkpoint_from_pb(message: pb.StartAttempt) -> Checkpoint | None:
-    """From what a start restores."""
-    return _checkpoint(message.restore) if message.HasField("restore") else None
-
-
-def _checkpoint(message: pb.Checkpoint) -> Checkpoint:
-    return Checkpoint(message.attempt_id, message.digest, message.size_bytes)
-
-
 def _migration_to_pb(migration: Migration | None) -> pb.Migration | None:
     if migration is None:
         return None
@@ -87,7 +67,9 @@ def _migration_from_pb(message: pb.Migration) -> Migration:
         from_node=message.from_node,
         to_edge=message.to_edge,
         to_node=message.to_node,
-        checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
+        checkpoint=checkpoint_from_pb(message.checkpoint)
+        if message.HasField("checkpoint")
+        else None,
         back=message.back,
         from_cores=core_ids_from_pb(message.from_cores, "migration.from_cores"),
         to_cores=core_ids_from_pb(message.to_cores, "migration.to_cores"),
@@ -257,7 +239,9 @@ def attempt_status_from_pb(message: pb.AttemptStatus, where: str = "attempt") ->
         priority=message.priority,
         evicted=message.evicted,
         cores=core_ids_from_pb(message.cores, f"{where}.cores"),
-        checkpoint=_checkpoint(message.checkpoint) if message.HasField("checkpoint") else None,
+        checkpoint=checkpoint_from_pb(message.checkpoint)
+        if message.HasField("checkpoint")
+        else None,
         checkpoint_try=message.checkpoint_try,
         checkpoint_error=message.checkpoint_error,
     )

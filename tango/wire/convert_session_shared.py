@@ -16,13 +16,9 @@ from tango.model.messages import (
     StopAttempt,
 )
 from tango.v1 import types_pb2 as pb
+from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_to_pb
 from tango.wire.convert_fields import core_ids_from_pb, text
-from tango.wire.convert_jobs import (
-    attempt_status_from_pb,
-    attempt_status_to_pb,
-    checkpoint_from_pb,
-    checkpoint_to_pb,
-)
+from tango.wire.convert_jobs import attempt_status_from_pb, attempt_status_to_pb
 from tango.wire.convert_specs import task_spec_from_pb, task_spec_to_pb
 
 MAX_GRACE_S = 86_400.0
@@ -54,7 +50,7 @@ def start_attempt_from_pb(message: pb.StartAttempt) -> StartAttempt:
     """Raises InvalidField for core ids that are none."""
     spec = task_spec_from_pb(message.spec)
     cores = core_ids_from_pb(message.cores, "start_attempt.cores")
-    restore = checkpoint_from_pb(message)
+    restore = checkpoint_from_pb(message.restore) if message.HasField("restore") else None
     return StartAttempt(message.attempt_id, spec, message.node, message.priority, restore, cores)
 
 

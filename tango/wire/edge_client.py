@@ -9,6 +9,7 @@ import grpc
 
 from tango.model.cluster import NodeView
 from tango.model.explanation import Explanation, Subject
+from tango.model.job import Checkpoint, CheckpointPart
 from tango.model.messages import FromWorker, ReplyPart, ToWorker
 from tango.model.peers import PeerView
 from tango.model.request import CallReply, CallRequest
@@ -19,6 +20,8 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceStub
 from tango.wire import call_client
 from tango.wire.call_client import CallStream, Metadata
+from tango.wire.checkpoint_streams import OFFER_LIMIT_S, fetched, send_offer
+from tango.wire.convert_checkpoints import checkpoint_to_pb
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_nodes import drain_view_from_pb, node_view_from_pb
 from tango.wire.convert_policy import traffic_policy_view_from_pb
@@ -220,3 +223,19 @@ class EdgeClient:
         """Dial as a worker and serve the session until it ends; returns why it did."""
         call = cast("Call", self._stub.ConnectWorker(metadata=self._metadata))
         return await dialled(call, incarnation, encode_from_worker, decode_to_worker, serve)
+
+    def fetch_checkpoint(
+        self, checkpoint: Checkpoint, limit_s: float
+    ) -> AsyncGenerator[CheckpointPart, None]:
+        """The pieces of a checkpoint of another node. Raises Unavailable, NotFound, Refused."""
+        request = pb.FetchCheckpointRequest(checkpoint=checkpoint_to_pb(checkpoint))
+        return fetched(
+            self._stub.FetchCheckpoint(request, metadata=self._metadata, timeout=limit_s)
+        )
+
+    async def offer_checkpoint(
+        self, transfer_id: str, parts: AsyncGenerator[CheckpointPart, None]
+    ) -> None:
+        """Send a checkpoint that was asked for. Raises NotFound, Unavailable, Refused."""
+        call = self._stub.OfferCheckpoint(metadata=self._metadata, timeout=OFFER_LIMIT_S)
+        await send_offer(call, pb.OfferCheckpointRequest, transfer_id, parts)

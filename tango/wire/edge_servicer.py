@@ -13,6 +13,8 @@ from tango.v1 import edge_service_pb2 as pb
 from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.wire.backends import EdgeBackend, WorkerSession
 from tango.wire.call_servicer import CallServicer
+from tango.wire.checkpoint_streams import first_offered, offered
+from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_part_to_pb
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_nodes import drain_view_to_pb, node_view_to_pb
 from tango.wire.convert_policy import traffic_policy_view_to_pb
@@ -182,6 +184,24 @@ class EdgeServicer(EdgeServiceServicer):
             peer=peer_host(context.peer()),
         )
         await self._backend.worker_session(session)
+
+    async def FetchCheckpoint(
+        self, request: pb.FetchCheckpointRequest, context: Context
+    ) -> AsyncGenerator[pb.FetchCheckpointResponse, None]:
+        """A checkpoint of another node, in pieces."""
+        wanted = checkpoint_from_pb(request.checkpoint)
+        async with aclosing(self._backend.fetch_checkpoint(wanted)) as parts:
+            async for part in parts:
+                yield pb.FetchCheckpointResponse(part=checkpoint_part_to_pb(part))
+
+    async def OfferCheckpoint(
+        self, request_iterator: AsyncIterator[pb.OfferCheckpointRequest], context: Context
+    ) -> pb.OfferCheckpointResponse:
+        """A checkpoint that was asked for, piece by piece as somebody takes it."""
+        first = await first_offered(request_iterator)
+        async with aclosing(offered(first, request_iterator)) as parts:
+            await self._backend.take_checkpoint(first.transfer_id, parts)
+        return pb.OfferCheckpointResponse()
 
 
 def _claimed_node(message: FromWorker) -> str | None:

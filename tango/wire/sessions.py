@@ -14,6 +14,7 @@ from tango.model.errors import InvalidField
 from tango.model.layers import NodeImages
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
+from tango.wire import convert_checkpoints as of_checkpoints
 from tango.wire import convert_session_edge as of_edge
 from tango.wire import convert_session_shared as shared
 from tango.wire import convert_session_worker as of_worker
@@ -84,6 +85,16 @@ _DOWN: Mapping[str, _Row] = {
     "stop_attempt": (m.StopAttempt, shared.stop_attempt_to_pb, shared.stop_attempt_from_pb),
     "ack_ends": (m.AckEnds, shared.ack_ends_to_pb, shared.ack_ends_from_pb),
     "forget_logs": (m.ForgetLogs, shared.forget_logs_to_pb, shared.forget_logs_from_pb),
+    "open_checkpoint": (
+        m.OpenCheckpoint,
+        of_checkpoints.open_checkpoint_to_pb,
+        of_checkpoints.open_checkpoint_from_pb,
+    ),
+    "forget_checkpoints": (
+        m.ForgetCheckpoints,
+        of_checkpoints.forget_checkpoints_to_pb,
+        of_checkpoints.forget_checkpoints_from_pb,
+    ),
     "open_log": (m.OpenLog, shared.open_log_to_pb, shared.open_log_from_pb),
     "close_log": (m.CloseLog, shared.close_log_to_pb, shared.close_log_from_pb),
 }

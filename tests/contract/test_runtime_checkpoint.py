@@ -100,7 +100,7 @@ async def test_images_go_with_the_log(runtime: Runtime, tmp_path: Path) -> None:
 async def test_where_it_is_not_switched_on() -> None:
     with supervised() as supervisor:
         runtime = await ProcessRuntime.connect(supervisor.socket, None, worker_settings())
-        note = "not switched on: worker.checkpoint_dir is empty"
+        note = "not switched on: neither worker.checkpoint_dir nor worker.checkpoint_transfer is"
         assert await runtime.can_checkpoint() == (False, note)
         await runtime.start(spec("j.0.1"))
         with pytest.raises(CheckpointFailed, match="not switched on"):

@@ -16,7 +16,11 @@ from tango.model.access import RPCS, Identity, Role, parse_identity, refusal, se
 USER, EDGE, WORKER, PEER = Role.USER, Role.EDGE, Role.WORKER, Role.PEER
 SESSIONS = {
     "/tango.v1.EdgeService/ConnectWorker": {WORKER},
+    "/tango.v1.EdgeService/FetchCheckpoint": {WORKER},
+    "/tango.v1.EdgeService/OfferCheckpoint": {WORKER},
     "/tango.v1.CentralService/ConnectEdge": {EDGE},
+    "/tango.v1.CentralService/FetchCheckpoint": {EDGE},
+    "/tango.v1.CentralService/OfferCheckpoint": {EDGE},
     "/tango.v1.PeerService/ConnectPeer": {EDGE, PEER},
 }
 

@@ -52,7 +52,8 @@ def test_it_is_pinned_to_its_new_cores_and_its_old_ones_are_free() -> None:
     central.status(checkpointed())
     assert placed(central, "j") == [("w2", (1, 2))]
     start = [one for _, one in central.sent if isinstance(one, StartAttempt)][-1]
-    assert (start.node, start.cores, start.restore) == ("w2", (1, 2), DONE)
+    assert (start.node, start.cores) == ("w2", (1, 2))
+    assert start.restore == replace(DONE, edge="e1", node="w1")
     central.status(running("j.0.2"))
     assert (mask(central, "w1"), mask(central, "w2")) == (0b11, 0b1000)
     central.status(ended("j.0.2"))

@@ -10,9 +10,11 @@ from central_bench import Bench, ended, node, running, spec
 from tango.model.cluster import NodeView
 from tango.model.errors import FailedPrecondition, NotFound
 from tango.model.job import AttemptStatus, Checkpoint, JobState, TaskRecord
-from tango.model.messages import StartAttempt, StopAttempt
+from tango.model.messages import ForgetCheckpoints, StartAttempt, StopAttempt
 
 DONE = Checkpoint("j1.0.1", "sha256:1", 4096)
+# Whoever begins from it is told where it is.
+THERE = replace(DONE, edge="e1", node="n1")
 
 
 def able(name: str, **more: object) -> NodeView:
@@ -44,6 +46,12 @@ def restores(bench: Bench) -> list[tuple[str, str, Checkpoint | None]]:
     return [(one.attempt_id, one.node, one.restore) for one in found[1:]]
 
 
+def forgotten(bench: Bench) -> list[tuple[str, tuple[str, ...]]]:
+    """What nodes were told to remove: the node, and the attempts that left it."""
+    found = [one for _, one in bench.sent if isinstance(one, ForgetCheckpoints)]
+    return [(one.node, one.attempt_ids) for one in found]
+
+
 def checkpointed(attempt_id: str = "j1.0.1", made: Checkpoint = DONE) -> AttemptStatus:
     return replace(ended(attempt_id, None, signal=9, cpu_s=2.0), checkpoint=made)
 
@@ -68,7 +76,7 @@ def test_a_task_goes_on_where_it_was_sent_and_its_source_is_free() -> None:
     assert (offered(bench, "n1"), offered(bench, "n2")) == (1500, 500), "room on both"
     assert bench.state() is JobState.RUNNING
     bench.status(checkpointed())
-    assert restores(bench) == [("j1.0.2", "n2", DONE)]
+    assert restores(bench) == [("j1.0.2", "n2", THERE)]
     assert bench.acks() == ["j1.0.1"]
     assert (offered(bench, "n1"), offered(bench, "n2")) == (2000, 500)
     bench.status(running("j1.0.2"))
@@ -90,7 +98,7 @@ def test_nothing_is_told_before_it_is_on_disk() -> None:
     bench.status(checkpointed())
     assert (restores(bench), bench.acks()) == ([], [])
     bench.write()
-    assert restores(bench) == [("j1.0.2", "n2", DONE)]
+    assert restores(bench) == [("j1.0.2", "n2", THERE)]
     assert bench.acks() == ["j1.0.1"]
 
 
@@ -127,7 +135,7 @@ def test_where_the_target_fails_it_goes_back_with_its_state(how: str) -> None:
         bench.nodes(able("n1"), able("n2", ready=False, dead=True))
         bench.advance(6.0)
         why = "node n2 lost"
-    assert restores(bench)[-1] == ("j1.0.3", "n1", DONE)
+    assert restores(bench)[-1] == ("j1.0.3", "n1", THERE)
     bench.status(running("j1.0.3"))
     found = task(bench)
     assert (found.state, found.node, found.migration) == (JobState.RUNNING, "n1", None)
@@ -194,11 +202,11 @@ def test_another_central_master_goes_on_with_it() -> None:
     third = Bench(again.disk, incarnation=3)
     third.edge_up(able("n1"), able("n2", cpu=1000), attempts=(checkpointed(),))
     (start,) = [message for _, message in third.sent if isinstance(message, StartAttempt)]
-    assert (start.attempt_id, start.node, start.restore) == ("j1.0.2", "n2", DONE)
+    assert (start.attempt_id, start.node, start.restore) == ("j1.0.2", "n2", THERE)
     last = Bench(third.disk, incarnation=4)
     last.edge_up(able("n1"), able("n2", cpu=1000))
     (start,) = [message for _, message in last.sent if isinstance(message, StartAttempt)]
-    assert (start.attempt_id, start.restore) == ("j1.0.2", DONE), "the same attempt, once more"
+    assert (start.attempt_id, start.restore) == ("j1.0.2", THERE), "the same attempt, once more"
 
 
 def test_no_room_is_given_away_that_is_kept_for_a_migration() -> None:
@@ -259,3 +267,44 @@ def test_what_is_refused_and_why() -> None:
     assert why("n2") == "job j1 is being stopped"
     assert dumps(bench) == [("j1.0.1", 1)]
     assert task(bench).state is JobState.RUNNING
+
+
+@pytest.mark.parametrize("end", ["runs", "runs again", "lost", "ended", "cancelled"])
+def test_both_are_told_once_that_nobody_begins_from_it_any_more(end: str) -> None:
+    bench = at_work()
+    bench.migrate("j1", "n2")
+    bench.status(checkpointed())
+    if end in ("runs again", "lost"):
+        bench.refuse("j1.0.2", "no room")
+    assert forgotten(bench) == []
+    bench.hold_disk = True
+    if end == "runs":
+        bench.status(running("j1.0.2"))
+    elif end == "runs again":
+        bench.status(running("j1.0.3"))
+    elif end == "lost":
+        bench.status(ended("j1.0.3", None, failure="an image is damaged"))
+    elif end == "ended":
+        bench.status(replace(ended("j1.0.2"), started_at=bench.wall))
+    else:
+        bench.cancel()
+        bench.write()
+        bench.status(ended("j1.0.2", None, failure="stopped: before it was restored"))
+    assert forgotten(bench) == [], "not before it is on disk"
+    bench.write()
+    assert forgotten(bench) == [("n1", ("j1.0.1",)), ("n2", ("j1.0.1",))]
+
+
+def test_what_has_no_way_to_the_target_is_refused_at_once() -> None:
+    by_directory = able("n1", checkpoint_shared=True)
+    by_session = able("n2", cpu=1000, checkpoint_transfer=True)
+    bench = at_work(by_directory, by_session)
+    assert refusal(bench, bench.migrate("j1", "n2")) == (
+        "a checkpoint does not get from n1 to n2: n2 has no worker.checkpoint_dir, and "
+        "worker.checkpoint_transfer is off at n1"
+    )
+    bench.nodes(able("n1", checkpoint_transfer=True), replace(by_directory, node="n2"))
+    assert "n1 has no worker.checkpoint_dir" in refusal(bench, bench.migrate("j1", "n2"))
+    assert dumps(bench) == []
+    bench.nodes(replace(by_directory, checkpoint_transfer=True), by_session)
+    assert bench.answers[bench.migrate("j1", "n2")].error is None

@@ -99,3 +99,17 @@ def test_an_attempt_begins_from_a_checkpoint(world: World) -> None:
     world.say(StartAttempt("j.0.2", task(), restore=MADE))
     assert world.specs["j.0.2"].restore == MADE
     assert world.specs[ID].restore is None
+
+
+def test_a_stop_reaches_what_still_waits_for_its_checkpoint() -> None:
+    world = World(auto=False)
+    world.connect()
+    world.start_attempt(ID)
+    world.say(StartAttempt("j.0.2", task(), restore=MADE))
+    world.stop_attempt(ID)
+    world.stop_attempt("j.0.2")
+    assert "j.0.2" in world.stops
+    assert ID not in world.stops, "what is only being started is stopped once it runs"
+    world.post(ev.ProcessStartFailed("j.0.2", "stopped: before its checkpoint was here", True))
+    status = world.attempt("j.0.2")
+    assert (status.state, status.failure) == (AttemptState.ENDED, "cancelled")

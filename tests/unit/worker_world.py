@@ -316,8 +316,12 @@ class World:
                 if self.auto:
                     self.begin(spec)
             case cmd.StopProcess(key, grace_s):
-                assert key in self.records, f"{key}: stopped and never started"
-                if not self.records[key].ended:
+                # Its checkpoint may be on its way still, and is not to come any more.
+                waits = any(spec.restore for spec in self.starts if spec.key == key)
+                assert waits or key in self.records, f"{key}: stopped and never started"
+                if key not in self.records:
+                    self.stops[key] = grace_s
+                elif not self.records[key].ended:
                     self.stops[key] = grace_s
                     if self.auto:
                         self.end(key, None, signal=15)

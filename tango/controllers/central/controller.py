@@ -28,6 +28,7 @@ from tango.controllers.central.ledger import (
     Acknowledge,
     AnswerJob,
     Effect,
+    ForgetCheckpoint,
     Job,
     SendCheckpoint,
     SendStart,
@@ -71,6 +72,7 @@ from tango.model.events import (
 from tango.model.explanation import Finding, Subject
 from tango.model.job import JobRecord, JobState
 from tango.model.layers import NodeImages
+from tango.model.messages import ForgetCheckpoints
 from tango.model.placements import BoundRecord, ReservationRecord
 from tango.model.plan import BatchOffer, Placement
 from tango.model.settings import CentralSettings
@@ -365,6 +367,8 @@ class CentralController:
                 attempt = core.sites.attempts.get(attempt_id)
                 if attempt is not None:
                     self._reports.migrations.checkpoint(attempt)
+            case ForgetCheckpoint(edge, node, attempt_id):
+                core.send(edge, ForgetCheckpoints(node, (attempt_id,)))
             case SendStop(attempt_id, reason, grace_s, edge):
                 attempt = core.sites.attempts.get(attempt_id)
                 if edge or attempt is not None:

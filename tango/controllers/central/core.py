@@ -3,13 +3,13 @@ a job, which keeps the index of attempts, the queue and the disk in step with it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tango.controllers.central.batch import Batch
 from tango.controllers.central.edges import Attempt, Sites
 from tango.controllers.central.images import Images
 from tango.controllers.central.jobs import ACTIVE, stopping
-from tango.controllers.central.ledger import Effect, Job, Ledger, SendStop
+from tango.controllers.central.ledger import Effect, ForgetCheckpoint, Job, Ledger, SendStop
 from tango.controllers.central.overtaking import DEFAULT_MAX_OVERTAKEN
 from tango.controllers.decisions import DEFAULT_RING, Decisions
 from tango.model.commands import CentralCommand, Note, SendEdge
@@ -94,6 +94,7 @@ class Core:
             if is_active and not (was_active and same):
                 self._hold(record, index, sent=False)
             self._keep_in_step(record, index, before)
+            effects.extend(_forgotten(before.migration, after.migration))
         if stopping(record) and not stopping(old):
             effects.extend(
                 SendStop(task.attempt_id, record.reason)
@@ -186,6 +187,14 @@ class Core:
             self.out.append(solve)
         out, self.out = self.out, []
         return out
+
+
+def _forgotten(was: Migration | None, now: Migration | None) -> Iterator[Effect]:
+    """Both nodes of a migration that is over may have its checkpoint."""
+    if was is not None and was.checkpoint is not None and now is None:
+        left = was.checkpoint.attempt_id
+        yield ForgetCheckpoint(was.from_edge, was.from_node, left)
+        yield ForgetCheckpoint(was.to_edge, was.to_node, left)
 
 
 def moving(task: TaskRecord) -> Migration | None:

@@ -48,6 +48,15 @@ class SendCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetCheckpoint:
+    """Tell the node that nobody will begin from the checkpoint of this attempt any more."""
+
+    edge: str
+    node: str
+    attempt_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Acknowledge:
     """Tell the edge that this end is stored."""
 
@@ -62,7 +71,7 @@ class AnswerJob:
     op_id: int
 
 
-Effect = SendStart | SendStop | SendCheckpoint | Acknowledge | AnswerJob
+Effect = SendStart | SendStop | SendCheckpoint | ForgetCheckpoint | Acknowledge | AnswerJob
 
 
 @dataclass(slots=True, eq=False)

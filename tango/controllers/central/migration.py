@@ -252,7 +252,8 @@ class Migrations:
                     f"node {view.node} will not do for task {spec.name}: {bar}"
                 )
             source = self._core.sites.site(task.edge)
-            _check_able(source, source.nodes.get(task.node), task.node)
+            at = _check_able(source, source.nodes.get(task.node), task.node)
+            _check_way(at, view)
             cpu += spec.cpu_millis
             memory += spec.memory_bytes
         _check_able(site, view, view.node)
@@ -297,9 +298,23 @@ def _check_task(task: TaskRecord, name: str, site: Site, view: NodeView) -> None
         raise FailedPrecondition(f"task {name} is on {view.node} of {site.edge} already")
 
 
-def _check_able(site: Site, view: NodeView | None, node: str) -> None:
+def _check_way(source: NodeView, target: NodeView) -> None:
+    """Checkpoints must get from the one to the other."""
+    if source.checkpoint_transfer and target.checkpoint_transfer:
+        return
+    for view, other in ((source, target), (target, source)):
+        # A worker that says neither is of a version that knows only the directory.
+        if view.checkpoint_transfer and not view.checkpoint_shared:
+            raise FailedPrecondition(
+                f"a checkpoint does not get from {source.node} to {target.node}: {view.node} has "
+                f"no worker.checkpoint_dir, and worker.checkpoint_transfer is off at {other.node}"
+            )
+
+
+def _check_able(site: Site, view: NodeView | None, node: str) -> NodeView:
     if view is None or site.session is None or not view.ready:
         raise FailedPrecondition(f"node {node} of {site.edge} is not connected")
     if not view.checkpoints:
         note = view.checkpoint_note or "its version does not know of it"
         raise FailedPrecondition(f"node {node} of {site.edge} cannot checkpoint: {note}")
+    return view

@@ -24,6 +24,7 @@ supervisor starts an id once, and a worker that was killed on the way must not c
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from tango.controllers.central import jobs
 from tango.controllers.central.bounds import Bounds
@@ -245,7 +246,11 @@ class Reports:
         attempt.sent = True
         spec, priority = job.record.spec.tasks[attempt.index], job.record.spec.priority
         migration = job.record.tasks[attempt.index].migration
-        restore = migration.checkpoint if migration is not None else None
+        restore = None
+        if migration is not None and migration.checkpoint is not None:
+            restore = replace(
+                migration.checkpoint, edge=migration.from_edge, node=migration.from_node
+            )
         start = StartAttempt(
             attempt.attempt_id, spec, attempt.node, priority, restore, attempt.cores
         )

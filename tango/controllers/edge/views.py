@@ -139,6 +139,8 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_cores=ids_of(node.be_core_mask()),
         checkpoints=node.hello.checkpoints,
         checkpoint_note=node.hello.checkpoint_note,
+        checkpoint_shared=node.hello.checkpoint_shared,
+        checkpoint_transfer=node.hello.checkpoint_transfer,
         dead=node.dead,
         cordoned=cordon is not None,
         draining=cordon is not None and cordon.draining,

@@ -20,6 +20,7 @@ class Attempt:
     for no fault of its own (to make room for LC, or with its node), "" if it was not. cores: ids
     that it was given. checkpointing: its state is being written. checkpoint_try, checkpoint_error:
     the number of the latest try, and why it failed.
+    restoring: it was asked to begin from a checkpoint.
     """
 
     attempt_id: str
@@ -37,6 +38,7 @@ class Attempt:
     checkpointing: bool = False
     checkpoint_try: int = 0
     checkpoint_error: str = ""
+    restoring: bool = False
 
     def status(self, node: str) -> AttemptStatus:
         """As the edge is told."""

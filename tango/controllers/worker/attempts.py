@@ -110,6 +110,7 @@ class Attempts:
             return
         attempt.group = self._groups.add_attempt(attempt_id, spec, message.cores)
         attempt.phase = Phase.ASKED
+        attempt.restoring = message.restore is not None
         process = ProcessSpec(
             key=attempt_id,
             argv=spec.argv,
@@ -308,6 +309,9 @@ class Attempts:
         attempt.failure = attempt.failure or reason
         if attempt.phase is Phase.ALIVE:
             self._halt(attempt, now)
+        elif attempt.phase is Phase.ASKED and attempt.restoring:
+            # Its checkpoint may be a long way off: it need not come any more.
+            self._out.add(StopProcess(attempt.attempt_id, 0.0))
 
     def _halt(self, attempt: Attempt, now: float) -> None:
         attempt.phase = Phase.HALTING

@@ -114,6 +114,8 @@ class WorkerController:
             cores_note=cores_note,
             checkpoints=checkpoints,
             checkpoint_note=checkpoint_note,
+            checkpoint_shared=bool(settings.checkpoint_dir),
+            checkpoint_transfer=settings.checkpoint_transfer,
         )
         out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()

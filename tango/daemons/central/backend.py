@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from typing import cast
@@ -18,6 +18,7 @@ from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
 from tango.daemons.central.images import LayerKeeper
 from tango.daemons.central.metrics import CentralMetrics
+from tango.daemons.checkpoint_relay import CheckpointRelay
 from tango.daemons.explaining import explanation
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
@@ -28,7 +29,7 @@ from tango.model import events as ev
 from tango.model import messages as msg
 from tango.model.errors import FailedPrecondition, NotFound, Unavailable
 from tango.model.explanation import Explanation, Subject
-from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord
+from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState, TaskRecord
 from tango.model.layers import NodeImages
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
@@ -73,6 +74,7 @@ class CentralDaemon:
         self._hellos: dict[int, msg.EdgeHello] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._logs = LogRelay(f"central-{incarnation}")
+        self._checkpoints = CheckpointRelay()
         self._stopping = asyncio.Event()
 
     # ---- commands
@@ -281,6 +283,17 @@ class CentralDaemon:
             self.shell.post(ev.EdgeSaid(number, message, time.time()))
             if isinstance(message, NodeImages) and self._layers is not None:
                 self._layers.node_has(message)
+
+    def fetch_checkpoint(self, checkpoint: Checkpoint) -> AsyncGenerator[CheckpointPart, None]:
+        """A checkpoint of a node of some site, for another site."""
+        link = self._edge_link(checkpoint.edge)
+        if link is None:
+            raise Unavailable(f"site {checkpoint.edge!r}, which has it, is not connected")
+        return self._checkpoints.fetch(checkpoint, link)
+
+    async def take_checkpoint(self, transfer_id: str, parts: AsyncIterator[CheckpointPart]) -> None:
+        """An offer of the site that was asked."""
+        await self._checkpoints.take(transfer_id, parts)
 
     def stop(self) -> None:
         """Watches and sessions end."""

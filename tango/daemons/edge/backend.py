@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from typing import cast
 
@@ -14,6 +14,7 @@ from tango.adapters.clocks import LoopClock
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.checkpoints import DialCentral, EdgeCheckpoints
 from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.followers import Follower, Followers
 from tango.daemons.edge.metrics import EdgeMetrics
@@ -28,6 +29,7 @@ from tango.model import messages as msg
 from tango.model.cluster import NodeView
 from tango.model.errors import FailedPrecondition, NotFound, TangoError, Unavailable
 from tango.model.explanation import Explanation, Subject
+from tango.model.job import Checkpoint, CheckpointPart
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
 from tango.model.request import CallReply, CallRequest, Code, Outcome
@@ -61,6 +63,7 @@ class EdgeDaemon:
         group: asyncio.TaskGroup,
         incarnation: int,
         metrics: EdgeMetrics,
+        dial_central: DialCentral | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._settings = settings
@@ -86,6 +89,7 @@ class EdgeDaemon:
         self._logs = LogRelay(f"{settings.name}-{incarnation}")
         # Logs that the central master reads, and the session that each comes from.
         self._central_logs: dict[str, WorkerSession] = {}
+        self._checkpoints = EdgeCheckpoints(settings.name, group, self._link_of, dial_central)
         self._stopping = asyncio.Event()
 
     # ---- commands
@@ -336,6 +340,16 @@ class EdgeDaemon:
         """Another site has dialled."""
         await self.sites.serve_guest(session)
 
+    # ---- checkpoints
+
+    def fetch_checkpoint(self, checkpoint: Checkpoint) -> AsyncGenerator[CheckpointPart, None]:
+        """A checkpoint of another node, of this site or another one."""
+        return self._checkpoints.fetch(checkpoint)
+
+    async def take_checkpoint(self, transfer_id: str, parts: AsyncIterator[CheckpointPart]) -> None:
+        """An offer of the worker that was asked."""
+        await self._checkpoints.take(transfer_id, parts)
+
     # ---- workers
 
     async def worker_session(self, session: WorkerSession) -> None:
@@ -353,6 +367,8 @@ class EdgeDaemon:
         self._workers[number] = session
         self._nodes[number] = hello.node
         self.shell.post(ev.WorkerUp(number, hello, state, session.peer))
+        if self._link_of(hello.node) is session:
+            self._checkpoints.connected(hello.node, session)
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_worker(number, message))
@@ -393,6 +409,10 @@ class EdgeDaemon:
                     link.send(message)
                 except TangoError as error:
                     self._pass_on(msg.LogPart(log_id, last=True, error=str(error)))
+            case msg.OpenCheckpoint():
+                self._checkpoints.offer(message)
+            case msg.ForgetCheckpoints():
+                self._checkpoints.forget(message)
             case msg.CloseLog(log_id):
                 reader = self._central_logs.pop(log_id, None)
                 if reader is not None:

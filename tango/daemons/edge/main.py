@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +20,7 @@ from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.begin import begin
 from tango.daemons import lifecycle
 from tango.daemons.edge.backend import EdgeDaemon
+from tango.daemons.edge.checkpoints import DialCentral
 from tango.daemons.edge.metrics import EdgeMetrics
 from tango.daemons.edge.peer_streams import PeerSession
 from tango.daemons.journal import journal, recording_to
@@ -80,7 +83,15 @@ async def main(settings: EdgeSettings) -> None:
         metrics = EdgeMetrics(registry)
         async with asyncio.TaskGroup() as group:
             daemon = EdgeDaemon(
-                settings, controller, policy, solver, store, group, incarnation, metrics
+                settings,
+                controller,
+                policy,
+                solver,
+                store,
+                group,
+                incarnation,
+                metrics,
+                _bulk_to_central(settings, credentials) if settings.central else None,
             )
             metrics.watch(daemon.services, daemon.nodes)
             metrics.watch_peers(daemon.peers)
@@ -119,6 +130,17 @@ async def main(settings: EdgeSettings) -> None:
     finally:
         await solver.close()
         await store.close()
+
+
+def _bulk_to_central(settings: EdgeSettings, credentials: Credentials) -> DialCentral:
+    """Connections for checkpoints, beside the session's."""
+
+    @contextlib.asynccontextmanager
+    async def dial() -> AsyncIterator[CentralClient]:
+        async with credentials.channel(settings.central, Role.CENTRAL) as channel:
+            yield CentralClient(channel, credentials.metadata)
+
+    return dial
 
 
 async def _dial_central(

@@ -17,6 +17,7 @@ from tango.controllers.worker.controller import WorkerController
 from tango.daemons.explaining import DECISIONS
 from tango.daemons.lifecycle import log_event
 from tango.daemons.shell import Shell
+from tango.daemons.worker.checkpoints import WorkerCheckpoints
 from tango.daemons.worker.explain import told
 from tango.daemons.worker.groups import GroupWriter
 from tango.daemons.worker.kept_targets import KeptTargets
@@ -56,6 +57,7 @@ class WorkerDaemon:
         node: str,
         capacity: NodeCapacity,
         enforcement: Enforcement,
+        checkpoints: WorkerCheckpoints,
     ) -> None:
         self.node = node
         self.capacity = capacity
@@ -66,6 +68,7 @@ class WorkerDaemon:
         self._group = group
         self._metrics = metrics
         self._kept = kept
+        self.checkpoints = checkpoints
         self.shell: Shell[ev.WorkerEvent, cmd.WorkerCommand] = Shell(
             controller, self._perform, LoopClock()
         )
@@ -111,6 +114,7 @@ class WorkerDaemon:
             case cmd.CheckpointProcess(key):
                 self._group.create_task(self._checkpoint(key), name=f"checkpoint {key}")
             case cmd.StopProcess(key, grace_s):
+                self.checkpoints.abort(key)
                 self._group.create_task(self._runtime.stop(key, grace_s), name=f"stop {key}")
             case cmd.ForgetProcess(key, keep_log):
                 self._group.create_task(
@@ -123,10 +127,15 @@ class WorkerDaemon:
 
     async def _start(self, spec: ProcessSpec) -> None:
         try:
+            if spec.restore is not None:
+                await self.checkpoints.bring(spec.key, spec.restore)
             record, port = await self._runtime.start(spec)
-        except StartFailed as error:
+        except (StartFailed, CheckpointFailed) as error:
+            if spec.restore is not None:
+                await self.checkpoints.failed(spec.restore)
             self._running.discard(spec.key)
-            self.shell.post(ev.ProcessStartFailed(spec.key, str(error), error.lasting))
+            lasting = error.lasting if isinstance(error, StartFailed) else True
+            self.shell.post(ev.ProcessStartFailed(spec.key, str(error), lasting))
         else:
             if record.ended:
                 self._running.discard(spec.key)
@@ -239,6 +248,10 @@ class WorkerDaemon:
                 reader = self._logs.get(log_id)
                 if reader is not None:
                     reader.cancel()
+            case msg.OpenCheckpoint():
+                self.checkpoints.offer(message)
+            case msg.ForgetCheckpoints():
+                self.checkpoints.forget(message)
             case _:
                 if isinstance(message, msg.NodeTargets):
                     self._kept.keep(message)

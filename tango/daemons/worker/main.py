@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tango.adapters.cgroup_detect import Detection, detect
@@ -29,6 +31,7 @@ from tango.daemons.redial import redial
 from tango.daemons.serving import run_to_end, served
 from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
+from tango.daemons.worker.checkpoints import DialEdge, WorkerCheckpoints
 from tango.daemons.worker.cores import task_cores
 from tango.daemons.worker.images import report_images
 from tango.daemons.worker.kept_targets import KeptTargets
@@ -108,6 +111,7 @@ async def main(settings: WorkerSettings) -> None:
     metrics = WorkerMetrics(registry)
     try:
         async with asyncio.TaskGroup() as group:
+            sent = WorkerCheckpoints(settings, group, _bulk_to_edge(settings, credentials))
             daemon = WorkerDaemon(
                 controller,
                 runtime,
@@ -119,6 +123,7 @@ async def main(settings: WorkerSettings) -> None:
                 node=settings.node,
                 capacity=capacity,
                 enforcement=enforcement,
+                checkpoints=sent,
             )
             metrics.watch(daemon.report)
             if cgroups is not None:
@@ -132,6 +137,17 @@ async def main(settings: WorkerSettings) -> None:
         await runtime.close()
         if cgroups is not None:
             cgroups.close()
+
+
+def _bulk_to_edge(settings: WorkerSettings, credentials: Credentials) -> DialEdge:
+    """Connections for checkpoints, beside the session's."""
+
+    @contextlib.asynccontextmanager
+    async def dial() -> AsyncIterator[EdgeClient]:
+        async with credentials.channel(settings.edge, Role.EDGE, settings.edge_name) as channel:
+            yield EdgeClient(channel, credentials.metadata)
+
+    return dial
 
 
 def _sided(
@@ -188,6 +204,8 @@ async def _serve(
         listed = asyncio.Event()
         stopping = asyncio.Event()
         tasks = [group.create_task(daemon.watch_processes(listed), name="processes")]
+        if settings.checkpoint_transfer:
+            tasks.append(group.create_task(daemon.checkpoints.sweep(), name="checkpoints"))
         # The edge must not hear of a node that does not know yet what runs on it.
         await listed.wait()
 
