@@ -1,4 +1,7 @@
-"""In the guest: a site of three nodes; a counting task moves between two, back from the third."""
+"""In the guest: a site of three nodes; a counting task moves between two, back from the third.
+
+A fourth node, of another site, shares no directory with them: there and back by the sessions.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +41,11 @@ cpu: 200m
 memory: 64Mi
 """
 SLOW_S = 300.0
-PORTS = {"central": 7500, "site": 7510, "n1": 7520, "n2": 7530, "n3": 7540}
+PORTS = {
+    "central": 7500, "site": 7510, "far": 7550, "n1": 7520, "n2": 7530, "n3": 7540, "n4": 7560,
+}  # fmt: skip
 # The third node runs tasks as somebody else: it takes a task, and then cannot restore it.
-USERS = {"n1": "nobody", "n2": "nobody", "n3": "daemon"}
+USERS = {"n1": "nobody", "n2": "nobody", "n3": "daemon", "n4": "nobody"}
 
 
 def config(name: str) -> str:
@@ -49,16 +54,21 @@ def config(name: str) -> str:
     text += f'state_dir = "{SITE}/{name}"\ntoken_file = "{SITE}/token"\n'
     if name == "central":
         return text + "[central]\nnode_lost_after_s = 300\n"
-    if name == "site":
+    if name in ("site", "far"):
         central = f'central = "127.0.0.1:{PORTS["central"]}"'
-        return text + f'[edge]\nname = "site"\n{central}\nnode_dead_after_s = 300\n'
-    text += f'[worker]\nnode = "{name}"\nedge = "127.0.0.1:{PORTS["site"]}"\n'
+        return text + f'[edge]\nname = "{name}"\n{central}\nnode_dead_after_s = 300\n'
+    edge = "far" if name == "n4" else "site"
+    text += f'[worker]\nnode = "{name}"\nedge = "127.0.0.1:{PORTS[edge]}"\n'
     text += f'cpu = "500m"\nmemory = "256Mi"\ncgroup_root = "tango/{name}"\n'
-    return text + f'run_as = "{USERS[name]}"\ncheckpoint_dir = "{SITE}/checkpoints"\n'
+    if name != "n4":
+        text += f'checkpoint_dir = "{SITE}/checkpoints"\n'
+    if name != "n3":
+        text += "checkpoint_transfer = true\n"
+    return text + f'run_as = "{USERS[name]}"\n'
 
 
 class Site:
-    """Five daemons, each of which may be killed and started again."""
+    """Seven daemons, each of which may be killed and started again."""
 
     def __init__(self) -> None:
         # Nobody has delegated a group to these workers: they use what is switched on at the mount.
@@ -69,16 +79,16 @@ class Site:
         token = SITE / "token"
         token.touch(mode=0o600)
         token.write_text(secrets.token_hex(16))
-        address = f"127.0.0.1:{PORTS['site']}"
+        edges = [{"name": name, "address": f"127.0.0.1:{PORTS[name]}"} for name in ("site", "far")]
+        central = f"127.0.0.1:{PORTS['central']}"
         (SITE / "cluster.json").write_text(
-            f'{{"central": "127.0.0.1:{PORTS["central"]}", "token_file": "token", '
-            f'"edges": [{{"name": "site", "address": "{address}"}}]}}'
+            json.dumps({"central": central, "token_file": "token", "edges": edges})
         )
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in PORTS:
             (SITE / f"{name}.toml").write_text(config(name))
         # One by one: emulated, a supervisor has no time to answer while four others start.
-        for name in ("central", "site", "n1", "n2", "n3"):
+        for name in PORTS:
             self.start(name)
             eventually(lambda name=name: self.serves(name), f"{name} to serve", SLOW_S)
 
@@ -92,7 +102,7 @@ class Site:
         return all(self.serves(name) for name in PORTS)
 
     def start(self, name: str) -> None:
-        kind = {"central": "central", "site": "edge"}.get(name, "worker")
+        kind = {"central": "central", "site": "edge", "far": "edge"}.get(name, "worker")
         with (SITE / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [TANGO, kind, "-c", f"{SITE}/{name}.toml"],
@@ -124,7 +134,7 @@ class Site:
 def site() -> Iterator[Site]:
     found = Site()
     try:
-        eventually(lambda: len(able()) == 3, "three nodes that can checkpoint", SLOW_S)
+        eventually(lambda: len(able()) == 4, "four nodes that can checkpoint", SLOW_S)
         yield found
     finally:
         found.end()
@@ -295,6 +305,34 @@ def test_what_is_refused_at_once(job: str) -> None:
     assert settled(job)
 
 
+def left() -> list[Path]:
+    """Checkpoints on disk, in the common directory and in those of the nodes."""
+    return [*SITE.glob("checkpoints/*"), *SITE.glob("n?/checkpoints/*/*")]
+
+
+def test_it_goes_to_a_site_that_shares_no_directory_and_back(job: str) -> None:
+    source = task(job).node
+    status, text, took_s = migrate(job, "n4")
+    assert status == 0, text
+    assert f"migrated with its state from {source} of site to n4 of far" in text
+    counted(job, 5)
+    assert groups("n4") == [task(job).attempt_id]
+    assert groups(source) == []
+    assert len(trees(job)) == 1
+    eventually(lambda: not left(), "no checkpoint to be left", 60)
+    said(f"by the sessions: {text} in {took_s:.1f} s")
+    status, text, _ = migrate(job, "n3")
+    assert status == 1
+    assert "worker.checkpoint_transfer is off at n3" in text
+    status, text, took_s = migrate(job, source)
+    assert status == 0, text
+    counted(job, 5)
+    assert groups(source) == [task(job).attempt_id]
+    assert groups("n4") == []
+    eventually(lambda: not left(), "no checkpoint to be left", 60)
+    said(f"by the sessions: {text} in {took_s:.1f} s")
+
+
 @pytest.mark.parametrize(
     ("victim", "wait_s"),
     [
@@ -329,7 +367,7 @@ def test_one_copy_is_left_whoever_is_killed_meanwhile(
     said(
         f"kill -9 {victim} after {wait_s} s: attempt {found.attempt} on {found.node}: {found.moved}"
     )
-    eventually(lambda: site.keep() and len(able()) == 3, "three nodes again", SLOW_S)
+    eventually(lambda: site.keep() and len(able()) == 4, "four nodes again", SLOW_S)
 
 
 def test_it_ends_as_any_other(job: str) -> None:
