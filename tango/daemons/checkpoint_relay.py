@@ -46,6 +46,7 @@ class _Transfer:
         self._room = asyncio.Event()
         self._room.set()
         self._gone = asyncio.Event()
+        self._failed = False
         self.taken = False
 
     async def put(self, part: CheckpointPart) -> None:
@@ -61,7 +62,11 @@ class _Transfer:
         self._next.put_nowait(part)
 
     def fail(self, error: TangoError) -> None:
-        """There is no further piece; one that waits is of no use any more."""
+        """There is no further piece, for the first reason told; one that waits is of no use."""
+        if self._failed:
+            return
+        self._failed = True
+        self._gone.set()
         while not self._next.empty():
             self._next.get_nowait()
         self._next.put_nowait(error)
@@ -91,6 +96,11 @@ class CheckpointRelay:
 
     def __init__(self) -> None:
         self._open: dict[str, _Transfer] = {}
+
+    def stop(self) -> None:
+        """The daemon ends: so does what passes by it."""
+        for transfer in self._open.values():
+            transfer.fail(Unavailable("a daemon on its way is stopping"))
 
     async def fetch(
         self, checkpoint: Checkpoint, link: CheckpointLink

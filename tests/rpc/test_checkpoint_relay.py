@@ -159,6 +159,19 @@ async def test_only_who_was_asked_may_offer_and_once(hop: Hop) -> None:
             await offering
 
 
+async def test_a_hop_that_stops_ends_both(hop: Hop) -> None:
+    offering = asyncio.create_task(offer(hop, pieces(400)))
+    async with client(hop) as node:
+        parts = node.fetch_checkpoint(MADE, LIMIT_S)
+        await anext(parts)
+        hop.relay.stop()
+        with pytest.raises(Unavailable, match="is stopping"):
+            async for _ in parts:
+                pass
+    with pytest.raises(Unavailable, match=r"receiver has gone|took no more of it"):
+        await offering
+
+
 async def test_a_piece_is_bounded(hop: Hop) -> None:
     async def large() -> AsyncGenerator[CheckpointPart, None]:
         yield CheckpointPart(data=bytes(MAX_PART_BYTES + 1))

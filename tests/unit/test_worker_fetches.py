@@ -159,6 +159,23 @@ async def test_a_stop_ends_it(tmp_path: Path) -> None:
         assert node.has() == []
 
 
+async def test_the_end_of_the_worker_waits_for_nothing_on_its_way(tmp_path: Path) -> None:
+    edge = Edge(hangs)
+
+    async def stuck(transfer_id: str, parts: Any) -> None:
+        await asyncio.sleep(60)
+
+    edge.offer_checkpoint = stuck  # type: ignore[method-assign]
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        node = Node(tmp_path, group, edge)
+        bringing = group.create_task(node.bring())
+        node.ends.offer(OpenCheckpoint("1", MADE))
+        while not node.has():
+            await asyncio.sleep(0.01)
+        node.ends.stop()
+    assert bringing.result().startswith("stopped: ")
+
+
 async def test_what_it_has_it_sends_and_nothing_else(tmp_path: Path) -> None:
     edge = Edge(well)
     async with asyncio.TaskGroup() as group:

@@ -298,6 +298,7 @@ class CentralDaemon:
     def stop(self) -> None:
         """Watches and sessions end."""
         self._stopping.set()
+        self._checkpoints.stop()
         for link in self._edges.values():
             link.close("the central master is stopping")
 

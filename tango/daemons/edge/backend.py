@@ -446,5 +446,6 @@ class EdgeDaemon:
         self._stopping.set()
         self.sites.stop()
         self._followers.stop()
+        self._checkpoints.stop()
         for link in self._workers.values():
             link.close("the edge is stopping")

@@ -35,6 +35,7 @@ class EdgeCheckpoints:
         self._link_of = link_of
         self._dial = dial
         self._relay = CheckpointRelay()
+        self._offers: set[asyncio.Task[None]] = set()
         # Nodes that are away, and the attempts whose checkpoints they need not keep.
         self._untold: dict[str, set[str]] = {}
 
@@ -51,7 +52,15 @@ class EdgeCheckpoints:
     def offer(self, wish: OpenCheckpoint) -> None:
         """Central wants a checkpoint of one of this site's nodes."""
         name = f"checkpoint of {wish.checkpoint.attempt_id} to central"
-        self._group.create_task(self._offer(wish), name=name)
+        task = self._group.create_task(self._offer(wish), name=name)
+        self._offers.add(task)
+        task.add_done_callback(self._offers.discard)
+
+    def stop(self) -> None:
+        """The edge ends: so does what passes by it."""
+        self._relay.stop()
+        for task in self._offers:
+            task.cancel()
 
     def forget(self, message: ForgetCheckpoints) -> None:
         """Tell the node, now or when it is back."""

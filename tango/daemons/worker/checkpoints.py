@@ -45,6 +45,7 @@ class WorkerCheckpoints:
         self._group = group
         self._dial = dial
         self._fetching: dict[str, asyncio.Event] = {}
+        self._offers: set[asyncio.Task[None]] = set()
 
     async def sweep(self) -> None:
         """For ever: remove what nobody waits for."""
@@ -86,7 +87,16 @@ class WorkerCheckpoints:
     def offer(self, wish: OpenCheckpoint) -> None:
         """Send one that another node wants."""
         name = f"checkpoint of {wish.checkpoint.attempt_id}"
-        self._group.create_task(self._offer(wish), name=name)
+        task = self._group.create_task(self._offer(wish), name=name)
+        self._offers.add(task)
+        task.add_done_callback(self._offers.discard)
+
+    def stop(self) -> None:
+        """The worker ends: what is on its way begins anew in its next life."""
+        for abort in self._fetching.values():
+            abort.set()
+        for task in self._offers:
+            task.cancel()
 
     def forget(self, message: ForgetCheckpoints) -> None:
         """Nobody will begin from these any more."""

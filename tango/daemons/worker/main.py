@@ -227,6 +227,7 @@ async def _serve(
         def stop() -> None:
             stopping.set()
             daemon.shell.close()
+            daemon.checkpoints.stop()
             for task in tasks:
                 task.cancel()
 
