@@ -56,6 +56,9 @@ class FarApart:
             criu.chmod(0o755)
             self.mode(name, "well")
             self.start(f"{name}-supervisor")
+        for name in NODES:
+            socket_path = directory / f"{name}-supervisor/supervisor.sock"
+            wait_for(socket_path.exists, f"the supervisor of {name} to listen")
         for name in self.ports:
             self.start(name)
 
@@ -98,6 +101,12 @@ class FarApart:
         self.processes[name].wait()
         self.start(name)
 
+    def keep(self) -> None:
+        """Start again what has ended, as systemd would: a loaded machine makes some impatient."""
+        for name, process in list(self.processes.items()):
+            if process.poll() is not None:
+                self.start(name)
+
     def said(self, name: str, event: str) -> bool:
         return f'"{event}"' in (self.directory / f"{name}.log").read_text()
 
@@ -132,6 +141,7 @@ async def client(apart: FarApart) -> AsyncIterator[Client]:
     async with Client(apart.directory) as client:
 
         async def able() -> bool:
+            apart.keep()
             nodes = [node for edge in await client._central.edges() for node in edge.nodes]
             return [node.ready and node.checkpoints for node in nodes] == [True, True]
 
