@@ -93,7 +93,7 @@ def checkpoint() -> None:
     """CRIU between two supervisors, then a whole site."""
     say("checkpoint: CRIU on this kernel")
     pytest("checkpoint", f"{HERE}/test_checkpoint.py")
-    pytest("migrate", f"{HERE}/test_migrate.py")
+    pytest("migrate", f"{HERE}/test_migrate.py", limit_s=2400.0)
 
 
 def units() -> None:
