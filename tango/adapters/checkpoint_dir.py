@@ -12,6 +12,7 @@ asks for is swept: it may be left by a worker that was killed, or by a word that
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -52,7 +53,7 @@ class Checkpoints:
         for path in (self._own, *(self._own / name for name in ("out", "in", "partial"))):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.chmod(0o700)
-        for path in (self._own / "partial").iterdir():
+        for path in sorted((self._own / "partial").glob("*")):
             _remove(path)
         self.sweep()
 
@@ -62,9 +63,11 @@ class Checkpoints:
             return
         # A start from it follows at once, and ends by its limit.
         for name, keep_s in (("in", self._limit_s + _IMAGES_S), ("out", KEEP_WRITTEN_S)):
-            for path in (self._own / name).iterdir():
-                if time.time() - path.lstat().st_mtime > keep_s:
-                    _remove(path)
+            for path in sorted((self._own / name).glob("*")):
+                # It may be gone by now: the supervisor removes what it has restored.
+                with contextlib.suppress(OSError):
+                    if time.time() - path.lstat().st_mtime > keep_s:
+                        _remove(path)
 
     def check(self, supervisor_uid: int | None = None) -> None:
         """Raise where checkpoints are not switched on, or the directory is not there."""
@@ -108,7 +111,8 @@ class Checkpoints:
         """Whether it is here; if so it is not swept for as long as a start takes."""
         root = self.find(checkpoint)
         if root and self._own is not None and Path(root) == self._own / "in":
-            os.utime(Path(root, checkpoint.attempt_id))
+            with contextlib.suppress(OSError):
+                os.utime(Path(root, checkpoint.attempt_id))
         return bool(root)
 
     def room(self, checkpoint: Checkpoint) -> tuple[Path, Path]:

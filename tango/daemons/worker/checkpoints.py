@@ -55,8 +55,6 @@ class WorkerCheckpoints:
 
     async def bring(self, key: str, checkpoint: Checkpoint) -> None:
         """Have it on this node, for the process `key`. CheckpointFailed: it is not, and why."""
-        if await asyncio.to_thread(self._places.keep, checkpoint) or not self._transfer:
-            return  # without the sessions the supervisor says what there is
         abort = self._fetching[key] = asyncio.Event()
         fetching = asyncio.ensure_future(self._bring(checkpoint))
         aborted = asyncio.ensure_future(abort.wait())
@@ -107,6 +105,8 @@ class WorkerCheckpoints:
 
     async def _bring(self, checkpoint: Checkpoint) -> None:
         loop = asyncio.get_running_loop()
+        if await asyncio.to_thread(self._places.keep, checkpoint) or not self._transfer:
+            return  # without the sessions the supervisor says what there is
         begun = heard = loop.time()
         again_s = AGAIN_S
 
