@@ -91,6 +91,24 @@ async def test_every_valid_certificate_may_ask_for_health(world: World, role: Ro
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
+@pytest.mark.parametrize("role", list(Role))
+async def test_checkpoints_are_for_workers(world: World, role: Role) -> None:
+    """The probe has none: whoever passes the gate is told that."""
+    told = (
+        "does not offer"
+        if role is Role.WORKER
+        else f"is for worker; the certificate .* {role.value}"
+    )
+    async with (
+        guarded_by(world.tls(Role.EDGE, SITE)) as (_, server),
+        stub_as(server, world.tls(role, "x")) as stub,
+    ):
+        with pytest.raises(Refused, match=told), model_errors():
+            await stub.FetchCheckpoint(pb.FetchCheckpointRequest(), timeout=5).read()
+        with pytest.raises(Refused, match=told), model_errors():
+            await stub.OfferCheckpoint(iter([pb.OfferCheckpointRequest()]), timeout=5)
+
+
 @pytest.mark.parametrize("role", [Role.WORKER, Role.EDGE, Role.PEER, Role.CENTRAL])
 async def test_a_wrong_role_is_refused(
     world: World, role: Role, caplog: pytest.LogCaptureFixture
