@@ -2,6 +2,7 @@
 
 A piece is taken from the sender only when the receiver has taken the one before, so that a hop
 holds two of them at most, and a receiver that is slow or gone stops the sender. Nothing is stored.
+A transfer has a limited rate, for an edge routes requests on the same loop.
 Who may fetch: roles are checked at the door, and whoever has the digest was told it by the central
 master or made the checkpoint; the node that has it compares it. Who may offer: only who was told
 the transfer's id, which is drawn for each.
@@ -26,6 +27,8 @@ MAX_PART_BYTES = 1 << 20
 FIRST_PART_S = 20.0
 # Without a piece, or with one that the receiver does not take.
 STALL_S = 60.0
+# Of one transfer through one daemon.
+MAX_BYTES_PER_S = 32 << 20
 # Whatever the receiver says of its own limit.
 MAX_TRANSFER_S = 86_400.0
 
@@ -121,6 +124,8 @@ class CheckpointRelay:
                 yield part
                 if part.last:
                     return
+                # Whoever else is served by this loop has it in between.
+                await asyncio.sleep(len(part.data) / MAX_BYTES_PER_S)
                 transfer.took()
                 patience_s = STALL_S
             raise Unavailable(f"it takes more than {MAX_TRANSFER_S:.0f} s")

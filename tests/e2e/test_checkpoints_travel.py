@@ -206,7 +206,7 @@ async def test_one_copy_is_left_whoever_is_killed_meanwhile(
     submitted = await client.submit(job("sleep", "600"))
     before = await settled(client, submitted.job_id)
     target = "n2" if before.node == "n1" else "n1"
-    apart.mode(before.node, "well", bulk=48 << 20)
+    apart.mode(before.node, "well", bulk=24 << 20)
     await client.migrate(submitted.job_id, target)
     partial = apart.directory / f"{target}/checkpoints/partial"
     await until(lambda: any(partial.glob("*/pages-2.img")), "it to be on its way")
