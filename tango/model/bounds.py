@@ -6,7 +6,7 @@ Nodes are named "edge/node", tasks "job id.index": a name of one is never that o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
@@ -23,6 +23,41 @@ def task_name(job_id: str, index: int) -> str:
 def node_name(edge: str, node: str) -> str:
     """What a node is called here."""
     return f"{edge}/{node}"
+
+
+class Size(NamedTuple):
+    """What a task takes of a node, or what a node keeps free."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+
+    def plus(self, other: Size) -> Size:
+        """Each added."""
+        return Size(self[0] + other[0], self[1] + other[1])
+
+    def minus(self, other: Size) -> Size:
+        """Each taken off."""
+        return Size(self[0] - other[0], self[1] - other[1])
+
+    def most(self, other: Size) -> Size:
+        """The greater of each."""
+        return Size(max(self[0], other[0]), max(self[1], other[1]))
+
+    def least(self, other: Size) -> Size:
+        """The smaller of each."""
+        return Size(min(self[0], other[0]), min(self[1], other[1]))
+
+    def within(self, other: Size) -> bool:
+        """Whether none exceeds the other's."""
+        return self[0] <= other[0] and self[1] <= other[1]
+
+
+NOTHING = Size()
+
+
+def size_of(one: PodRecord | ReservationRecord) -> Size:
+    """What it takes, or keeps."""
+    return Size(one.cpu_millis, one.memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +103,16 @@ class BoundSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class BoundPlan:
-    """bound: every task with a place, or known before, by name; reservations by node.
+    """What shall be otherwise than the snapshot has it.
 
+    records: of tasks that get a place, another one, another backup or warning. reservations: of
+    nodes that keep another amount; dropped: nodes that keep nothing any more.
     unplaced: (job id, why) of the gangs that wait on; waits: (task, why) of known ones that do.
     """
 
-    bound: dict[str, BoundRecord]
-    reservations: dict[str, ReservationRecord]
+    records: tuple[BoundRecord, ...] = ()
+    reservations: tuple[ReservationRecord, ...] = ()
+    dropped: tuple[str, ...] = ()
     unplaced: tuple[tuple[str, str], ...] = ()
     waits: tuple[tuple[str, str], ...] = ()
 

@@ -75,6 +75,7 @@ class WatchedWorld:
         missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"
         self._check_live()
+        self._check_backups()
         erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
         for job in bench.disk.values():
             for task in job.tasks:
@@ -106,6 +107,23 @@ class WatchedWorld:
                 given_up = status.attempt_id in node.abandoned and task.moved.endswith(" lost")
                 told = f"{task.state.value}: {task.reason}"
                 assert given_up, f"{status.attempt_id} runs, its task is {told}"
+
+    def _check_backups(self) -> None:
+        """Any one node may fail: what a host keeps takes all that it covers of that node; and what
+        it keeps is reserved there."""
+        store = self.bench.central._bounds.store
+        needs: dict[tuple[str, str], list[int]] = {}
+        for record in store.bound.values():
+            if record.node and record.backup:
+                assert record.node != record.backup, f"its own backup: {record}"
+                sums = needs.setdefault((record.backup, record.node), [0, 0])
+                sums[0] += record.pod.cpu_millis
+                sums[1] += record.pod.memory_bytes
+        for (host, node), (cpu, memory) in needs.items():
+            kept = store.reservations.get(host)
+            assert kept is not None, f"{host} covers {node}, and keeps nothing"
+            assert kept.cpu_millis >= cpu, f"{host} keeps too little CPU for {node}"
+            assert kept.memory_bytes >= memory, f"{host} keeps too little memory for {node}"
 
     def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
         """What attempts hold, what is reserved and what is kept for migrations, of each node.

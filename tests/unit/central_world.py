@@ -11,7 +11,7 @@ from central_edges import CORES, Edge, Node
 from central_watched import KEEP, WatchedWorld
 
 from tango.model.commands import Delete
-from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
+from tango.model.events import EdgeDown, EdgeSaid, EdgeUp, SolveFailed
 from tango.model.job import AttemptState, Near
 from tango.model.messages import EdgeHello, EdgeState
 
@@ -77,10 +77,18 @@ class World(WatchedWorld):
             self.bench.write() if ok else self.bench.fail_write()
             self.observe()
 
-    def solve(self) -> None:
-        if self.bench.solves:
+    def solve(self, how: str = "first") -> None:
+        """A solve under way is answered: the first, the last, or one of them fails."""
+        solves = self.bench.solves
+        if not solves:
+            return
+        if how == "last":
+            solves.rotate(1)
+        if how == "fails":
+            self.bench.feed(SolveFailed(solves.popleft().solve_id, "no plan"))
+        else:
             self.bench.solve()
-            self.observe()
+        self.observe()
 
     def crash(self, n_written: int) -> None:
         """Some of the writes under way reach the disk, nobody hears of it."""

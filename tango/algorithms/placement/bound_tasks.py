@@ -17,7 +17,7 @@ from tango.algorithms.placement.arrays import Floats, frozen
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
 from tango.algorithms.placement.delay_bound import DelayBound
-from tango.algorithms.placement.delay_records import BOUND, BoundJournal, pod_of
+from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
 from tango.algorithms.placement.placer import CLOSED, Placer, leaders_first
@@ -58,11 +58,10 @@ class BoundTasks:
         else:
             here.mend()
         unplaced = tuple(_asked(here, snapshot.gangs))
-        bound, reservations = _written(journal, kept, dict(snapshot.reservations))
         waits = tuple(
             (name, _why(here, one.pod)) for name, one in sorted(here.bound.items()) if not one.node
         )
-        return BoundPlan(bound, reservations, unplaced, waits)
+        return _plan(journal, unplaced, waits)
 
 
 def with_needed(profile: Profile) -> Profile:
@@ -189,20 +188,22 @@ def _why(here: DelayBound, pod: Pod) -> str:
     return looked.reason or "it has just lost its place"
 
 
-def _written(
+def _plan(
     journal: BoundJournal,
-    bound: dict[str, BoundRecord],
-    reservations: dict[str, ReservationRecord],
-) -> tuple[dict[str, BoundRecord], dict[str, ReservationRecord]]:
-    """What is to be kept from now on."""
+    unplaced: tuple[tuple[str, str], ...],
+    waits: tuple[tuple[str, str], ...],
+) -> BoundPlan:
+    """What is to be kept otherwise from now on."""
+    records: list[BoundRecord] = []
+    reservations: list[ReservationRecord] = []
+    dropped: list[str] = []
     for write in journal.writes():
         match write:
-            case Delete(kind, key) if kind == BOUND:
-                del bound[key]
-            case Delete(_, key):
-                del reservations[key]
-            case Put(_, key, BoundRecord() as record):
-                bound[key] = record
-            case Put(_, key, ReservationRecord() as record):
-                reservations[key] = record
-    return bound, reservations
+            case Delete(kind, key):
+                assert kind == RESERVATION, "a task that is known stays so"
+                dropped.append(key)
+            case Put(_, _, BoundRecord() as record):
+                records.append(record)
+            case Put(_, _, ReservationRecord() as record):
+                reservations.append(record)
+    return BoundPlan(tuple(records), tuple(reservations), tuple(dropped), unplaced, waits)

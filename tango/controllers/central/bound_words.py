@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from tango.controllers.central.bound_facts import Facts
 from tango.model.bounds import BoundTask
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
@@ -44,14 +43,14 @@ def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None
 
 
 def what_became(
-    known: BoundTask | None, before: BoundRecord | None, now: BoundRecord, facts: Facts
+    known: BoundTask | None, before: BoundRecord | None, now: BoundRecord, failed: Iterable[str]
 ) -> str:
     """What became of a task, in one clause, and what is not as it should be; "" for nothing new."""
     if before == now and known is not None:
         return ""
     if known is None or before is None:
         said = f"placed on {now.node}" if now.node else ""
-    elif before.node in facts.failed and now.node:
+    elif before.node in failed and now.node:
         where = f"its backup {now.node}" if now.node == before.backup else now.node
         said = f"{before.node} failed or is drained: runs again on {where}"
     elif before.node != now.node and now.node:

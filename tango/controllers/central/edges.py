@@ -26,7 +26,7 @@ its edge is away.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tango.controllers.central.lc_use import LcUse
@@ -218,6 +218,10 @@ class Sites:
         self.largest: tuple[NodeCapacity, ...] = ()
         self.shapes: Counter[tuple[int, int, int]] = Counter()
         self.version = 0
+        # For who follows (`bound_nodes`): nodes (edge, node) of which something may have changed,
+        # and edges that dialled in, went away, or have other nodes.
+        self.touched: set[tuple[str, str]] = set()
+        self.turned: set[str] = set()
 
     def set_elastic(self, elastic: bool) -> None:
         """Another policy is asked from now on: offer by its rules."""
@@ -256,6 +260,7 @@ class Sites:
         site.address = hello.address
         site.version = hello.version
         self.by_session[session] = site
+        self.turned.add(site.edge)
         return site, old
 
     def disconnect(self, session: int) -> Site | None:
@@ -264,6 +269,7 @@ class Sites:
         if site is not None:
             site.session = None
             site.offers.clear()
+            self.turned.add(site.edge)
         return site
 
     def set_nodes(self, site: Site, nodes: Iterable[NodeView]) -> bool:
@@ -280,6 +286,8 @@ class Sites:
         for node in before.keys() - site.nodes.keys():
             site.offers.pop(node, None)
             site.lc_use.pop(node, None)
+        if before.keys() != site.nodes.keys():
+            self.turned.add(site.edge)
         if reshaped:
             self._reshape()
         return grew
@@ -348,20 +356,16 @@ class Sites:
             del site.kept[node]
         return self._refresh(site, node)
 
-    def reserve(self, wanted: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
-        """Keep this much of these nodes (edge, node), and nothing of others. Whether some offers
-        more than before."""
-        grew = False
-        by_edge: dict[str, dict[str, tuple[int, int]]] = {}
-        for (edge, node), size in wanted.items():
-            by_edge.setdefault(edge, {})[node] = size
-        for edge in self.by_name.keys() | by_edge.keys():
-            before, after = self.site(edge).reserved, by_edge.get(edge, {})
-            self.site(edge).reserved = after
-            for node in before.keys() | after.keys():
-                if before.get(node) != after.get(node):
-                    grew |= self._refresh(self.site(edge), node)
-        return grew
+    def reserve(self, edge: str, node: str, size: tuple[int, int]) -> bool:
+        """Keep this much of the node. Whether it offers more than before."""
+        site = self.site(edge)
+        if site.reserved.get(node, (0, 0)) == size:
+            return False
+        if any(size):
+            site.reserved[node] = size
+        else:
+            del site.reserved[node]
+        return self._refresh(site, node)
 
     # ---- offers and capacity
 
@@ -403,6 +407,7 @@ class Sites:
         self.largest = tuple(largest)
 
     def _refresh(self, site: Site, node: str) -> bool:
+        self.touched.add((site.edge, node))
         before = site.offers.get(node)
         after = site.offer(node)
         if after is None:
