@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from tango.model.placement_profile import Profile
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
@@ -118,7 +119,12 @@ class BoundPlan:
 
 
 class BoundRule(Protocol):
-    """Decides where tasks with bounds and backups are. Pure: the same snapshot, the same plan."""
+    """Decides where tasks with bounds and backups are. Pure: the same snapshot, the same plan.
+
+    profile: by which another process makes the same rule.
+    """
+
+    profile: Profile
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """Tasks that run stay where they are unless their bound is broken."""

@@ -38,6 +38,7 @@ class BoundTasks:
     """A BoundRule. profile: its filters count, `delay` and `fit` in any case; its scores do not."""
 
     def __init__(self, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
+        self.profile = profile
         self._profile = with_needed(profile)
         self._plugins = plugins
         # A profile that cannot be made is told at the start, not with the first job.

@@ -1,4 +1,4 @@
-"""Where tasks with bounds and backups are, and what they hold and keep: sums that follow each change.
+"""Where tasks with bounds and backups are, what they hold and keep: sums that follow each change.
 
 Backups are shared: for a host m, size(m) >= max over nodes n of the sum over tasks on n that m
 covers, since one node fails at a time. `required` is that maximum.
@@ -63,7 +63,10 @@ class BoundBooks:
 
     def claims(self, node: str) -> Size:
         """What it keeps: for backups, and for tasks that shall run there and do not yet."""
-        return self.sizes.get(node, NOTHING).plus(self._coming.get(node, NOTHING))
+        size, coming = self.sizes.get(node), self._coming.get(node)
+        if size is None or coming is None:
+            return size or coming or NOTHING
+        return size.plus(coming)
 
     def required(self, host: str) -> Size:
         """The least that the host has to keep."""

@@ -1,4 +1,4 @@
-"""Carries out what is decided of tasks with bounds and backups, by the means that every task has."""
+"""Carries out what is decided of tasks with bounds and backups, by the means of every task."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ A plan is made beside the loop, and what it rests on may have moved on when it c
 are looked at one by one: a gang's first places, whole or not at all; another place, backup or
 warning of a task that is known. One holds if
 
-- nothing is otherwise with the task itself, and what it wants to be near to is where the plan has it;
+- the task itself is as it was, and what it wants to be near to is where the plan has it;
 - its new place, or backup, takes something new, and is within its bound by the delays of now;
 - with it no node holds and keeps more than it has, and each backup is as large as those that it
   covers need.
@@ -201,9 +201,7 @@ class Check:
         at = old.at if old is not None else ""
         return self._books.put(name, BoundTask(self._wanted[name], at))
 
-    def _undo(
-        self, tasks: list[tuple[str, BoundTask | None]], sizes: Mapping[str, Size]
-    ) -> None:
+    def _undo(self, tasks: list[tuple[str, BoundTask | None]], sizes: Mapping[str, Size]) -> None:
         for name, old in reversed(tasks):
             self._books.put(name, old)
         for host, size in sizes.items():

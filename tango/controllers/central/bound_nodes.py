@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tango.controllers.central.bound_books import BoundBooks
 from tango.controllers.central.edges import Site, Sites
-from tango.model.bounds import NOTHING, BoundNode, Size, node_name
+from tango.model.bounds import NOTHING, BoundNode, node_name
 from tango.model.cluster import NodeView
 
 
@@ -127,18 +127,20 @@ class BoundNodes:
 
     def made(self, name: str) -> BoundNode:
         """A row as of now, of any name, looked up nowhere."""
-        edge = name.partition("/")[0]
+        edge, _, node = name.partition("/")
         holds, claims = self._books.holds(name), self._books.claims(name)
-        site, view = self._find(name)
+        site = self._sites.by_name.get(edge)
+        view = site.nodes.get(node) if site is not None else None
         if site is None or view is None:
             return BoundNode(name, edge, *holds.plus(claims), open=not self.gone(name))
-        free = Size(*(site.free(view.node) or NOTHING))
         # What is reserved stays so even while LC, which comes first, is in its place.
-        has = holds.plus(free.most(claims))
+        cpu, memory = site.free(node) or NOTHING
+        cpu, memory = holds[0] + max(cpu, claims[0]), holds[1] + max(memory, claims[1])
         if not view.dead:
-            capacity = Size(view.capacity.cpu_millis, view.capacity.memory_bytes)
-            has = holds.most(has.least(capacity))
-        return BoundNode(name, edge, *has, open=not (view.cordoned or self.gone(name)))
+            cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
+            memory = max(holds[1], min(memory, view.capacity.memory_bytes))
+        taking = not (view.cordoned or view.dead or view.draining)
+        return BoundNode(name, edge, cpu, memory, open=taking)
 
     # ---- questions
 
@@ -163,6 +165,12 @@ class BoundNodes:
         if self._find(name)[1] is not None:
             return (name,)
         return tuple(self._bare.get(name, ()))
+
+    def names(self) -> tuple[str, ...]:
+        """The full names of all nodes that sites have told of."""
+        return tuple(
+            node_name(edge, node) for edge, nodes in self._of_edge.items() for node in nodes
+        )
 
     def _find(self, name: str) -> tuple[Site | None, NodeView | None]:
         edge, _, node = name.partition("/")

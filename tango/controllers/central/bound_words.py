@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
+from tango.controllers.central.bound_nodes import BoundNodes
 from tango.model.bounds import BoundTask
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
@@ -22,7 +23,7 @@ def refuse(spec: JobSpec) -> None:
             raise InvalidField(f"tasks[{index}].{field}", NO_RULE, NO_RULE_FIX)
 
 
-def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None:
+def check_nodes(spec: JobSpec, nodes: BoundNodes, *, settled: bool) -> None:
     """Raise InvalidField for a node that none of these, or more than one, is.
 
     settled: all nodes are known; before that there is no telling, and the job waits.
@@ -31,11 +32,12 @@ def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None
         if task.near is None or not task.near.node:
             continue
         name, field = task.near.node, f"tasks[{index}].near.node"
-        full = [one for one in known if name in (one, one.partition("/")[2])]
+        full = nodes.full(name)
         if len(full) > 1:
             problem = f"{name!r} is the name of several nodes"
-            raise InvalidField(field, problem, f"write one of: {', '.join(sorted(full))}")
-        if settled and known and not full:
+            raise InvalidField(field, problem, f"write one of: {', '.join(full)}")
+        known = nodes.names() if settled and not full else ()
+        if known:
             names = sorted({*known, *(one.partition("/")[2] for one in known)})
             meant = difflib.get_close_matches(name, names, 1)
             fix = f"did you mean {meant[0]!r}?" if meant else "`tango get nodes` lists those known"

@@ -36,7 +36,6 @@ from tango.model.bounds import (
     BoundRule,
     BoundSnapshot,
     BoundTask,
-    node_name,
     size_of,
     task_name,
 )
@@ -45,7 +44,6 @@ from tango.model.events import BoundsSolved, DelaysMeasured
 from tango.model.job import JobRecord, JobSpec, has_bounds
 from tango.model.messages import EdgeState, NodesChanged
 from tango.model.placements import BoundRecord, ReservationRecord
-from tango.model.round_trips import RoundTrip
 from tango.model.settings import DelaySettings, DelaySource
 
 # Between two plans, and until the next where nothing asks for one.
@@ -113,18 +111,13 @@ class Bounds:
             return
         if not self._has_rule:
             refuse(spec)
-        known = [
-            node_name(site.edge, node)
-            for site in self._core.sites.by_name.values()
-            for node in site.nodes
-        ]
-        check_nodes(spec, known, settled=self._core.now >= self._settled_at)
+        self._facts.nodes.refresh(0)
+        check_nodes(spec, self._facts.nodes, settled=self._core.now >= self._settled_at)
 
     def edge_told(self, edge: str, message: EdgeState | NodesChanged) -> None:
         """An edge told its nodes, and its round trips."""
         if self._own:
-            trips = [RoundTrip(edge, trip.target, trip.rtt_s) for trip in message.trips]
-            self.table.told(edge, trips, self._core.now)
+            self.table.told(edge, message.trips, self._core.now)
         if isinstance(message, EdgeState):
             self._settled_at = self._core.now + SETTLE_S
         self._look_soon()
@@ -279,9 +272,7 @@ class Bounds:
         if failed:
             # A backup that does not answer now is no place to run again.
             shown = {name: self._answering(task) for name, task in tasks.items()}
-            wanted |= {
-                name: task.bound for name, task in shown.items() if task is not tasks[name]
-            }
+            wanted |= {name: task.bound for name, task in shown.items() if task is not tasks[name]}
         snapshot = BoundSnapshot(
             facts.nodes.all(),
             tuple(shown.values()),
@@ -316,6 +307,4 @@ class Bounds:
                 why.setdefault(one.gang.job_id, MOVED_ON)
         for job_id, reason in why.items():
             if job_id in core.batch.bound_queue:
-                core.batch.wait(
-                    core.ledger.jobs[job_id], f"waiting for room: {reason}", core.now
-                )
+                core.batch.wait(core.ledger.jobs[job_id], f"waiting for room: {reason}", core.now)

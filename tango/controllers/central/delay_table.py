@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, product
 
-from tango.model.round_trips import RoundTrip
+from tango.model.round_trips import EdgeTrip, RoundTrip
 
 # Of all sources together; a pair beyond it is left out.
 MAX_PAIRS = 1_000_000
@@ -53,8 +53,8 @@ class DelayTable:
         # Before this no pair is too old.
         self._look_at = math.inf
 
-    def told(self, source: str, trips: Iterable[RoundTrip], now: float) -> bool:
-        """All that a source knows now. Whether anything counts otherwise than before."""
+    def told(self, source: str, trips: Iterable[RoundTrip | EdgeTrip], now: float) -> bool:
+        """All that a source knows now, an edge its own trips. Whether anything counts otherwise."""
         told_at = self._told_at.get(source)
         if told_at is not None and now < told_at + self._at_least_s:
             return False
@@ -62,36 +62,39 @@ class DelayTable:
         pairs = self._sources.setdefault(source, {})
         changed = False
         for trip in trips:
-            if trip.age_s > self._max_age_s:
+            age_s = trip.age_s if isinstance(trip, RoundTrip) else 0.0
+            if age_s > self._max_age_s:
                 continue
-            measured_at = now - trip.age_s
-            pair = pairs.get((trip.source, trip.target))
+            measured_at, rtt_s = now - age_s, trip.rtt_s
+            key = trip.source if isinstance(trip, RoundTrip) else source, trip.target
+            pair = pairs.get(key)
             if pair is None:
                 if self.size < MAX_PAIRS:
-                    samples = deque([trip.rtt_s], maxlen=self._updates)
-                    counts = RoundTrip(trip.source, trip.target, trip.rtt_s)
-                    pairs[trip.source, trip.target] = Pair(samples, counts, measured_at)
+                    samples = deque([rtt_s], maxlen=self._updates)
+                    pairs[key] = Pair(samples, RoundTrip(*key, rtt_s), measured_at)
                     self._look_at = min(self._look_at, measured_at + self._max_age_s)
                     self.size += 1
                     changed = True
                 continue
-            pair.samples.append(trip.rtt_s)
-            pair.told_at = max(pair.told_at, measured_at)
+            samples = pair.samples
+            samples.append(rtt_s)
+            if measured_at > pair.told_at:
+                pair.told_at = measured_at
             counted = pair.counts.rtt_s
-            counts_s = min(max(counted, min(pair.samples)), max(pair.samples))
+            counts_s = min(max(counted, min(samples)), max(samples))
             if counts_s != counted:
-                pair.counts = RoundTrip(trip.source, trip.target, counts_s)
+                pair.counts = RoundTrip(*key, counts_s)
                 changed = True
         if changed:
             self._changed(source)
         return self._aged(now) or changed
 
     def trips(self) -> tuple[RoundTrip, ...]:
-        """What counts now, in the order of sources and pairs."""
+        """What counts now, by source, in the order in which pairs were told first."""
         if self._listed is None:
             for source, pairs in self._sources.items():
                 if source not in self._listed_of:
-                    self._listed_of[source] = tuple(pairs[key].counts for key in sorted(pairs))
+                    self._listed_of[source] = tuple([pair.counts for pair in pairs.values()])
             self._listed = tuple(
                 chain.from_iterable(self._listed_of[source] for source in sorted(self._listed_of))
             )
