@@ -14,6 +14,7 @@ from typing import cast
 
 from tango.adapters.clocks import LoopClock
 from tango.adapters.policies import batch_policy, policy_names
+from tango.adapters.solvers import InProcessSolver
 from tango.controllers.central.controller import CentralController
 from tango.daemons.central.images import LayerKeeper
 from tango.daemons.central.metrics import CentralMetrics
@@ -42,7 +43,10 @@ NO_REGISTRY = "the central master asks no registry: its configuration has no [re
 
 
 class CentralDaemon:
-    """CentralBackend over a CentralController; all of it on one event loop."""
+    """CentralBackend over a CentralController; all of it on one event loop.
+
+    solver: who closes it is who made it. bound_rule: as the controller was given it.
+    """
 
     def __init__(
         self,
@@ -54,14 +58,14 @@ class CentralDaemon:
         incarnation: int,
         metrics: CentralMetrics,
         layers: LayerKeeper | None = None,
-        solver: Solver,
-        bound_rule: BoundRule | None,
+        solver: Solver | None = None,
+        bound_rule: BoundRule | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._settings = settings
         self._controller = controller
         self._policy = policy
-        self._solver = solver
+        self._solver = solver or InProcessSolver()
         self._bound_rule = bound_rule
         self._store = store
         self._group = group
