@@ -103,12 +103,42 @@ class BoundSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundLook:
+    """On what grounds a task got its place, or only its backup.
+
+    reference: node or task that it is near to, "" for none; bound_s: None for no bound. inside:
+    (node, round trip) of the nearest few within it; n_inside: of all there are, full ones too.
+    removed: (why, how many, the first few) of the nodes that would not do.
+    node, free_bytes: where it goes, and the memory free there before; runner_up: who would have
+    been next, "" for nobody.
+    step: of the algorithm, by which the backup was found: 3, room that is reserved already, for
+    tasks of other nodes only; 4, for tasks of this node, too; 5, new room, or more (grew). 0: none.
+    shared: how many other tasks the backup's room is for.
+    """
+
+    task: str
+    reference: str
+    bound_s: float | None
+    inside: tuple[tuple[str, float], ...]
+    n_inside: int
+    removed: tuple[tuple[str, int, tuple[str, ...]], ...]
+    node: str
+    free_bytes: int
+    runner_up: str = ""
+    runner_up_bytes: int = 0
+    step: int = 0
+    grew: bool = False
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class BoundPlan:
     """What shall be otherwise than the snapshot has it.
 
     records: of tasks that get a place, another one, another backup or warning. reservations: of
     nodes that keep another amount; dropped: nodes that keep nothing any more.
     unplaced: (job id, why) of the gangs that wait on; waits: (task, why) of known ones that do.
+    looks: on what grounds, of some of the records.
     """
 
     records: tuple[BoundRecord, ...] = ()
@@ -116,6 +146,7 @@ class BoundPlan:
     dropped: tuple[str, ...] = ()
     unplaced: tuple[tuple[str, str], ...] = ()
     waits: tuple[tuple[str, str], ...] = ()
+    looks: tuple[BoundLook, ...] = ()
 
 
 class BoundRule(Protocol):

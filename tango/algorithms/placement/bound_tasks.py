@@ -24,7 +24,14 @@ from tango.algorithms.placement.placer import CLOSED, Placer, leaders_first
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
-from tango.model.bounds import ANYWHERE, BoundNode, BoundPlan, BoundSnapshot, BoundTask
+from tango.model.bounds import (
+    ANYWHERE,
+    BoundLook,
+    BoundNode,
+    BoundPlan,
+    BoundSnapshot,
+    BoundTask,
+)
 from tango.model.commands import Delete, Put
 from tango.model.errors import Refused
 from tango.model.placement_profile import Profile, Use
@@ -49,6 +56,7 @@ class BoundTasks:
         room = Room(Cluster(_rows(snapshot.nodes)))
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
+        here.looks = {}
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
@@ -62,7 +70,7 @@ class BoundTasks:
         waits = tuple(
             (name, _why(here, one.pod)) for name, one in sorted(here.bound.items()) if not one.node
         )
-        return _plan(journal, unplaced, waits)
+        return _plan(journal, here, unplaced, waits)
 
 
 def with_needed(profile: Profile) -> Profile:
@@ -191,6 +199,7 @@ def _why(here: DelayBound, pod: Pod) -> str:
 
 def _plan(
     journal: BoundJournal,
+    here: DelayBound,
     unplaced: tuple[tuple[str, str], ...],
     waits: tuple[tuple[str, str], ...],
 ) -> BoundPlan:
@@ -207,4 +216,16 @@ def _plan(
                 records.append(record)
             case Put(_, _, ReservationRecord() as record):
                 reservations.append(record)
-    return BoundPlan(tuple(records), tuple(reservations), tuple(dropped), unplaced, waits)
+    assert here.looks is not None
+    looks = tuple(_look(here, record) for record in records if record.pod.name in here.looks)
+    return BoundPlan(tuple(records), tuple(reservations), tuple(dropped), unplaced, waits, looks)
+
+
+def _look(here: DelayBound, record: BoundRecord) -> BoundLook:
+    """With the backup as it is in the end: later ones may share it, or have replaced it."""
+    assert here.looks is not None
+    look = here.looks[record.pod.name]
+    if not record.backup:
+        return replace(look, step=0, grew=False)
+    covered = here.placeholders.covered(here.room.index_of(record.backup))
+    return replace(look, shared=len(covered) - 1)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools
+from tango.algorithms.placement.delay_looks import looked
 from tango.algorithms.placement.placeholders import PREFIX, Need, Placeholders, need_of
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Held
+from tango.model.bounds import BoundLook
 from tango.model.errors import Refused
 
 UNPROTECTED = "unprotected: no room for its backup within its bound"
@@ -44,6 +46,8 @@ class BoundBooks:
         self.room = placer.room
         self.placeholders = Placeholders(placer.room)
         self.bound: dict[str, Bound] = {}
+        # On what grounds pods got what they have, the latest; None where nobody asks for it.
+        self.looks: dict[str, BoundLook] | None = None
         self.runs_on: dict[str, int] = {}
 
     def resume(
@@ -128,6 +132,13 @@ class BoundBooks:
                 self.placeholders.resize(host, size)
                 return host
         return None
+
+    def _note(
+        self, pod: Pod, node: int, ranked: Sequence[int], step: int = 0, *, grew: bool = False
+    ) -> None:
+        """Before the pod is put there, or gets a backup there."""
+        if self.looks is not None:
+            self.looks[pod.name] = looked(self.placer, pod, node, ranked, step, grew=grew)
 
     def _uncovered(self, names: Iterable[str]) -> None:
         for name in names:

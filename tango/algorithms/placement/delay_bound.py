@@ -171,8 +171,10 @@ class DelayBound(BoundBooks):
             if not fitting:
                 return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
         if not pod.protected:
+            self._note(pod, fitting[0], fitting)
             return Answer(self._put(pod, fitting[0]), moved)
         if np.count_nonzero(radius) == 1:
+            self._note(pod, fitting[0], fitting)
             return Answer(self._put(pod, fitting[0], warning=ALONE), moved)
         need = need_of(pod)
         # A node that the placeholder covers nothing of yet, before one that it does.
@@ -181,8 +183,11 @@ class DelayBound(BoundBooks):
                 for node in fitting:
                     known = any(self.placeholders.load(host, node))
                     if known != fresh and self.placeholders.suffices(host, node, need):
+                        self._note(pod, node, fitting, 3 if fresh else 4)
                         return Answer(self._put(pod, node, host), moved)
         node, *rest = fitting
+        grew = bool(rest) and all(one in self.placeholders.sizes for one in rest)
+        self._note(pod, node, fitting, 5 if rest else 0, grew=grew)
         return Answer(self._put(pod, node, self._made_cover(need, rest)), moved)
 
     def _made_cover(self, need: Need, ranked: Sequence[int]) -> int | None:
@@ -244,6 +249,7 @@ class DelayBound(BoundBooks):
             return
         covered = (n for n in ranked if self._host(one) is not None and self._still_covered(one, n))
         target = next(covered, None)
+        self._note(one.pod, ranked[0] if target is None else target, ranked)
         if target is not None:
             self._move(one, target, self._host(one))
         else:
@@ -258,8 +264,13 @@ class DelayBound(BoundBooks):
         self.placeholders.shrink(self.placeholders.uncover(one.pod.name))
         others = radius.copy()
         others[node] = False
+        sizes = dict(self.placeholders.sizes)
         found = self._found_cover(one.pod, node, others)
         if found is not None:
+            grew = found in sizes and sizes[found] != self.placeholders.sizes[found]
+            known = any(self.placeholders.load(found, node))
+            step = 5 if sizes.get(found) != self.placeholders.sizes[found] else 4 if known else 3
+            self._note(one.pod, node, (), step, grew=grew)
             self.placeholders.cover(one.pod, node, found)
         warning = "" if found is not None else UNPROTECTED if others.any() else ALONE
         backup = "" if found is None else self.room.cluster.names[found]

@@ -9,7 +9,7 @@ from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.bound_words import what_became
 from tango.controllers.central.core import Core
 from tango.controllers.central.ledger import Job, SendStart, SendStop
-from tango.model.bounds import BoundTask, task_name
+from tango.model.bounds import BoundLook, BoundTask, task_name
 from tango.model.decision import JOB_BOUND, JOB_EVICT
 from tango.model.placements import BoundRecord
 
@@ -34,6 +34,7 @@ class Carrier:
         before: BoundRecord | None,
         known: BoundTask | None,
         failed: Iterable[str],
+        look: BoundLook | None = None,
     ) -> None:
         """Tell what changed; stop what shall run elsewhere."""
         core = self._core
@@ -43,7 +44,7 @@ class Carrier:
         said = what_became(known, before, record, failed)
         if said:
             edge, _, node = record.node.partition("/")
-            core.record(JOB_BOUND, job_id, spec.name, edge, node, record.backup, said)
+            core.record(JOB_BOUND, job_id, spec.name, edge, node, record.backup, said, look)
         if known is None or not known.at or record.node in ("", known.at) or task.evicting:
             return
         reason = f"{ELSEWHERE} {record.node}"

@@ -180,9 +180,12 @@ class Bounds:
         changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
         self.store.keep(records, ())
         failed = asked.snapshot.failed
+        looks = {look.task: look for look in event.plan.looks}
         for name in sorted(changed):
             known = asked.tasks.get(name)
-            self._carrier.carry_out(name, records[name], changed[name], known, failed)
+            self._carrier.carry_out(
+                name, records[name], changed[name], known, failed, looks.get(name)
+            )
         self._tell(asked, event.plan, records)
         placed = {name.rpartition(".")[0] for name in records}
         # Before they are read again: the first place of one that was refused holds this once.
