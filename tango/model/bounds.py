@@ -27,30 +27,31 @@ def node_name(edge: str, node: str) -> str:
 
 
 class Size(NamedTuple):
-    """What a task takes of a node, or what a node keeps free."""
+    """What a task takes of a node, or what a node keeps free. cores: whole ones, how many."""
 
     cpu_millis: int = 0
     memory_bytes: int = 0
+    cores: int = 0
 
     def plus(self, other: Size) -> Size:
         """Each added."""
-        return Size(self[0] + other[0], self[1] + other[1])
+        return Size(self[0] + other[0], self[1] + other[1], self[2] + other[2])
 
     def minus(self, other: Size) -> Size:
         """Each taken off."""
-        return Size(self[0] - other[0], self[1] - other[1])
+        return Size(self[0] - other[0], self[1] - other[1], self[2] - other[2])
 
     def most(self, other: Size) -> Size:
         """The greater of each."""
-        return Size(max(self[0], other[0]), max(self[1], other[1]))
+        return Size(max(self[0], other[0]), max(self[1], other[1]), max(self[2], other[2]))
 
     def least(self, other: Size) -> Size:
         """The smaller of each."""
-        return Size(min(self[0], other[0]), min(self[1], other[1]))
+        return Size(min(self[0], other[0]), min(self[1], other[1]), min(self[2], other[2]))
 
     def within(self, other: Size) -> bool:
         """Whether none exceeds the other's."""
-        return self[0] <= other[0] and self[1] <= other[1]
+        return self[0] <= other[0] and self[1] <= other[1] and self[2] <= other[2]
 
 
 NOTHING = Size()
@@ -58,19 +59,31 @@ NOTHING = Size()
 
 def size_of(one: PodRecord | ReservationRecord) -> Size:
     """What it takes, or keeps."""
-    return Size(one.cpu_millis, one.memory_bytes)
+    cores = one.cores if isinstance(one, PodRecord) else len(one.cores)
+    return Size(one.cpu_millis, one.memory_bytes, cores)
+
+
+def kept_on(node: str, size: Size) -> ReservationRecord:
+    """That the node keeps this much. Of cores, as many as ids: any that are free when wanted."""
+    return ReservationRecord(node, size.cpu_millis, size.memory_bytes, tuple(range(size.cores)))
 
 
 @dataclass(frozen=True, slots=True)
 class BoundNode:
-    """A node. cpu_millis, memory_bytes: what it has for these tasks and for backups, held or not;
-    never less than tasks hold. open: it may get something new."""
+    """A node. cpu_millis, memory_bytes, cores: what it has for these tasks and for backups, held or
+    not; never less than tasks hold. open: it may get something new."""
 
     name: str
     site: str
     cpu_millis: int
     memory_bytes: int
     open: bool = True
+    cores: int = 0
+
+    @property
+    def size(self) -> Size:
+        """All that it has for them."""
+        return Size(self.cpu_millis, self.memory_bytes, self.cores)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from central_bench import Bench
-from central_edges import CPU, MEMORY, Edge, Node
+from central_edges import CORES, CPU, MEMORY, Edge, Node
 
 from tango.controllers.central.jobs import ACTIVE, LOST
-from tango.model.bounds import BoundRule
+from tango.model.bounds import NOTHING, BoundRule
 from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
 from tango.model.messages import AckEnds, StartAttempt, ToEdge
 
@@ -116,14 +116,16 @@ class WatchedWorld:
         for record in store.bound.values():
             if record.node and record.backup:
                 assert record.node != record.backup, f"its own backup: {record}"
-                sums = needs.setdefault((record.backup, record.node), [0, 0])
+                sums = needs.setdefault((record.backup, record.node), [0, 0, 0])
                 sums[0] += record.pod.cpu_millis
                 sums[1] += record.pod.memory_bytes
-        for (host, node), (cpu, memory) in needs.items():
+                sums[2] += record.pod.cores
+        for (host, node), (cpu, memory, cores) in needs.items():
             kept = store.reservations.get(host)
             assert kept is not None, f"{host} covers {node}, and keeps nothing"
             assert kept.cpu_millis >= cpu, f"{host} keeps too little CPU for {node}"
             assert kept.memory_bytes >= memory, f"{host} keeps too little memory for {node}"
+            assert len(kept.cores) >= cores, f"{host} keeps too few cores for {node}"
 
     def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
         """What attempts hold, what is reserved and what is kept for migrations, of each node.
@@ -147,8 +149,13 @@ class WatchedWorld:
                 cpu = sum(one.cpu_millis for one in counted)
                 memory = sum(one.memory_bytes for one in counted)
                 kept = site.kept.get(name, {}).values()
-                for more_cpu, more_memory, *_ in (site.reserved.get(name, (0, 0)), *kept):
+                for more_cpu, more_memory, *_ in (site.reserved.get(name, NOTHING), *kept):
                     cpu, memory = cpu + more_cpu, memory + more_memory
+                if self.crashes == 1 and name in site.reserved:
+                    cores = sum(len(one.cores) for one in ours)
+                    cores += sum(mask.bit_count() for _, _, mask in kept)
+                    most = f"{site.edge}/{name}: more cores than it has"
+                    assert cores + site.reserved[name].cores <= len(CORES), most
                 found[site.edge, name] = cpu, memory
         return found
 

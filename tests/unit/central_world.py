@@ -53,15 +53,23 @@ class World(WatchedWorld):
         self.observe()
 
     def submit_bound(
-        self, near: Sequence[Near | None], backups: Sequence[bool], cpu: int, retries: int
+        self,
+        near: Sequence[Near | None],
+        backups: Sequence[bool],
+        cpu: int,
+        retries: int,
+        cores: int = 0,
+        node: str = "",
     ) -> None:
-        """As many tasks as bounds; what is near to a task is so to the first."""
+        """As many tasks as bounds; what is near to a task is so to the first. cores: of each; node:
+        of the first."""
         self.jobs += 1
         job = spec("job", len(near), cpu=cpu, retries=retries)
         tasks = tuple(
-            replace(task, near=one, backup=backup)
+            replace(task, near=one, backup=backup, cores=cores)
             for task, one, backup in zip(job.tasks, near, backups, strict=True)
         )
+        tasks = (replace(tasks[0], node=node), *tasks[1:])
         self.bench.submit(f"j{self.jobs}", replace(job, tasks=tasks))
         self.observe()
 

@@ -8,13 +8,14 @@ next one. Nobody that runs is moved out of another's way: it would lose its work
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tango.algorithms.placement.arrays import Floats, frozen
+from tango.algorithms.placement.arrays import Bools, Floats, frozen
 from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
@@ -38,7 +39,7 @@ from tango.model.placement_profile import Profile, Use
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
-NEEDED = ("delay", "fit")
+NEEDED = ("delay", "fit", "cores")
 
 
 class BoundTasks:
@@ -60,7 +61,11 @@ class BoundTasks:
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
-        journal.resume(kept, dict(snapshot.reservations))
+        asked = {name: record.pod for name, record in kept.items()}
+        asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
+        here.pins = _pins(asked.values(), room.cluster.names)
+        resumed = {name: _free(one) for name, one in kept.items()}
+        journal.resume(resumed, dict(snapshot.reservations))
         room.delays = _Presumed(_delays(snapshot), _presumptions(here))
         if snapshot.failed:
             here.fail(snapshot.failed)
@@ -70,7 +75,29 @@ class BoundTasks:
         waits = tuple(
             (name, _why(here, one.pod)) for name, one in sorted(here.bound.items()) if not one.node
         )
-        return _plan(journal, here, unplaced, waits)
+        plan = _plan(journal, here, unplaced, waits)
+        # As they are stored: with the node that they name, and without the rule's own core ids.
+        records = (replace(one, pod=asked[one.pod.name], cores=()) for one in plan.records)
+        changed = tuple(one for one in records if one != kept.get(one.pod.name))
+        return replace(plan, records=changed)
+
+
+def _free(record: BoundRecord) -> BoundRecord:
+    """Without the node that it names: its backup is on another one. See `pins`."""
+    return replace(record, pod=replace(record.pod, node="")) if record.pod.node else record
+
+
+def _pins(pods: Iterable[PodRecord], names: Sequence[str]) -> dict[str, Bools]:
+    """For those that name a node: which rows are that, of any site where only its bare name is
+    given."""
+    pinned = [pod for pod in pods if pod.node]
+    if not pinned:
+        return {}
+    bare = [name.partition("/")[2] for name in names]
+    return {
+        pod.name: np.array([pod.node in both for both in zip(names, bare, strict=True)], np.bool_)
+        for pod in pinned
+    }
 
 
 def with_needed(profile: Profile) -> Profile:
@@ -84,7 +111,7 @@ def with_needed(profile: Profile) -> Profile:
 def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
-            one.name, one.cpu_millis, one.memory_bytes, 0, one.site, cordoned=not one.open
+            one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, cordoned=not one.open
         )
     # So that `near` may name a place for those that have no bound: all is within it.
     yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
@@ -159,10 +186,10 @@ def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
     for one in tasks:
         if not one.at:
             continue
-        pod, at = pod_of(one.bound.pod), room.index_of(one.at)
+        pod, at = pod_of(_free(one.bound).pod), room.index_of(one.at)
         here.runs_on[pod.name] = at
         if one.bound.node not in ("", one.at):
-            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes)
+            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes, pod.cores)
         if room.lack(pod, at):
             raise Refused(f"{one.at} is said to have less than {pod.name} holds there")
         room.take(pod, at)
@@ -173,7 +200,8 @@ def _asked(
 ) -> Iterator[tuple[str, str]]:
     """Each gang whole or not at all; who finds no place, and why."""
     for job_id, records in gangs:
-        pods = sorted(map(pod_of, records), key=lambda pod: (-pod.cpu_millis, -pod.memory_bytes))
+        free = (replace(record, node="") for record in records)
+        pods = sorted(map(pod_of, free), key=_largest_first)
         placed: list[str] = []
         for pod in leaders_first(pods, {pod.name for pod in pods}):
             answer = here.admit(pod)
@@ -185,9 +213,16 @@ def _asked(
             placed.append(pod.name)
 
 
+def _largest_first(pod: Pod) -> tuple[int, int, int]:
+    return -pod.cores, -pod.cpu_millis, -pod.memory_bytes
+
+
 def _why(here: DelayBound, pod: Pod) -> str:
     """Why it finds no node, in a cluster without the row that is none."""
     chosen = here.placer.look(pod)
+    pin = here.pins.get(pod.name)
+    if pin is not None:
+        return _why_not_there(chosen, np.flatnonzero(pin).tolist(), here.room.cluster.names)
     removed = tuple(
         (plugin, why, count - (why == CLOSED), bits) for plugin, why, count, bits in chosen.removed
     )
@@ -197,13 +232,22 @@ def _why(here: DelayBound, pod: Pod) -> str:
     return looked.reason or "it has just lost its place"
 
 
+def _why_not_there(chosen: Chosen, rows: Sequence[int], names: Sequence[str]) -> str:
+    """Why none of the rows will do that it names a node of."""
+    parts = []
+    for row in rows:
+        found = (why for _, why, _, bits in chosen.removed if names[row] in named(bits, names))
+        parts.append(f"{names[row]}: {next(found, 'it has just lost its place')}")
+    return f"the node that it names will not do: {', '.join(parts) or 'it is not known'}"
+
+
 def _plan(
     journal: BoundJournal,
     here: DelayBound,
     unplaced: tuple[tuple[str, str], ...],
     waits: tuple[tuple[str, str], ...],
 ) -> BoundPlan:
-    """What is to be kept otherwise from now on."""
+    """What is to be kept otherwise from now on, as the rule has it."""
     records: list[BoundRecord] = []
     reservations: list[ReservationRecord] = []
     dropped: list[str] = []

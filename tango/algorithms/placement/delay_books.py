@@ -49,6 +49,8 @@ class BoundBooks:
         # On what grounds pods got what they have, the latest; None where nobody asks for it.
         self.looks: dict[str, BoundLook] | None = None
         self.runs_on: dict[str, int] = {}
+        # Pods that only some nodes will do for, but for their backups.
+        self.pins: dict[str, Bools] = {}
 
     def resume(
         self,
@@ -108,7 +110,11 @@ class BoundBooks:
             nodes &= self.room.cluster.cloud
         self.room.restore(held)
         nodes[node] = False
-        return nodes
+        return self._pinned(pod, nodes)
+
+    def _pinned(self, pod: Pod, nodes: Bools) -> Bools:
+        pin = self.pins.get(pod.name)
+        return nodes if pin is None else nodes & pin
 
     def _still_covered(self, one: Bound, target: int) -> bool:
         """Whether its backup would do there too; one that has none loses none."""
@@ -164,7 +170,8 @@ class BoundBooks:
         self.bound[name] = self._put(pod, node, host)
         self.placeholders.shrink(before)
         if self.runs_on.get(name) == left and LEAVING + name not in self.room.held:
-            self.room.take(Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes), left)
+            leaves = Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes, pod.cores)
+            self.room.take(leaves, left)
 
     def _leave(self, name: str) -> None:
         if name in self.room.held:

@@ -163,11 +163,13 @@ class DelayBound(BoundBooks):
                 return Answer(Bound(pod, ""), reason=reason)
             return Answer(self._put(pod, cloud[0]))
         radius = self.placer.candidates(pod, full_too=True)
-        fitting = self.ranked(self.placer.candidates(pod))
+        roomy = self.placer.candidates(pod)
+        fitting = self.ranked(self._pinned(pod, roomy))
         moved: tuple[tuple[str, str, str], ...] = ()
         if not fitting:
             moved = self._make_room(pod, radius) if self.makes_room else ()
-            fitting = self.ranked(self.placer.candidates(pod))
+            roomy = self.placer.candidates(pod)
+            fitting = self.ranked(self._pinned(pod, roomy))
             if not fitting:
                 return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
         if not pod.protected:
@@ -185,7 +187,8 @@ class DelayBound(BoundBooks):
                     if known != fresh and self.placeholders.suffices(host, node, need):
                         self._note(pod, node, fitting, 3 if fresh else 4)
                         return Answer(self._put(pod, node, host), moved)
-        node, *rest = fitting
+        node = fitting[0]
+        rest = [one for one in self.ranked(roomy) if one != node]
         grew = bool(rest) and all(one in self.placeholders.sizes for one in rest)
         self._note(pod, node, fitting, 5 if rest else 0, grew=grew)
         return Answer(self._put(pod, node, self._made_cover(need, rest)), moved)

@@ -205,7 +205,7 @@ class Batch:
 
     def _never_fits(self, gang: Gang, job: Job, now: float) -> bool:
         """Whether it could not run even if nothing else did; then that is why it waits."""
-        if job.fits_under == self._sites.version:
+        if job.fits_under == self._sites.version or _has_backup(gang, job):
             return False
         needs_node = self.needs_node and gang.job_id not in self.bound_jobs
         reason = never_fits(gang, job.record, self._sites, needs_node=needs_node)
@@ -388,6 +388,12 @@ class Batch:
         self.queue.drop(gang.job_id)
         self.parked[gang.job_id] = job
         return True
+
+
+def _has_backup(gang: Gang, job: Job) -> bool:
+    """Whether one of its tasks may run where its backup was, whatever node it names."""
+    tasks, specs = job.record.tasks, job.record.spec.tasks
+    return any(specs[one.task_index].backup and tasks[one.task_index].attempt for one in gang.tasks)
 
 
 def _stale(entry: tuple[float, int, Job]) -> bool:

@@ -9,7 +9,8 @@ from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.bound_words import what_became
 from tango.controllers.central.core import Core
 from tango.controllers.central.ledger import Job, SendStart, SendStop
-from tango.model.bounds import BoundLook, BoundTask, task_name
+from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, task_name
+from tango.model.cores import format_cores, ids_of, lowest
 from tango.model.decision import JOB_BOUND, JOB_EVICT
 from tango.model.placements import BoundRecord
 
@@ -82,31 +83,41 @@ class Carrier:
     def _no_room(self, job: Job, places: Mapping[int, str]) -> str:
         """Why these places cannot be taken yet, though they are kept: somebody is to leave first,
         or LC is in the way."""
-        needs: dict[str, tuple[int, int]] = {}
+        needs: dict[str, Size] = {}
         for index, node in places.items():
             spec = job.record.spec.tasks[index]
-            cpu, memory = needs.get(node, (0, 0))
-            needs[node] = cpu + spec.cpu_millis, memory + spec.memory_bytes
-        for name, (cpu, memory) in sorted(needs.items()):
+            need = Size(spec.cpu_millis, spec.memory_bytes, spec.cores)
+            needs[node] = needs.get(node, NOTHING).plus(need)
+        for name, need in sorted(needs.items()):
             edge, _, node = name.partition("/")
             free = self._core.sites.site(edge).free(node)
             if free is None:
                 return f"its place, {name}, takes nothing new now"
-            if free[0] < cpu or free[1] < memory:
+            if not need.within(free):
                 return f"its place, {name}, is not free yet"
         return ""
 
     def _start(self, job: Job, places: Mapping[int, str]) -> None:
         core = self._core
         nodes: dict[int, tuple[str, str]] = {}
+        cores: dict[int, tuple[int, ...]] = {}
+        free: dict[str, int] = {}
         for index, name in places.items():
             edge, _, node = name.partition("/")
             nodes[index] = edge, node
-        record = rules.assigned(job.record, nodes)
+            count = job.record.spec.tasks[index].cores
+            if count:
+                left = free[name] if name in free else core.sites.site(edge).free_cores(node)
+                taken = lowest(left, count)
+                cores[index], free[name] = ids_of(taken), left ^ taken
+        record = rules.assigned(job.record, nodes, cores)
         job.told_reason = ""
         starts = [SendStart(record.tasks[index].attempt_id) for index in places]
         for start in starts:
             self._store.rest(start.attempt_id)
         core.change(job, record, starts)
         for index, (edge, node) in nodes.items():
-            core.note("info", "placed", job=record.job_id, task=index, edge=edge, node=node)
+            core.note(
+                "info", "placed", job=record.job_id, task=index, edge=edge, node=node,
+                cores=format_cores(record.tasks[index].cores),
+            )  # fmt: skip

@@ -219,7 +219,7 @@ class Check:
 
     def _limit(self, node: str) -> None:
         row = self._facts.nodes.row(node)
-        self._limits[node] = Size(row.cpu_millis, row.memory_bytes).most(self._used(node))
+        self._limits[node] = row.size.most(self._used(node))
 
     def _used(self, node: str) -> Size:
         return self._books.holds(node).plus(self._books.claims(node))

@@ -243,11 +243,18 @@ class Facts:
             task_name(record.job_id, index),
             spec.cpu_millis,
             spec.memory_bytes,
+            spec.cores,
             near=near,
             bound_s=within_s,
+            node=self._only(spec.node),
             priority=record.spec.priority,
             protected=spec.backup,
         )
+
+    def _only(self, node: str) -> str:
+        """The node that alone will do, with its site where only one has such a node."""
+        found = self.nodes.full(node) if node else ()
+        return found[0] if len(found) == 1 else node
 
     def _reference(self, record: JobRecord, node: str, task: str) -> str:
         if node:

@@ -7,7 +7,7 @@ from tango.controllers.central.bound_facts import Facts
 from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE
-from tango.model.bounds import node_name, size_of, task_name
+from tango.model.bounds import NOTHING, node_name, size_of, task_name
 
 
 def check(core: Core, facts: Facts, store: BoundStore) -> None:
@@ -26,7 +26,7 @@ def check(core: Core, facts: Facts, store: BoundStore) -> None:
         assert fresh.claims(node) == books.claims(node), node
         assert fresh.required(node) == books.required(node), node
         edge, _, bare = node.partition("/")
-        reserved = core.sites.site(edge).reserved.get(bare, (0, 0))
+        reserved = core.sites.site(edge).reserved.get(bare, NOTHING)
         assert reserved == books.claims(node), f"{node} keeps {books.claims(node)}: {reserved}"
     for name, task in books.tasks.items():
         kept = store.bound.get(name)

@@ -132,15 +132,19 @@ class BoundNodes:
         site = self._sites.by_name.get(edge)
         view = site.nodes.get(node) if site is not None else None
         if site is None or view is None:
-            return BoundNode(name, edge, *holds.plus(claims), open=not self.gone(name))
+            cpu, memory, cores = holds.plus(claims)
+            return BoundNode(name, edge, cpu, memory, open=not self.gone(name), cores=cores)
         # What is reserved stays so even while LC, which comes first, is in its place.
-        cpu, memory = site.free(node) or NOTHING
+        cpu, memory, cores = site.free(node) or NOTHING
         cpu, memory = holds[0] + max(cpu, claims[0]), holds[1] + max(memory, claims[1])
+        if view.cores or holds[2] or claims[2]:
+            cores = holds[2] + max(cores, claims[2])
+            cores = cores if view.dead else max(holds[2], min(cores, len(view.cores)))
         if not view.dead:
             cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
             memory = max(holds[1], min(memory, view.capacity.memory_bytes))
         taking = not (view.cordoned or view.dead or view.draining)
-        return BoundNode(name, edge, cpu, memory, open=taking)
+        return BoundNode(name, edge, cpu, memory, open=taking, cores=cores)
 
     # ---- questions
 

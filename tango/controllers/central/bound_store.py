@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from tango.controllers.central.core import Core
+from tango.model.bounds import NOTHING, size_of
 from tango.model.commands import Delete, Persist, Put
 from tango.model.placements import BoundRecord, ReservationRecord
 
@@ -59,7 +60,7 @@ class BoundStore:
         if self.reservations.get(node) == record:
             return
         self._listed = None
-        if record.cpu_millis or record.memory_bytes:
+        if size_of(record) != NOTHING:
             self.reservations[node] = record
             self._pending[RESERVATION, node] = Put(RESERVATION, node, record)
         elif self.reservations.pop(node, None) is not None:

@@ -36,6 +36,7 @@ from tango.model.bounds import (
     BoundRule,
     BoundSnapshot,
     BoundTask,
+    kept_on,
     size_of,
     task_name,
 )
@@ -222,8 +223,7 @@ class Bounds:
         """Keep free what is kept, of what no attempt of its own has taken by now."""
         core, books = self._core, self._facts.books
         for node in books.take_resized():
-            size = books.sizes.get(node, NOTHING)
-            self.store.reserve(ReservationRecord(node, *size))
+            self.store.reserve(kept_on(node, books.sizes.get(node, NOTHING)))
         for name in sorted(books.take_changed()):
             edge, _, node = name.partition("/")
             if core.sites.reserve(edge, node, books.claims(name)):
