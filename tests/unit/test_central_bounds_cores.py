@@ -165,6 +165,21 @@ def test_when_its_node_fails_it_runs_on_its_backup_or_waits(backup: bool) -> Non
     assert place(bench) == ("a/a2" if backup else "a/a1"), "what runs stays where it is"
 
 
+def test_a_task_that_is_near_to_one_that_comes_back_to_its_node_follows() -> None:
+    """The first is placed again where it was; the other, known already, waits for that."""
+    bench = sites()
+    first = replace(task("first", cpu=100), node="a2")
+    second = task("second", of="first", ms=0, cpu=100)
+    submit(bench, "j1", replace(job(first, second), retries=3))
+    assert (place(bench), place(bench, "j1", 1)) == ("a/a2", "a/a2")
+    die(bench, "a2")
+    bench.advance(2.0)
+    assert bench.state() is JobState.PENDING
+    bench.nodes(with_cores("a1"), with_cores("a2"), session=1, trips=TRIPS_A)
+    bench.advance(3.0)
+    assert (place(bench), place(bench, "j1", 1)) == ("a/a2", "a/a2")
+
+
 def test_a_full_node_is_waited_for_though_others_are_free() -> None:
     bench = sites()
     submit(bench, "big", job(task(near="a1", ms=0, cpu=2000)))

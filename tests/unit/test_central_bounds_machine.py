@@ -50,8 +50,8 @@ class BoundMachine(CentralMachine):
         node: str,
     ) -> None:
         bounds = [first, *near][: 2 // cores if cores else 3]
-        if node and first is not None and first.within_s < 0.020:
-            # Whatever is measured, the node must be within its bound in the end.
+        if first is not None:
+            # Whatever is measured, its node must be within its bound in the end.
             node = ""
         self.world.submit_bound(bounds, backups[: len(bounds)], cpu, retries, cores, node)
 

@@ -6,7 +6,7 @@ nodes came or went, a few at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tango.controllers.central.bound_books import BoundBooks
@@ -41,7 +41,8 @@ class Facts:
     """Follows the jobs with bounds.
 
     settled: a site that has not dialled in by now may never do. stale: tasks of which something is
-    kept, and that have no place any more. adjusted: those that are otherwise than is kept.
+    kept, and that have no place any more. adjusted: those that are otherwise than is kept. fresh:
+    those whose place is of a plan since their latest attempt.
     """
 
     def __init__(self, core: Core, store: BoundStore) -> None:
@@ -52,6 +53,7 @@ class Facts:
         self.settled = False
         self.stale: dict[str, None] = {}
         self.adjusted: dict[str, None] = {}
+        self.fresh: dict[str, None] = {}
         # Of each job's tasks: what they ask for, and why that cannot be said.
         self._pods: dict[str, tuple[tuple[PodRecord, ...], tuple[str, ...]]] = {}
         # Jobs with a task that has no attempt, and of which is kept where it shall run.
@@ -85,14 +87,10 @@ class Facts:
         for job_id in list(self._between):
             self._read(job_id)
 
-    def between(self, others: Iterable[str]) -> list[Job]:
-        """Jobs that may be about to start: some task has a place, and no attempt. In order.
-
-        others: ids of jobs that are so, though it has not been read.
-        """
-        jobs = self._core.batch.bound_jobs
-        found = self._between | {job_id: jobs[job_id] for job_id in others if job_id in jobs}
-        return sorted(found.values(), key=lambda job: (-job.record.spec.priority, job.arrival))
+    def between(self) -> list[Job]:
+        """Jobs that may be about to start: some task has a place, and no attempt. In order."""
+        jobs = self._between.values()
+        return sorted(jobs, key=lambda job: (-job.record.spec.priority, job.arrival))
 
     def forgotten(self) -> Sequence[str]:
         """The stale ones, which are not any more."""
@@ -181,6 +179,7 @@ class Facts:
             self.adjusted.pop(name, None)
         if task is None or task.at:
             self._fallen.pop(name, None)
+            self.fresh.pop(name, None)
 
     def _task(self, job: Job, index: int, pod: PodRecord, *, known: bool) -> BoundTask | None:
         record, task = job.record, job.record.tasks[index]
@@ -197,12 +196,16 @@ class Facts:
             return BoundTask(bound, at)
         if task.state is JobState.PENDING and before is not None and not stopping(record):
             last = node_name(task.edge, task.node) if task.node else ""
-            if self._stays(before, last, refused=bool(job.refusals.get(index))):
+            anew = last == before.node or bool(job.refusals.get(index))
+            if self._stays(before, anew=anew and pod.name not in self.fresh):
                 return BoundTask(before)
         return None
 
-    def _stays(self, before: BoundRecord, last: str, *, refused: bool) -> bool:
-        """Whether what was kept of a task without an attempt says where it shall run."""
+    def _stays(self, before: BoundRecord, *, anew: bool) -> bool:
+        """Whether what was kept of a task without an attempt says where it shall run.
+
+        anew: it has just been there, or was refused somewhere, and is to be placed again.
+        """
         node, name = before.node, before.pod.name
         self._fallen.pop(name, None)
         if not node:
@@ -219,7 +222,7 @@ class Facts:
         if site is None or view is None or site.session is None:
             # No attempt is there: it need not wait for a site that may never come back.
             return not self.settled
-        return not view.cordoned and node != last and not refused
+        return not view.cordoned and not anew
 
     def _unknown(self, record: JobRecord, index: int) -> str:
         """Why the node that a task wants to be near to is none that is known; "" if it is."""

@@ -172,10 +172,12 @@ class Bounds:
         if asked is None or event.solve_id != asked.solve_id:
             return
         self._asked = None
-        core, facts = self._core, self._facts
+        facts = self._facts
         self._follow()
         facts.look_between()
-        present = Present(core, facts.nodes, self.table, asked.delays, through_edges=self._own)
+        present = Present(
+            self._core, facts.nodes, self.table, asked.delays, through_edges=self._own
+        )
         records, whole = Check(facts, asked, event.plan, present).take()
         kept = self.store.bound
         changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
@@ -188,10 +190,11 @@ class Bounds:
                 name, records[name], changed[name], known, failed, looks.get(name)
             )
         self._tell(asked, event.plan, records)
-        placed = {name.rpartition(".")[0] for name in records}
-        # Before they are read again: the first place of one that was refused holds this once.
-        self._carrier.start_ready(facts.between(placed), facts.books.tasks)
-        core.batch.bounds_changed.update(dict.fromkeys(placed))
+        facts.fresh.update(dict.fromkeys(records.keys() - asked.tasks.keys()))
+        changed_jobs = (name.rpartition(".")[0] for name in records)
+        self._core.batch.bounds_changed.update(dict.fromkeys(changed_jobs))
+        self._follow()
+        self._carrier.start_ready(facts.between(), facts.books.tasks)
         self._follow()
         if not whole:
             self._again(GAP_S)
@@ -243,7 +246,7 @@ class Bounds:
         self._due_at = math.inf
         self._last = core.now
         facts.look_between()
-        self._carrier.start_ready(facts.between(()), facts.books.tasks)
+        self._carrier.start_ready(facts.between(), facts.books.tasks)
         self._follow()
         asked = self._ask()
         if asked is not None:
