@@ -92,9 +92,6 @@ class DelayTable:
     def trips(self) -> tuple[RoundTrip, ...]:
         """What counts now, by source, in the order in which pairs were told first."""
         if self._listed is None:
-            for source, pairs in self._sources.items():
-                if source not in self._listed_of:
-                    self._listed_of[source] = tuple([pair.counts for pair in pairs.values()])
             self._listed = tuple(
                 chain.from_iterable(self._listed_of[source] for source in sorted(self._listed_of))
             )
@@ -109,7 +106,11 @@ class DelayTable:
         return max((pair.counts.rtt_s for pair in found if pair is not None), default=None)
 
     def _changed(self, source: str) -> None:
-        self._listed_of.pop(source, None)
+        pairs = self._sources[source]
+        if pairs:
+            self._listed_of[source] = tuple([pair.counts for pair in pairs.values()])
+        else:
+            del self._listed_of[source]
         self._listed = None
         self.version += 1
 
