@@ -42,8 +42,8 @@ async def test_a_job_is_placed_and_backed_up_by_the_helpers_plan() -> None:
             group,
             1,
             CentralMetrics(Scrape()),
-            solver,
-            rule,
+            solver=solver,
+            bound_rule=rule,
         )
         names = tuple(view.node for view in NODES)
         state = EdgeState(NODES, (), names, TRIPS)

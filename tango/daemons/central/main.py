@@ -68,7 +68,7 @@ async def main(settings: CentralSettings) -> None:
         async with registries(settings.registry) as layers, asyncio.TaskGroup() as group:
             daemon = CentralDaemon(
                 settings, controller, policy, store, group, incarnation, metrics, layers,
-                solver, rule,
+                solver=solver, bound_rule=rule,
             )
             metrics.watch(daemon.job_counts, daemon.edges)
             source = delay_source(settings.delays)
