@@ -186,6 +186,11 @@ def test_a_full_node_is_waited_for_though_others_are_free() -> None:
     submit(bench, "j1", wants(node="a1"))
     assert not place(bench, "j1")
     assert "a/a1: not enough CPU" in bench.job("j1").reason
+    assert not [key for key in bench.kept if key[1] == "j1.0"], "it has no place, and no record"
+    bench.status(running("big.0.1"))
+    bench.status(ended("big.0.1"))
+    bench.advance(2.0)
+    assert place(bench, "j1") == "a/a1"
 
 
 def test_a_node_outside_the_bound_is_no_place_either() -> None:

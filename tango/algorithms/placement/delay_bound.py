@@ -29,6 +29,9 @@ from tango.algorithms.placement.pod import Pod
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
 
 
+PINNED = "the nodes that it is pinned to will not do"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What became of a request. reason: why the pod was rejected, "" if it was not.
@@ -171,7 +174,9 @@ class DelayBound(BoundBooks):
             roomy = self.placer.candidates(pod)
             fitting = self.ranked(self._pinned(pod, roomy))
             if not fitting:
-                return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
+                # Others may do, where it is pinned.
+                reason = self.placer.look(pod).reason or PINNED
+                return Answer(Bound(pod, ""), reason=reason)
         if not pod.protected:
             self._note(pod, fitting[0], fitting)
             return Answer(self._put(pod, fitting[0]), moved)
