@@ -172,6 +172,8 @@ def test_a_task_that_is_near_to_one_that_comes_back_to_its_node_follows() -> Non
     second = task("second", of="first", ms=0, cpu=100)
     submit(bench, "j1", replace(job(first, second), retries=3))
     assert (place(bench), place(bench, "j1", 1)) == ("a/a2", "a/a2")
+    for attempt in ("j1.0.1", "j1.1.1"):
+        bench.status(running(attempt))
     die(bench, "a2")
     bench.advance(2.0)
     assert bench.state() is JobState.PENDING

@@ -28,7 +28,6 @@ from tango.algorithms.placement.placeholders import PREFIX, Need, need_of
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
 
-
 PINNED = "the nodes that it is pinned to will not do"
 
 

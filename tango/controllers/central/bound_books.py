@@ -111,7 +111,7 @@ class BoundBooks:
             self._add(self._coming, bound.node, need, leaves=leaves)
         if leaves:
             self.uneasy.discard(name)
-        elif bound.warning or bound.node != at:
+        elif bound.warning or not bound.node or bound.node != at:
             self.uneasy.add(name)
         if not (bound.node and bound.backup):
             return

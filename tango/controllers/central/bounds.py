@@ -190,7 +190,10 @@ class Bounds:
                 name, records[name], changed[name], known, failed, looks.get(name)
             )
         self._tell(asked, event.plan, records)
-        facts.fresh.update(dict.fromkeys(records.keys() - asked.tasks.keys()))
+        for name, record in records.items():
+            known = asked.tasks.get(name)
+            if record.node and (known is None or known.bound.node != record.node):
+                facts.fresh[name] = None
         changed_jobs = (name.rpartition(".")[0] for name in records)
         self._core.batch.bounds_changed.update(dict.fromkeys(changed_jobs))
         self._follow()
