@@ -67,8 +67,16 @@ async def main(settings: CentralSettings) -> None:
         metrics = CentralMetrics(registry)
         async with registries(settings.registry) as layers, asyncio.TaskGroup() as group:
             daemon = CentralDaemon(
-                settings, controller, policy, store, group, incarnation, metrics, layers,
-                solver=solver, bound_rule=rule,
+                settings,
+                controller,
+                policy,
+                store,
+                group,
+                incarnation,
+                metrics,
+                layers,
+                solver=solver,
+                bound_rule=rule,
             )
             metrics.watch(daemon.job_counts, daemon.edges)
             source = delay_source(settings.delays)
