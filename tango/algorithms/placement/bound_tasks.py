@@ -47,10 +47,13 @@ class BoundTasks:
 
     def __init__(self, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
         self.profile = profile
-        self._profile = with_needed(profile)
         self._plugins = plugins
         # A profile that cannot be made is told at the start, not with the first job.
-        Placer(Room(Cluster(())), self._profile, plugins)
+        needed = with_needed(profile)
+        filters = Placer(Room(Cluster(())), needed, plugins).filters
+        uses = (replace(use, weight=0.0) for use in needed.plugins if use.plugin in filters)
+        # What only scores would be made for nothing.
+        self._profile = replace(needed, plugins=tuple(uses))
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """See BoundRule."""
