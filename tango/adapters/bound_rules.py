@@ -8,7 +8,10 @@ from tango.model.placement_profile import Profile
 
 
 def bound_rule(profile: Profile) -> BoundRule | None:
-    """By the profile's filters; None without numpy. Raises InvalidField for unknown plugins."""
+    """By the profile's filters, and those that are always needed; None without numpy.
+
+    Raises InvalidField for unknown plugins.
+    """
     try:
         # Here, and not above: a central master without such tasks runs without numpy.
         from tango.algorithms.placement.bound_tasks import BoundTasks, with_needed

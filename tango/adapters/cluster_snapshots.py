@@ -8,13 +8,12 @@ from pathlib import Path
 
 from tango.adapters.documents import Section, read_document
 from tango.adapters.json_documents import load_json
+from tango.adapters.node_terms import Row, read_taint
 from tango.adapters.placement_pods import (
-    Row,
     pod_row,
     read_image,
     read_images,
     read_pod,
-    read_taint,
 )
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.cluster import ImageRow, NodeRow

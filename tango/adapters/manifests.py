@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tango.adapters.documents import Section, read_document
+from tango.adapters.node_terms import TERMS, read_prefers, read_requires, read_tolerations
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
 from tango.model.job import CPU_BY_CORES, MAX_TASK_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
@@ -23,7 +24,7 @@ _HOUR_MS = 3_600_000.0
 # Keys of a task; at the top level of a job they are its one task.
 _TASK_KEYS = (
     "argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s", "cores", "node", "cpuset",
-    "near", "backup", "images",
+    "near", "backup", "images", *TERMS,
 )  # fmt: skip
 
 
@@ -115,6 +116,9 @@ def _service(document: Section) -> Manifest:
         stop_grace_s=document.number("stop_grace_s", _SERVICE.stop_grace_s),
         max_queue=document.integer("max_queue", _SERVICE.max_queue),
         images=document.strings("images", _SERVICE.images),
+        requires=read_requires(document),
+        prefers=read_prefers(document),
+        tolerations=read_tolerations(document),
     )
     sites = _sites(document)
     document.finish()
@@ -199,6 +203,9 @@ def _task(section: Section, name: str) -> TaskSpec:
         near=_near(section.section("near")) if "near" in section else None,
         backup=section.boolean("backup", _TASK.backup),
         images=section.strings("images", _TASK.images),
+        requires=read_requires(section),
+        prefers=read_prefers(section),
+        tolerations=read_tolerations(section),
     )
 
 

@@ -70,6 +70,9 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             priority=spec.priority,
             near=_near(spec.name, task.near),
             bound_s=task.near.within_s if task.near is not None else math.inf,
+            requires=task.requires,
+            prefers=task.prefers,
+            tolerations=task.tolerations,
         )
         for task in spec.tasks
     )

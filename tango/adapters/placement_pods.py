@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
 from tango.adapters.documents import Section
-from tango.algorithms.placement.pod import (
-    Effect,
-    Operator,
-    Pod,
-    Requirement,
-    Taint,
-    Toleration,
+from tango.adapters.node_terms import (
+    Row,
+    checked,
+    read_prefers,
+    read_requires,
+    read_tolerations,
+    term_rows,
 )
+from tango.algorithms.placement.pod import Pod
 from tango.model.cores import MAX_CORES
 from tango.model.errors import InvalidField
 from tango.model.image import parse_image
@@ -22,8 +21,6 @@ from tango.model.units import format_cpu
 
 MAX_BOUND_MS = 86_400_000.0
 MAX_PRIORITY = 2**31 - 1
-T = TypeVar("T")
-Row = dict[str, object]
 # The model's fields by the document's keys, where they differ.
 _KEYS = {"cpu_millis": "cpu", "memory_bytes": "memory", "bound_s": "bound_ms"}
 
@@ -43,17 +40,12 @@ def read_pod(row: Section) -> Pod:
         "near": row.string("near", ""),
         "bound_s": bound_ms / 1000,
         "node": row.string("node", ""),
-        "requires": tuple(_requirement(one) for one in row.sections("requires", required=False)),
-        "prefers": tuple(
-            (_requirement(one), one.number("weight", 1.0, low=0))
-            for one in row.sections("prefers", required=False)
-        ),
-        "tolerations": tuple(
-            _toleration(one) for one in row.sections("tolerations", required=False)
-        ),
+        "requires": read_requires(row),
+        "prefers": read_prefers(row),
+        "tolerations": read_tolerations(row),
         "priority": row.integer("priority", 0, low=-MAX_PRIORITY, high=MAX_PRIORITY),
     }
-    return _checked(row, lambda: Pod(**pod))  # type: ignore[arg-type]
+    return checked(row, lambda: Pod(**pod), _KEYS)  # type: ignore[arg-type]
 
 
 def pod_row(pod: Pod) -> Row:
@@ -69,9 +61,7 @@ def pod_row(pod: Pod) -> Row:
         ("images", list(pod.images)),
         ("near", pod.near),
         ("node", pod.node),
-        ("requires", [_requirement_row(one) for one in pod.requires]),
-        ("prefers", [_requirement_row(one) | {"weight": w} for one, w in pod.prefers]),
-        ("tolerations", [_toleration_row(one) for one in pod.tolerations]),
+        *term_rows(pod.requires, pod.prefers, pod.tolerations),
         ("priority", pod.priority),
     )
     row |= {key: value for key, value in plain if value}
@@ -83,13 +73,6 @@ def pod_row(pod: Pod) -> Row:
 def as_ms(seconds: float) -> float:
     """Milliseconds without the noise of the product, so that what is read back is the same."""
     return round(seconds * 1000, 9)
-
-
-def read_taint(row: Section) -> Taint:
-    """{key, value, effect}"""
-    key, value = row.string("key"), row.string("value", "")
-    effect = cast("Effect", row.string("effect", "NoSchedule"))
-    return _checked(row, lambda: Taint(key, value, effect))
 
 
 def read_images(row: Section, key: str) -> tuple[str, ...]:
@@ -105,42 +88,3 @@ def read_image(row: Section, key: str, text: str) -> str:
         return str(parse_image(text, row.field(key)))
     except InvalidField as error:
         raise error.at(row.where(key)) from None
-
-
-def _requirement(row: Section) -> Requirement:
-    key, operator = row.string("key"), cast("Operator", row.string("operator", "In"))
-    values = row.strings("values", ())
-    return _checked(row, lambda: Requirement(key, operator, values))
-
-
-def _requirement_row(one: Requirement) -> Row:
-    row: Row = {"key": one.key, "operator": one.operator}
-    return row | ({"values": list(one.values)} if one.values else {})
-
-
-def _toleration(row: Section) -> Toleration:
-    key = row.string("key", "")
-    given, told = row.string("value", ""), row.string("effect", "")
-    value = given if "value" in row else None
-    effect = cast("Effect", told) if "effect" in row else None
-
-    def made() -> Toleration:
-        if effect is not None:
-            Taint(key, value or "", effect)  # of a taint it is the same word
-        return Toleration(key, value, effect)
-
-    return _checked(row, made)
-
-
-def _toleration_row(one: Toleration) -> Row:
-    fields = (("key", one.key or None), ("value", one.value), ("effect", one.effect))
-    return {key: value for key, value in fields if value is not None}
-
-
-def _checked(row: Section, make: Callable[[], T]) -> T:
-    """The model's own checks, their errors with the document's keys and the place."""
-    try:
-        return make()
-    except InvalidField as error:
-        key = error.field.rpartition(".")[2]
-        raise row.error(_KEYS.get(key, key), error.problem, error.fix) from None

@@ -7,7 +7,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from tango.model.errors import InvalidField
-from tango.model.placement_profile import DEFAULT, Profile
+from tango.model.placement_profile import DEFAULT, TERM_FILTERS, Profile, with_filters
 from tango.model.plan import BatchPolicy, TrafficPolicy
 
 if TYPE_CHECKING:  # what it imports needs numpy, which is not on every node
@@ -28,7 +28,8 @@ def batch_policy(name: str, profile: Profile = DEFAULT) -> BatchPolicy:
     """
     kind: Any = _class("tango.batch", name, "central.batch_policy")
     if getattr(kind, "takes_profile", False):
-        plugins = placement_plugins(use.plugin for use in profile.plugins)
+        uses = with_filters(profile, TERM_FILTERS).plugins
+        plugins = placement_plugins(use.plugin for use in uses)
         return cast("BatchPolicy", kind(profile, plugins))
     return cast("BatchPolicy", kind())
 

@@ -22,6 +22,7 @@ from operator import attrgetter
 from typing import Any
 
 from tango.adapters.typed_json import Decoder, Encoder, RecordError, TypedJson, needed_fields
+from tango.model.errors import InvalidField
 from tango.model.events import CentralEvent, EdgeEvent, WorkerEvent
 from tango.model.messages import ReplyPart, WorkerHello
 from tango.model.request import CallReply, CallRequest, Dispatch, RequestDone
@@ -188,7 +189,10 @@ class RecordingCodec(TypedJson):
                 part(each, f"{path}.{name}")
                 for (name, part), each in zip(parts, value, strict=True)
             ]
-            return kind(*found) if in_order else kind(**dict(zip(names, found, strict=True)))
+            try:
+                return kind(*found) if in_order else kind(**dict(zip(names, found, strict=True)))
+            except InvalidField as error:
+                raise RecordError(f"{path}: {error}") from None
 
         return decode_fields
 
@@ -227,6 +231,8 @@ def _is_plain(kind: Any) -> bool:
     if kind in (str, int, bool, float, type(None), Ellipsis):
         return True
     arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Literal:
+        return True
     if typing.get_origin(kind) in (types.UnionType, typing.Union) and len(_choices(arguments)) > 1:
         return False  # of several, the name of the one is kept
     if typing.get_origin(kind) in (tuple, types.UnionType, typing.Union):

@@ -13,6 +13,7 @@ from pathlib import Path
 from tango.adapters.delay_settings import read_delay_settings
 from tango.adapters.documents import Section
 from tango.adapters.image_settings import read_engine_settings, read_registry_settings
+from tango.adapters.node_marks import read_labels, read_taints
 from tango.adapters.placement_profiles import read_profile
 from tango.adapters.supervisor_start import MAX_SOCKET_PATH
 from tango.adapters.toml_documents import load_toml
@@ -36,7 +37,6 @@ _CGROUP_ROOT = re.compile(r"(?:(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+(?:/(?!$)|$))*")
 _CPUSET = re.compile(r"\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*")
 _TASK_CORES = re.compile(rf"none|{_CPUSET.pattern}")
 _POLICY = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?")
 _MAX_PATH = 4096
 _MAX_PEERS = 64
 
@@ -136,7 +136,8 @@ def load_worker(path: Path | str, *, uid: int | None = None) -> WorkerSettings:
         task_cores=_matching(
             section, "task_cores", _WORKER.task_cores, _TASK_CORES, "like '0-1,3', or none"
         ),
-        labels=_labels(section),
+        labels=read_labels(section),
+        taints=read_taints(section),
         run_as=section.string("run_as", _WORKER.run_as),
         allow_root=section.boolean("allow_root", _WORKER.allow_root),
         supervisor_socket=_socket(section, "supervisor_socket", Path(path).absolute().parent),
@@ -388,15 +389,6 @@ def _socket(section: Section, key: str, base: Path) -> str:
 
 def _optional_path(section: Section, key: str, base: Path) -> str:
     return _path(section, key, base) if section.string(key, "") else ""
-
-
-def _labels(section: Section) -> tuple[tuple[str, str], ...]:
-    labels = section.string_map("labels")
-    for name, value in labels:
-        if not _LABEL.fullmatch(name) or (value and not _LABEL.fullmatch(value)):
-            fix = "use 1 to 63 letters, digits and '._/-' between them"
-            raise section.error(f"labels.{name}", f"{name!r} = {value!r} is not a label", fix)
-    return tuple(sorted(labels))
 
 
 def _body(section: Section, default: int) -> int:

@@ -1,10 +1,10 @@
 """Frozen dataclasses as JSON trees and back, by their type hints: no pickle, no eval.
 
-A value is a tree of frozen dataclasses, enums, tuples, strings, numbers and None, as the types in
-tango.model say; an enum is its value, a tuple a list, a dataclass an object of its fields. Only
-types that hints lead to are ever made. Decoding is strict: an unknown field, or a value of another
-type than the field's, is an error that names its path. A field that is missing takes its default
-where it has one, so what was written before the field was added stays readable.
+A value is a tree of frozen dataclasses, enums, literals, tuples, strings, numbers and None, as the
+types in tango.model say; an enum is its value, a tuple a list, a dataclass an object of its fields.
+Only types that hints lead to are ever made. Decoding is strict: an unknown field, or a value of
+another type than the field's, is an error that names its path. A field that is missing takes its
+default where it has one, so what was written before the field was added stays readable.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import types
 import typing
 from collections.abc import Callable
 from typing import Any
+
+from tango.model.errors import InvalidField
 
 Decoder = Callable[[Any, str], Any]
 Encoder = Callable[[Any], Any]
@@ -56,6 +58,8 @@ class TypedJson:
             return self._tuple_encoder(arguments)
         if origin in (types.UnionType, typing.Union):
             return self._union_encoder(arguments)
+        if origin is typing.Literal:
+            return _checked(str, lambda value: value)
         if kind is float:
             return _checked((float, int), lambda value: value)
         if kind in (str, int, bool):
@@ -99,6 +103,8 @@ class TypedJson:
             return self._tuple_decoder(arguments)
         if origin in (types.UnionType, typing.Union):
             return self._union_decoder(arguments)
+        if origin is typing.Literal:
+            return _literal_decoder(arguments)
         if kind in (str, int, bool, float):
             return self._plain_decoder(kind)
         raise TypeError(f"{kind} cannot be stored")
@@ -118,7 +124,10 @@ class TypedJson:
             if missing:
                 raise RecordError(f"{path}: field {min(missing)!r} is missing")
             fields = {name: parts[name](each, f"{path}.{name}") for name, each in value.items()}
-            return kind(**fields)
+            try:
+                return kind(**fields)
+            except InvalidField as error:
+                raise RecordError(f"{path}: {error}") from None
 
         return decode_fields
 
@@ -166,6 +175,15 @@ def needed_fields(kind: Any) -> set[str]:
         for each in dataclasses.fields(kind)
         if each.default is dataclasses.MISSING and each.default_factory is dataclasses.MISSING
     }
+
+
+def _literal_decoder(words: tuple[Any, ...]) -> Decoder:
+    def decode_word(value: Any, path: str) -> str:
+        if type(value) is not str or value not in words:
+            raise RecordError(f"{path}: {value!r} is none of {', '.join(words)}")
+        return value
+
+    return decode_word
 
 
 def _enum_decoder(kind: type[enum.Enum]) -> Decoder:

@@ -37,6 +37,14 @@ from tango.sdk.keeper import Keeper
     "--rest", type=click.IntRange(0, 65535), metavar="PORT",
     help="REST face of the central master on 127.0.0.1; 0 picks a port. Needs the extra `rest`.",
 )  # fmt: skip
+@click.option(
+    "--label", "labels", multiple=True, metavar="NODE:KEY=VALUE",
+    help="A label of a node, such as a1:zone=west; may be given again.",
+)  # fmt: skip
+@click.option(
+    "--taint", "taints", multiple=True, metavar="NODE:KEY=VALUE:EFFECT",
+    help="A taint of a node, such as b1:gpu=true:NoSchedule; may be given again.",
+)  # fmt: skip
 @click.option("--detach", is_flag=True, help="Return when it is up; `tango down` stops it.")
 @record_option
 def up(
@@ -46,6 +54,8 @@ def up(
     reserve: str,
     batch: str | None,
     rest: int | None,
+    labels: tuple[str, ...],
+    taints: tuple[str, ...],
     detach: bool,
     record: Path | None,
 ) -> int:
@@ -61,8 +71,15 @@ def up(
     if missing := cluster.revive():
         cluster.wait_ready()
         click.echo(f"started again: {', '.join(missing)}")
-        for option, value in (("--record", record), ("--batch", batch), ("--rest", rest)):
-            if value is not None:
+        given = (
+            ("--record", record is not None),
+            ("--batch", batch is not None),
+            ("--rest", rest is not None),
+            ("--label", bool(labels)),
+            ("--taint", bool(taints)),
+        )
+        for option, is_given in given:
+            if is_given:
                 click.echo(f"tango: {option} counts where a whole cluster is started", err=True)
         return 0
     plan = cluster.start(
@@ -72,6 +89,8 @@ def up(
         record=record,
         batch_policy=batch or "",
         rest_port=rest,
+        labels=labels,
+        taints=taints,
     )
     if detach:
         _announce(cluster, plan)

@@ -12,6 +12,7 @@ from tango.cli import tables
 from tango.cli.images import held_images, images_on
 from tango.cli.listing import with_reserved
 from tango.cli.options import output_option, print_json, with_client
+from tango.model.affinity import NodeTerms
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores
 from tango.model.errors import NotFound
@@ -123,6 +124,7 @@ def show_service(view: ServiceView) -> None:
         ("Concurrency", f"{spec.concurrency} a replica"),
         ("Memory", f"{format_memory(spec.memory_bytes)} a replica"),
         ("Images", ", ".join(spec.images)),
+        *_terms_facts(spec.terms),
         ("Now", f"{view.queued} queued, {view.in_flight} in flight"),
         ("Published", f"{view.published} slots set aside" if view.published else ""),
         ("Service time", f"{view.service_time_ms:.2f} ms"),
@@ -186,6 +188,7 @@ def show_job(job: JobRecord) -> None:
             ("Task", task.name),
             ("Command", " ".join(task.argv)),
             ("Asks for", _asked(task)),
+            *_terms_facts(task.terms),
             *_wanted_facts(task, record),
             *_task_facts(record),
         )
@@ -198,6 +201,18 @@ def _asked(task: TaskSpec) -> str:
     elif task.cores:
         text += f", {task.cores} core{'s' if task.cores > 1 else ''} of its own"
     return text + (f", on node {task.node}" if task.node else "")
+
+
+def _terms_facts(terms: NodeTerms | None) -> Facts:
+    """What it says of nodes."""
+    if terms is None:
+        return ()
+    prefers = (f"{one.text} ({weight:g})" for one, weight in terms.prefers)
+    return (
+        ("Requires", "; ".join(one.text for one in terms.requires)),
+        ("Prefers", "; ".join(prefers)),
+        ("Tolerates", "; ".join(one.text for one in terms.tolerations)),
+    )
 
 
 def _wanted_facts(task: TaskSpec, record: TaskRecord) -> Facts:
@@ -278,6 +293,7 @@ def show_node(node: NodeView, images: NodeImages | None = None) -> None:
         ("Images", held_images(images)),
         ("Saturated", ", ".join(node.saturated)),
         ("Labels", ", ".join(f"{key}={value}" for key, value in node.labels)),
+        ("Taints", ", ".join(taint.text for taint in node.taints)),
     )
 
 

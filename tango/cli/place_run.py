@@ -14,7 +14,7 @@ from tango.adapters.policies import placement_plugins
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot
 from tango.algorithms.placement.trial import Tried, tried
 from tango.cli.whole_file import whole_file
-from tango.model.placement_profile import DEFAULT, Profile
+from tango.model.placement_profile import DEFAULT, TERM_FILTERS, Profile, with_filters
 from tango.sdk.client import Client
 from tango.sdk.cluster_snapshot import cluster_snapshot
 
@@ -43,7 +43,9 @@ def decide(
     """Read all of it, then decide. Raises InvalidField, Unavailable."""
     gangs = load_gangs(file, stdin=stdin)
     note = ""
-    profile = DEFAULT if profile_file is None else load_profile(profile_file)
+    chosen = DEFAULT if profile_file is None else load_profile(profile_file)
+    # As the masters do: what is required of labels, and taints, hold by any profile.
+    profile = with_filters(chosen, TERM_FILTERS)
     plugins = placement_plugins(use.plugin for use in profile.plugins)
     if snapshot is not None:
         cluster, source = load_snapshot(snapshot), str(snapshot)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from tango.model.affinity import Labels, Taints
 from tango.model.placement_profile import Profile
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
@@ -79,6 +80,8 @@ class BoundNode:
     memory_bytes: int
     open: bool = True
     cores: int = 0
+    labels: Labels = ()
+    taints: Taints = ()
 
     @property
     def size(self) -> Size:

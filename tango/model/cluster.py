@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.affinity import Labels, Taints
 from tango.model.cgroup import Mismatch
 from tango.model.fast_init import fast_init
 
@@ -112,7 +113,7 @@ class NodeView:
     replicas: int = 0
     be_tasks: int = 0
     report: NodeReport | None = None
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
     observe_only: bool = False
     dead: bool = False
     cordoned: bool = False
@@ -127,3 +128,4 @@ class NodeView:
     checkpoint_note: str = ""
     reserved_millis: int = 0
     reserved_bytes: int = 0
+    taints: Taints = ()

@@ -6,10 +6,12 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tango.model.affinity import NodeTerms, Preferences, Requirement, Toleration, terms_of
 from tango.model.checks import check_argv, check_env, check_range
 from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.image import check_images
+from tango.model.label_rules import check_terms
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
 from tango.model.units import MAX_CPU_MILLIS, format_cpu
@@ -45,6 +47,8 @@ class TaskSpec:
     bound, where there is one), where it runs again if its own node fails.
     images: what its argv runs or unpacks: nodes that have them, or most of their layers, are
     preferred.
+    requires: of the labels of its node, all of them; prefers: a score, under a policy that goes by
+    such; tolerations: of taints.
     """
 
     name: str
@@ -60,6 +64,9 @@ class TaskSpec:
     near: Near | None = None
     backup: bool = False
     images: tuple[str, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+    prefers: Preferences = ()
+    tolerations: tuple[Toleration, ...] = ()
 
     def __post_init__(self) -> None:
         """Complete what follows from the rest: cores from their ids, CPU from the cores."""
@@ -68,6 +75,11 @@ class TaskSpec:
         if self.cpu_millis == CPU_BY_CORES:
             millis = self.cores * 1000 if self.cores > 0 else DEFAULT_CPU_MILLIS
             object.__setattr__(self, "cpu_millis", millis)
+
+    @property
+    def terms(self) -> NodeTerms | None:
+        """What it says of nodes, None for nothing."""
+        return terms_of(self.requires, self.prefers, self.tolerations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +129,7 @@ class JobSpec:
             check_range(f"{prefix}.deadline_s", task.deadline_s, 0, 30 * 86_400)
             check_range(f"{prefix}.stop_grace_s", task.stop_grace_s, 0, 600)
             check_images(task.images, f"{prefix}.images")
+            check_terms(task.terms, f"{prefix}.")
         check_near(self.tasks)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.affinity import Taints
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.job import AttemptStatus, Checkpoint, TaskSpec
 from tango.model.layers import NodeImages
@@ -41,6 +42,7 @@ class WorkerHello:
     cores_note: str = ""
     checkpoints: bool = False
     checkpoint_note: str = ""
+    taints: Taints = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from tango.model.errors import InvalidField
 
@@ -42,6 +43,20 @@ class Profile:
             if use.plugin in seen:
                 raise InvalidField(f"{self.name}.plugins", f"{use.plugin} is there twice", "once")
             seen.add(use.plugin)
+
+
+# By which labels that are required, and taints, bar nodes, whatever a profile says.
+TERM_FILTERS = ("affinity", "taints")
+
+
+def with_filters(profile: Profile, names: Sequence[str]) -> Profile:
+    """The profile, with these filters in any case; what is added has no say in its scores."""
+    uses = tuple(
+        replace(use, filters=True) if use.plugin in names else use for use in profile.plugins
+    )
+    known = {use.plugin for use in uses}
+    missing = tuple(Use(name, 0.0) for name in names if name not in known)
+    return replace(profile, plugins=(*missing, *uses))
 
 
 DEFAULT = Profile(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
+from tango.model.affinity import Labels, NodeTerms, Taints, barred
 from tango.model.cores import lowest, mask_of
 from tango.model.fast_init import fast_init
 
@@ -105,13 +106,17 @@ class TrafficPolicy(Protocol):
         ...
 
 
-# (millicores, bytes, cores, node, cpuset)
-TaskShape = tuple[int, int, int, str, tuple[int, ...]]
+OTHER_NODE = "not the node that it names"
+# (millicores, bytes, cores, node, cpuset, terms)
+TaskShape = tuple[int, int, int, str, tuple[int, ...], NodeTerms | None]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One task that waits for a node. cores, node, cpuset: as in TaskSpec; images: in full."""
+    """One task that waits for a node. cores, node, cpuset: as in TaskSpec; images: in full.
+
+    terms: what it says of nodes, None for nothing.
+    """
 
     job_id: str
     task_index: int
@@ -121,11 +126,14 @@ class BatchTask:
     node: str = ""
     cpuset: tuple[int, ...] = ()
     images: tuple[str, ...] = ()
+    terms: NodeTerms | None = None
 
     @property
     def shape(self) -> TaskShape:
         """What it asks for: tasks of one shape fit the same nodes."""
-        return self.cpu_millis, self.memory_bytes, self.cores, self.node, self.cpuset
+        return (
+            self.cpu_millis, self.memory_bytes, self.cores, self.node, self.cpuset, self.terms,
+        )  # fmt: skip
 
     def cores_among(self, free: int) -> int | None:
         """The cores that it takes of the free ones, as bits: those that it names, or the lowest.
@@ -158,6 +166,7 @@ class BatchOffer:
     every other policy.
     lc_used_millis: a mean over some 10 s; be_used_millis: as last reported.
     core_mask: a bit for the id of each core that no task has.
+    labels, taints: of the node; `bars` says whom they keep away.
     """
 
     edge: str
@@ -173,6 +182,16 @@ class BatchOffer:
     be_used_millis: int = 0
     reclaimable_millis: int = 0
     core_mask: int = 0
+    labels: Labels = ()
+    taints: Taints = ()
+
+    def bars(self, task: BatchTask) -> str:
+        """Why the node will not do for the task, whatever is free there; "" where it will."""
+        if task.node and task.node != self.node:
+            return OTHER_NODE
+        if task.terms is None and not self.taints:
+            return ""
+        return barred(task.terms, self.labels, self.taints)
 
     @property
     def all_cpu_millis(self) -> int:
@@ -284,7 +303,8 @@ class BatchPolicy(Protocol):
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
         """A plan that never exceeds an offer's CPU or memory; an elastic one's CPU may be what is
-        free and what is reclaimable. Tasks get the nodes that they name; which cores they have
+        free and what is reclaimable. Tasks get nodes that do not bar them (`BatchOffer.bars`):
+        what breaks that is not committed. Which cores they have
         there follows (`BatchTask.cores_among`), in the order of the placements of a gang, those
         that name theirs first."""
         ...

@@ -5,9 +5,11 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.affinity import NodeTerms, Preferences, Requirement, Toleration, terms_of
 from tango.model.checks import check_argv, check_env, check_placeholders, check_range
 from tango.model.errors import InvalidField
 from tango.model.image import check_images
+from tango.model.label_rules import check_terms
 from tango.model.names import check_name
 
 MAX_REPLICAS = 1000
@@ -56,6 +58,8 @@ class ServiceSpec:
     port: fixed port, or 0 for one that the node picks.
     quota_base_millis: the quota of an idle replica under QuotaMode.FOLLOW.
     images: what its argv runs or unpacks: nodes that have them are preferred.
+    requires: of the labels of a replica's node, all of them; prefers: a score, where a profile
+    places; tolerations: of taints.
     """
 
     name: str
@@ -78,6 +82,14 @@ class ServiceSpec:
     stop_grace_s: float = 5.0
     max_queue: int = 1000
     images: tuple[str, ...] = ()
+    requires: tuple[Requirement, ...] = ()
+    prefers: Preferences = ()
+    tolerations: tuple[Toleration, ...] = ()
+
+    @property
+    def terms(self) -> NodeTerms | None:
+        """What it says of nodes, None for nothing."""
+        return terms_of(self.requires, self.prefers, self.tolerations)
 
     def validate(self) -> None:
         """Raise InvalidField for the first field that is out of range."""
@@ -102,6 +114,7 @@ class ServiceSpec:
         check_range("health.timeout_s", self.health.timeout_s, 0.01, 60)
         check_range("health.start_timeout_s", self.health.start_timeout_s, 0.1, 3600)
         check_range("health.failures", self.health.failures, 1, 100)
+        check_terms(self.terms)
         if not self.health.path.startswith("/"):
             raise InvalidField("health.path", f"{self.health.path!r}", "begin it with '/'")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from tango.model.affinity import Labels, Taints
 from tango.model.placement_profile import DEFAULT as DEFAULT_PROFILE
 from tango.model.placement_profile import Profile
 from tango.model.reassurance import ReassuranceRule
@@ -242,6 +243,7 @@ class WorkerSettings:
         the priority of all others; what would be written is reported as mismatches.
     cpu_weight: of the whole node's tree against its siblings (cgroup v2 scale).
     task_cores: those that tasks may have for themselves, "" for all of the node's, "none" for none.
+    labels, taints: by which what runs chooses nodes; sorted.
     run_as: user for replicas and tasks; "" keeps the worker's own, root only with allow_root.
     quota_period_ms: CFS period of quotas that follow requests.
     cap_be: limit BE's CPU to what LC leaves of the node; weight alone leaves BE idle CPU too.
@@ -268,7 +270,8 @@ class WorkerSettings:
     cpu_weight: int = 100
     cpuset: str = ""
     task_cores: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: Labels = ()
+    taints: Taints = ()
     run_as: str = ""
     allow_root: bool = False
     control_interval_ms: float = 100.0

@@ -82,6 +82,7 @@ def _node(view: NodeView, name: str, held: HeldRow) -> NodeRow:
         images=held.images,
         layers=held.layers,
         bandwidth_bytes_per_s=held.bandwidth_bytes_per_s,
+        taints=view.taints,
         cordoned=view.cordoned or not view.ready or short,
     )
 

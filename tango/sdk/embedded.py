@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from tango.adapters.cgroup_detect import detect
@@ -26,6 +26,7 @@ from tango.sdk.embedded_plan import (
     central_toml,
     edge_toml,
     journal_toml,
+    marked,
     plan_nodes,
     worker_toml,
 )
@@ -75,6 +76,8 @@ class EmbeddedCluster:
         plan: EmbeddedPlan | None = None,
         batch_policy: str = "",
         rest_port: int | None = None,
+        labels: Sequence[str] = (),
+        taints: Sequence[str] = (),
     ) -> EmbeddedPlan:
         """Start everything. Raises AlreadyExists, or TangoError with the words of a daemon.
 
@@ -82,6 +85,7 @@ class EmbeddedCluster:
         record: every daemon records itself there, and logs its decisions beside (docs/replay.md).
         batch_policy: by which jobs are placed (docs/batch.md), "" for the default one.
         rest_port: of central's REST face on 127.0.0.1, 0 for a free one; None for no such face.
+        labels, taints: of nodes: "a1:zone=west", "b1:gpu=true:NoSchedule".
         """
         plan = plan or plan_nodes(
             sites=sites,
@@ -90,6 +94,8 @@ class EmbeddedCluster:
             memory_bytes=_available_memory(),
             reserve_millis=reserve_millis,
         )
+        if labels or taints:
+            plan = marked(plan, labels, taints)
         _make_private(self.state_dir, "--state")
         if record is not None:
             record = record.resolve()

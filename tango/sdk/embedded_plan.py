@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tango.model.affinity import Labels, Taint, Taints
 from tango.model.cores import format_cores
 from tango.model.errors import InvalidField
+from tango.model.label_rules import check_labels, check_taints, parse_taint
 from tango.model.units import format_cpu
 
 DEFAULT_RESERVE_MILLIS = 700
@@ -33,6 +35,8 @@ class NodePlan:
     memory_bytes: int
     cpuset: str
     task_cores: str = ""
+    labels: Labels = ()
+    taints: Taints = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,42 @@ def plan_nodes(
     return EmbeddedPlan(names, tuple(nodes), "cpuset" if per_node else "weight", weight)
 
 
+def marked(plan: EmbeddedPlan, labels: Sequence[str], taints: Sequence[str]) -> EmbeddedPlan:
+    """The plan with "NODE:KEY=VALUE" as labels, and "NODE:KEY=VALUE:EFFECT" as taints.
+
+    Raises InvalidField, naming the option.
+    """
+    names = [node.name for node in plan.nodes]
+    of_labels: dict[str, list[tuple[str, str]]] = {name: [] for name in names}
+    of_taints: dict[str, list[Taint]] = {name: [] for name in names}
+    for text in labels:
+        node, pair = _node_and(text, names, "--label", "NODE:KEY=VALUE")
+        key, _, value = pair.partition("=")
+        of_labels[node].append((key, value))
+    for text in taints:
+        node, taint = _node_and(text, names, "--taint", "NODE:KEY=VALUE:NoSchedule")
+        of_taints[node].append(parse_taint(taint, "--taint"))
+    for name in names:
+        check_labels(tuple(of_labels[name]), "--label")
+        check_taints(tuple(of_taints[name]), "--taint")
+    nodes = tuple(
+        replace(
+            node, labels=tuple(sorted(of_labels[node.name])), taints=tuple(of_taints[node.name])
+        )
+        for node in plan.nodes
+    )
+    return replace(plan, nodes=nodes)
+
+
+def _node_and(text: str, names: Sequence[str], option: str, form: str) -> tuple[str, str]:
+    node, colon, rest = text.partition(":")
+    if not colon or not rest:
+        raise InvalidField(option, f"{text!r} is not {form}", f"such as {names[0]}:zone=west")
+    if node not in names:
+        raise InvalidField(option, f"no node is named {node!r}", f"there are: {', '.join(names)}")
+    return node, rest
+
+
 def central_toml(
     state: Path, port: int, metrics_port: int, batch_policy: str = "", rest: str = ""
 ) -> str:
@@ -142,6 +182,16 @@ def worker_toml(
         + f'checkpoint_dir = "{state / CHECKPOINTS}"\n'
         # An embedded cluster runs what its own user gives it, as that user.
         + "allow_root = true\n"
+        + _marks_toml(node)
+    )
+
+
+def _marks_toml(node: NodePlan) -> str:
+    """Labels and taints: of keys and values that need no escapes."""
+    taints = ", ".join(f'"{taint.text}"' for taint in node.taints)
+    labels = "".join(f'"{key}" = "{value}"\n' for key, value in node.labels)
+    return (f"taints = [{taints}]\n" if taints else "") + (
+        f"\n[worker.labels]\n{labels}" if labels else ""
     )
 
 

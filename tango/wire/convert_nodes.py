@@ -19,6 +19,7 @@ from tango.model.views import DrainItem, DrainView, EdgeView
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as pb
+from tango.wire.convert_affinity import taint_to_pb, taints_from_pb
 from tango.wire.convert_fields import core_ids_from_pb, inverse, pairs_from_map, text
 
 _ENFORCEMENT = {
@@ -169,6 +170,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         be_cores=view.be_cores,
         reserved_millis=view.reserved_millis,
         reserved_bytes=view.reserved_bytes,
+        taints=[taint_to_pb(taint) for taint in view.taints],
     )
 
 
@@ -202,6 +204,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         be_cores=core_ids_from_pb(message.be_cores, "node.be_cores"),
         reserved_millis=message.reserved_millis,
         reserved_bytes=message.reserved_bytes,
+        taints=taints_from_pb(message.taints),
     )
 
 

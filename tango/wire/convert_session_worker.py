@@ -19,6 +19,7 @@ from tango.model.messages import (
     WorkerState,
 )
 from tango.v1 import edge_service_pb2 as edge
+from tango.wire.convert_affinity import taint_to_pb, taints_from_pb
 from tango.wire.convert_calls import (
     dispatch_from_pb,
     dispatch_to_pb,
@@ -57,6 +58,7 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         dial=hello.dial,
         cores=hello.cores,
         cores_note=text(hello.cores_note),
+        taints=[taint_to_pb(taint) for taint in hello.taints],
     )
 
 
@@ -76,6 +78,7 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         dial=message.dial,
         cores=core_ids_from_pb(message.cores, "hello.cores"),
         cores_note=message.cores_note,
+        taints=taints_from_pb(message.taints),
     )
 
 

@@ -14,6 +14,14 @@ from typing import Any
 from tango.model.job import JobSpec, Near, TaskSpec
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 from tango.v1 import types_pb2 as pb
+from tango.wire.convert_affinity import (
+    prefers_from_pb,
+    prefers_to_pb,
+    requirement_to_pb,
+    requires_from_pb,
+    toleration_to_pb,
+    tolerations_from_pb,
+)
 from tango.wire.convert_fields import (
     fits_the_wire,
     inverse,
@@ -85,6 +93,9 @@ def service_spec_to_pb(spec: ServiceSpec, where: str = "spec") -> pb.ServiceSpec
             stop_grace_s=spec.stop_grace_s,
             max_queue=spec.max_queue,
             images=spec.images,
+            requires=[requirement_to_pb(one) for one in spec.requires],
+            prefers=prefers_to_pb(spec.prefers),
+            tolerations=[toleration_to_pb(one) for one in spec.tolerations],
         )
 
 
@@ -120,6 +131,9 @@ def service_spec_from_pb(message: pb.ServiceSpec, where: str = "spec") -> Servic
         ),
         max_queue=message.max_queue if message.HasField("max_queue") else default["max_queue"],
         images=tuple(message.images),
+        requires=requires_from_pb(message.requires, where),
+        prefers=prefers_from_pb(message.prefers, where),
+        tolerations=tolerations_from_pb(message.tolerations, where),
     )
 
 
@@ -140,6 +154,9 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             near=None if spec.near is None else near_to_pb(spec.near),
             backup=spec.backup,
             images=spec.images,
+            requires=[requirement_to_pb(one) for one in spec.requires],
+            prefers=prefers_to_pb(spec.prefers),
+            tolerations=[toleration_to_pb(one) for one in spec.tolerations],
         )
 
 
@@ -153,8 +170,11 @@ def near_from_pb(message: pb.Near) -> Near:
     return Near(message.node, message.task, seconds_from_ms(message.within_ms))
 
 
-def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
-    """cpu_millis and memory_bytes of 0 take the defaults; deadline_s, cores of 0 are none."""
+def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:
+    """cpu_millis and memory_bytes of 0 take the defaults; deadline_s, cores of 0 are none.
+
+    Raises InvalidField for a condition on nodes that this version does not know, or that is none.
+    """
     default = _TASK
     return TaskSpec(
         name=message.name,
@@ -172,6 +192,9 @@ def task_spec_from_pb(message: pb.TaskSpec) -> TaskSpec:
         near=near_from_pb(message.near) if message.HasField("near") else None,
         backup=message.backup,
         images=tuple(message.images),
+        requires=requires_from_pb(message.requires, where),
+        prefers=prefers_from_pb(message.prefers, where),
+        tolerations=tolerations_from_pb(message.tolerations, where),
     )
 
 
@@ -191,12 +214,15 @@ def job_spec_to_pb(spec: JobSpec, where: str = "spec") -> pb.JobSpec:
         )
 
 
-def job_spec_from_pb(message: pb.JobSpec) -> JobSpec:
-    """A backoff that is left out takes the default; 0 is none."""
+def job_spec_from_pb(message: pb.JobSpec, where: str = "spec") -> JobSpec:
+    """A backoff that is left out takes the default; 0 is none. Raises InvalidField."""
     default = _JOB
     return JobSpec(
         name=message.name,
-        tasks=tuple(task_spec_from_pb(task) for task in message.tasks),
+        tasks=tuple(
+            task_spec_from_pb(task, f"{where}.tasks[{index}]")
+            for index, task in enumerate(message.tasks)
+        ),
         retries=message.retries,
         backoff_s=message.backoff_s if message.HasField("backoff_s") else default["backoff_s"],
         backoff_max_s=(

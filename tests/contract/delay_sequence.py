@@ -12,8 +12,9 @@ from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_records import BoundJournal
 from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.placer import Placer
-from tango.algorithms.placement.pod import Pod, Requirement, Toleration
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import Requirement, Toleration
 from tango.model.commands import Delete, Put
 from tango.model.placement_profile import Profile, Use
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cluster_at_work import SITE, ClusterAtWork, job, ready, service, until
+from cluster_at_work import PATIENCE_S, SITE, ClusterAtWork, job, ready, service, until
 
 from tango.adapters.cluster_snapshots import load_snapshot
+from tango.model.affinity import Requirement, Taint, Toleration
 from tango.model.errors import TangoError
 from tango.model.explanation import Subject
-from tango.model.job import JobState
+from tango.model.job import JobSpec, JobState
 from tango.sdk.client import Client
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
@@ -201,3 +203,70 @@ def _shown(cluster: ClusterAtWork, tmp_path: Path, name: str) -> None:
     ((task,),) = [one["tasks"] for one in found["jobs"]]
     assert (task["node"], task["runner_up"]) == ("a1", "b1")
     assert {one["plugin"] for one in task["scores"]} >= {"image", "layers"}
+
+
+WEST = Requirement("zone", "In", ("west",))
+TOLERANT = (Toleration("gpu", "true"),)
+CHOOSY = "requires: [{key: zone, values: [west]}]\ntolerations: [{key: gpu}]\n"
+
+
+async def test_labels_and_taints_of_a_node_hold_from_its_next_start(
+    cluster: ClusterAtWork, client: Client, tmp_path: Path
+) -> None:
+    stays = await client.submit(on_b1(job("/bin/sleep", "600", name="stays", cpu_millis=100)))
+    await until(lambda: _runs_on(client, stays.job_id, "b1"), "a task on b1")
+    config = cluster.state_dir / "configs" / "node-b1.toml"
+    more = 'taints = ["gpu=true:NoSchedule"]\nlabels = {zone = "west"}\n'
+    config.write_text(config.read_text().replace("[worker]\n", f"[worker]\n{more}"))
+    cluster.kill("node-b1")
+    cluster.start_again("node-b1")
+
+    async def told() -> bool:
+        return any(node.taints for edge in await client.edges() for node in edge.nodes)
+
+    await until(told, "the central master to hear of the taint")
+    shown = cluster.cli("describe", "node", "b1").stdout
+    assert "zone=west" in shown
+    assert "gpu=true:NoSchedule" in shown
+
+    # Jobs: one that will do, one that is barred by the taint, one that asks for nothing.
+    plain = job("/bin/sleep", "600", name="plain", cpu_millis=100)
+    wants = replace(plain, tasks=(replace(plain.tasks[0], requires=(WEST,)),))
+    bears = replace(plain, tasks=(replace(wants.tasks[0], tolerations=TOLERANT),))
+    barred = await client.submit(wants)
+    assert barred.reason == ("NeverFits: nearest b1, tainted gpu=true:NoSchedule, not tolerated")
+    there, here = await client.submit(bears), await client.submit(plain)
+    await until(lambda: _runs_on(client, there.job_id, "b1"), "the job that tolerates on b1")
+    await until(lambda: _runs_on(client, here.job_id, "a1"), "the job without terms on a1")
+    assert await _runs_on(client, stays.job_id, "b1"), "what ran when the taint came stays"
+
+    # The dry run, and a saved snapshot, know of it too.
+    file, saved = tmp_path / "job.yaml", tmp_path / "saved.json"
+    file.write_text(JOB.format("100m") + CHOOSY)
+    words = ("place", "--dry-run", "-f", str(file), "--save-snapshot", str(saved))
+    (task,) = cluster.json(*words)["jobs"][0]["tasks"]
+    assert task["node"] == "b1"
+    assert task["removed"] == [
+        {"plugin": "affinity", "why": "without zone In west", "nodes": ["a1"]}
+    ]
+    (b1,) = [node for node in load_snapshot(saved).nodes if node.name == "b1"]
+    assert (b1.labels, b1.taints) == ((("zone", "west"),), (Taint("gpu", "true"),))
+
+    # Services: the site of b1 has no other node.
+    kept = service("kept", requires=(WEST,))
+    (view,) = await client.apply(kept, sites=["site-b"])
+    assert view.reason == ("no room for 1 replica: b1 tainted gpu=true:NoSchedule, not tolerated")
+    tolerant = replace(kept, tolerations=TOLERANT)
+    (view,) = await client.apply(tolerant, sites=["site-b"], wait_s=PATIENCE_S)
+    assert [replica.node for replica in view.replicas] == ["b1"]
+    for one in (stays, barred, there, here):
+        await client.cancel(one.job_id)
+
+
+def on_b1(spec: JobSpec) -> JobSpec:
+    return replace(spec, tasks=tuple(replace(task, node="b1") for task in spec.tasks))
+
+
+async def _runs_on(client: Client, job_id: str, node: str) -> bool:
+    (task,) = (await client.job(job_id)).tasks
+    return (task.state, task.node) == (JobState.RUNNING, node)

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tango.model import (
+    affinity,
     cluster,
     explanation,
     job,
@@ -35,6 +36,7 @@ from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import peer_service_pb2 as peer
 from tango.v1 import types_pb2, worker_service_pb2
 from tango.wire import (
+    convert_affinity,
     convert_calls,
     convert_explanations,
     convert_images,
@@ -84,6 +86,8 @@ POSITIVE = {
     (job.TaskSpec, "memory_bytes"): st.integers(1, 2**50),
     (job.JobSpec, "priority"): st.integers(-1000, 1000),
     (job.Near, "within_s"): SECONDS,
+    (job.TaskSpec, "prefers"): st.deferred(lambda: PREFERS),
+    (service.ServiceSpec, "prefers"): st.deferred(lambda: PREFERS),
     (round_trips.EdgeTrip, "rtt_s"): st.integers(0, 60 * 10**9).map(lambda ns: ns / 1e9),
     (job.AttemptStatus, "priority"): st.integers(-1000, 1000),
     (messages.StartAttempt, "priority"): st.integers(-1000, 1000),
@@ -140,9 +144,36 @@ FORWARDED = st.builds(
 )
 
 
+WORDS = st.text(max_size=9)
+REQUIREMENTS = st.one_of(
+    st.builds(
+        affinity.Requirement,
+        WORDS,
+        st.sampled_from(["In", "NotIn"]),
+        st.lists(WORDS, min_size=1, max_size=3).map(tuple),
+    ),
+    st.builds(affinity.Requirement, WORDS, st.sampled_from(["Exists", "DoesNotExist"])),
+    st.builds(
+        affinity.Requirement,
+        WORDS,
+        st.sampled_from(["Gt", "Lt"]),
+        st.tuples(st.integers().map(str)),
+    ),
+)
+PREFERS = st.lists(st.tuples(REQUIREMENTS, st.floats(0, 100)), max_size=3).map(tuple)
+TOLERATIONS = st.builds(
+    affinity.Toleration,
+    st.text(min_size=1, max_size=9),
+    st.none() | WORDS,
+    st.none() | st.sampled_from(affinity.EFFECTS),
+) | st.builds(affinity.Toleration)
+
+
 def of_type(kind: Any, name: str) -> st.SearchStrategy[Any]:
     if isinstance(kind, types.UnionType):
         return st.none() | of_type(kind.__args__[0], name)
+    if typing.get_origin(kind) is typing.Literal:
+        return st.sampled_from(typing.get_args(kind))
     if typing.get_origin(kind) is tuple:
         if kind == tuple[tuple[str, str], ...]:
             return MAPS if name in {"env", "labels"} else PAIRS
@@ -171,6 +202,10 @@ def kind_is_count(name: str) -> bool:
 
 @functools.cache
 def of_model(model: type) -> st.SearchStrategy[Any]:
+    if model is affinity.Requirement:
+        return REQUIREMENTS
+    if model is affinity.Toleration:
+        return TOLERATIONS
     hints = typing.get_type_hints(model)
     return st.builds(
         model,
@@ -190,6 +225,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
             convert_specs,
             [service.HealthCheck, service.ServiceSpec, job.Near, job.TaskSpec, job.JobSpec],
         ),
+        (convert_affinity, [affinity.Requirement, affinity.Toleration, affinity.Taint]),
         (convert_jobs, [job.TaskRecord, job.JobRecord, job.AttemptStatus, views.JobCounts]),
         (
             convert_nodes,
@@ -306,7 +342,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
         "BatchPolicyView", "SiteImages", "ImageLayer", "ImagesView",
         "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
-            "Checkpoint", "Migration",
+            "Checkpoint", "Migration", "NodePreference",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, peer, worker_service_pb2):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from tango.adapters.recording_codec import EVENTS, RecordingCodec
 from tango.adapters.typed_json import RecordError
+from tango.model.affinity import EFFECTS, Requirement, Toleration
 from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity
 from tango.model.events import CallArrived, EdgeEvent, RouteSolved, Tick, WorkerEvent, WorkerUp
@@ -54,6 +55,11 @@ st.register_type_strategy(
 st.register_type_strategy(
     CgroupFeatures,
     st.builds(CgroupFeatures, controllers=st.frozensets(st.sampled_from(["cpu", "memory"]))),
+)
+st.register_type_strategy(Requirement, st.builds(Requirement, TEXTS, st.just("Exists")))
+st.register_type_strategy(
+    Toleration,
+    st.builds(Toleration, st.text("aé", min_size=1), st.none() | TEXTS, st.sampled_from(EFFECTS)),
 )
 # Their constructors check these.
 TIMES = st.floats(0, 60)

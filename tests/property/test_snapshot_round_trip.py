@@ -10,7 +10,8 @@ from tango.adapters.json_documents import parse_json
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.cluster import ImageRow, NodeRow
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
-from tango.algorithms.placement.pod import EFFECTS, Pod, Requirement, Taint, Toleration
+from tango.algorithms.placement.pod import Pod
+from tango.model.affinity import EFFECTS, Requirement, Taint, Toleration
 
 # Words that YAML, or JSON inside YAML, could take for something else; no control characters.
 WORD = st.sampled_from(

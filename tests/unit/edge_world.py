@@ -19,6 +19,7 @@ from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.controllers.edge import EdgeController
 from tango.model import commands as cmd
 from tango.model import events as ev
+from tango.model.affinity import Labels, Taints
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, SideUsage
 from tango.model.job import AttemptStatus, TaskSpec
 from tango.model.messages import (
@@ -75,6 +76,8 @@ class FakeWorker:
         self.incarnation = 1
         self.capacity = NodeCapacity(cpu_millis, memory_bytes)
         self.cores: tuple[int, ...] = ()
+        self.labels: Labels = ()
+        self.taints: Taints = ()
         self.session = 0
         self.inbox: list[ToWorker] = []
         self.replicas: dict[str, ReplicaStatus] = {}
@@ -92,7 +95,9 @@ class FakeWorker:
             self.capacity,
             Enforcement.NONE,
             "0",
+            self.labels,
             cores=self.cores,
+            taints=self.taints,
         )
         self.world.do(ev.WorkerUp(self.session, hello, state or self.state()))
         if ready:

@@ -6,11 +6,13 @@ Run with -s to see the figures; the bounds are generous, for machines that other
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from tango.adapters.policies import batch_policy, policy_names
 from tango.controllers.central.batch import MAX_WINDOW
+from tango.model.affinity import NodeTerms, Requirement, Taint, Toleration
 from tango.model.plan import (
     BatchOffer,
     BatchPlan,
@@ -78,3 +80,26 @@ def test_a_full_window_at_a_thousand_nodes(name: str) -> None:
     assert plan.preempt is None, "not even all that runs on a node would do"
     print(f"{name}: {with_room_s * 1e3:.1f} ms with room, {full_s * 1e3:.1f} ms full")
     assert max(with_room_s, full_s) < BOUND_S
+
+
+@pytest.mark.parametrize("name", policy_names("tango.batch"))
+def test_a_full_window_that_requires_labels(name: str) -> None:
+    if name == "profile":
+        pytest.importorskip("numpy", reason="profiles need the extra `solver`")
+    terms = NodeTerms((Requirement("zone", "In", ("z1", "z2")),), (), (Toleration("spot"),))
+    wanted = tuple(
+        replace(gang, tasks=tuple(replace(task, terms=terms) for task in gang.tasks))
+        for gang in gangs(200, name)
+    )
+    marked = tuple(
+        replace(
+            one,
+            labels=(("disk", "ssd"), ("zone", f"z{at // N_NODES % 4}")),
+            taints=(Taint("spot"),) if at % 2 else (),
+        )
+        for at, one in enumerate(offers(1000))
+    )
+    cost_s, plan = timed(batch_policy(name), BatchSnapshot(wanted, marked))
+    assert len(plan.placements) == MAX_WINDOW
+    print(f"{name}: {cost_s * 1e3:.1f} ms with labels and taints")
+    assert cost_s < 2 * BOUND_S

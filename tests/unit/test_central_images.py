@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from central_bench import MIB, Bench, node, spec
 
-from tango.adapters.policies import placement_plugins
+from tango.adapters.policies import batch_policy
 from tango.controllers.central.images import Images
 from tango.model.decision import facts
 from tango.model.decision_text import sentence
@@ -120,11 +120,8 @@ LAYERS = (Use("fit", 0.1), Use("image"), Use("layers", 2.0))
 
 
 def profile_bench(*uses: Use) -> Bench:
-    by_profile = pytest.importorskip("tango.algorithms.batch.by_profile").ByProfile
-    profile = Profile("layers", uses or LAYERS)
-    bench = Bench(
-        policy=by_profile(profile, placement_plugins(use.plugin for use in profile.plugins))
-    )
+    pytest.importorskip("numpy", reason="profiles need the extra `solver`")
+    bench = Bench(policy=batch_policy("profile", Profile("layers", uses or LAYERS)))
     bench.central.policy = "profile"
     return bench
 

@@ -11,7 +11,8 @@ import pytest
 from tango.adapters.cluster_snapshots import load_snapshot, snapshot_text
 from tango.algorithms.placement.cluster import ImageRow, NodeRow
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
-from tango.algorithms.placement.pod import Pod, Requirement, Taint, Toleration
+from tango.algorithms.placement.pod import Pod
+from tango.model.affinity import Requirement, Taint, Toleration
 from tango.model.errors import InvalidField
 
 BASE, TOP = ("sha256:" + digit * 64 for digit in "ab")

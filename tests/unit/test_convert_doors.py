@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tango.model.affinity import Requirement, Taint, Toleration
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec, JobState, TaskSpec
 from tango.model.request import CallReply, CallRequest, Code, Dispatch, Outcome, RequestDone
@@ -15,6 +16,7 @@ from tango.v1 import central_service_pb2 as central
 from tango.v1 import edge_service_pb2 as edge
 from tango.v1 import types_pb2 as pb
 from tango.wire import convert_calls as calls
+from tango.wire.convert_affinity import taint_from_pb
 from tango.wire.convert_fields import text
 from tango.wire.convert_jobs import attempt_status_from_pb, job_state_from_pb
 from tango.wire.convert_nodes import enforcement_from_pb
@@ -53,6 +55,27 @@ def test_a_minimal_job_takes_the_models_defaults() -> None:
         (lambda spec: setattr(spec.tasks[1], "memory_bytes", 5), "spec.tasks[1].memory_bytes"),
         (lambda spec: setattr(spec, "backoff_s", float("nan")), "spec.backoff_s"),
         (lambda spec: setattr(spec.tasks[1], "name", "a"), "spec.tasks[1].name"),
+        (lambda spec: spec.tasks[1].requires.add(key="a"), "spec.tasks[1].requires[0].values"),
+        (
+            lambda spec: spec.tasks[0].requires.add(key="a b", values=["c"]),
+            "spec.tasks[0].requires[0].key",
+        ),
+        (
+            lambda spec: spec.tasks[0].prefers.add(key="a", operator=99),
+            "spec.tasks[0].prefers[0].operator",
+        ),
+        (
+            lambda spec: spec.tasks[0].prefers.add(key="a", operator=3, weight=-1),
+            "spec.tasks[0].prefers[0].weight",
+        ),
+        (
+            lambda spec: spec.tasks[0].tolerations.add(value="a"),
+            "spec.tasks[0].tolerations[0].key",
+        ),
+        (
+            lambda spec: spec.tasks[0].tolerations.add(key="a", effect=99),
+            "spec.tasks[0].tolerations[0].effect",
+        ),
     ],
 )
 def test_a_bad_job_names_the_field_as_the_proto_has_it(
@@ -64,6 +87,20 @@ def test_a_bad_job_names_the_field_as_the_proto_has_it(
     with pytest.raises(InvalidField) as raised:
         submitted_job_from_pb(request)
     assert raised.value.field == field
+
+
+def test_terms_take_what_is_left_out_from_their_defaults() -> None:
+    task = pb.TaskSpec(name="t", argv=["true"])
+    task.requires.add(key="zone", values=["west"])
+    task.prefers.add(key="ssd", operator=pb.LABEL_OPERATOR_EXISTS)
+    task.tolerations.add(key="gpu")
+    job = pb.JobSpec(name="job", tasks=[task])
+    (found,) = submitted_job_from_pb(central.SubmitJobRequest(spec=job)).tasks
+    assert found.requires == (Requirement("zone", "In", ("west",)),)
+    assert found.prefers == ((Requirement("ssd", "Exists"), 1.0),)
+    assert found.tolerations == (Toleration("gpu"),)
+    # Of a version that knows more effects: what keeps all away is the safe reading.
+    assert taint_from_pb(pb.Taint(key="a", effect=99)) == Taint("a")
 
 
 def test_missing_specs_and_unknown_enums_are_named() -> None:

@@ -19,8 +19,9 @@ from tango.algorithms.placement.delays import MatrixDelays
 from tango.algorithms.placement.measured_delays import delays_of
 from tango.algorithms.placement.placeholders import Need
 from tango.algorithms.placement.placer import Placer
-from tango.algorithms.placement.pod import Pod, Taint
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import Taint
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
 from tango.model.placement_profile import Profile, Use
 

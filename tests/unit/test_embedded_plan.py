@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tango.adapters.settings import load_central
+from tango.adapters.settings import load_central, load_worker
+from tango.model.affinity import Taint
 from tango.model.errors import InvalidField
-from tango.sdk.embedded_plan import central_toml, plan_nodes
+from tango.sdk.embedded_plan import central_toml, marked, plan_nodes, worker_toml
 
 GIB = 2**30
 
@@ -59,6 +60,41 @@ def test_impossible_plans_name_their_field(
             reserve_millis=reserve,
         )
     assert caught.value.field == field
+
+
+def test_labels_and_taints_of_nodes_get_into_their_files(tmp_path: Path) -> None:
+    plain = plan_nodes(sites=2, workers_per_site=1, cores=[0, 1], memory_bytes=8 * GIB)
+    plan = marked(plain, ["b1:zone=west", "b1:a.b/c=", "a1:ssd=1"], ["b1:gpu=true:NoSchedule"])
+    found = []
+    for node in plan.nodes:
+        file = tmp_path / "worker.toml"
+        file.write_text(worker_toml(tmp_path, node, 1, 2, "127.0.0.1:3", "tango/x"))
+        settings = load_worker(file, uid=0)
+        found.append((settings.labels, settings.taints))
+    assert found == [
+        ((("ssd", "1"),), ()),
+        ((("a.b/c", ""), ("zone", "west")), (Taint("gpu", "true"),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labels", "taints", "problem"),
+    [
+        (["zone=west"], [], "'zone=west' is not NODE:KEY=VALUE"),
+        (["c1:zone=west"], [], "no node is named 'c1'; there are: a1, b1"),
+        (["a1:a=1", "a1:a=2"], [], "is there twice"),
+        (["a1:a b=c"], [], "'a b' is not the key of a label"),
+        ([], ["a1:gpu"], "'gpu' is not a taint"),
+        ([], ["a1:x:NoSchedule", "a1:x=1:NoSchedule"], "is there twice"),
+    ],
+)
+def test_marks_that_are_none_name_their_option(
+    labels: list[str], taints: list[str], problem: str
+) -> None:
+    plan = plan_nodes(sites=2, workers_per_site=1, cores=[0, 1], memory_bytes=8 * GIB)
+    with pytest.raises(InvalidField, match=problem) as caught:
+        marked(plan, labels, taints)
+    assert caught.value.field.startswith("--label" if labels else "--taint")
 
 
 @pytest.mark.parametrize(("given", "read"), [("", "most-free"), ("first-fit", "first-fit")])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tango.adapters.manifests import Manifest, load_manifests, read_manifests
+from tango.model.affinity import NodeTerms, Requirement, Toleration
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec, Near
 from tango.model.service import Expose, QuotaMode, ServiceSpec
@@ -93,6 +94,23 @@ def test_bounds_of_tasks() -> None:
     assert (gang.tasks[0].near, gang.tasks[0].backup) == (None, False)
 
 
+TERMS = """requires: [{key: zone, values: [west, 7]}, {key: ssd, operator: Exists}]
+prefers: [{key: rack, operator: Gt, values: [3], weight: 2}, {key: ssd, operator: Exists}]
+tolerations: [{key: gpu, value: "true", effect: NoSchedule}, {}]
+"""
+
+
+def test_labels_and_taints_of_services_and_tasks() -> None:
+    terms = NodeTerms(
+        (Requirement("zone", "In", ("west", "7")), Requirement("ssd", "Exists")),
+        ((Requirement("rack", "Gt", ("3",)), 2.0), (Requirement("ssd", "Exists"), 1.0)),
+        (Toleration("gpu", "true", "NoSchedule"), Toleration()),
+    )
+    assert service(SERVICE + TERMS).terms == job(JOB + TERMS).tasks[0].terms == terms
+    inside = "  - {name: two, argv: [y], requires: [{key: a, operator: Exists}]}\n"
+    assert job(GANG + inside).tasks[1].terms == NodeTerms((Requirement("a", "Exists"),))
+
+
 def test_sites_stand_beside_the_spec() -> None:
     (manifest,) = read_manifests(SERVICE + "sites: [edge-a, edge-b]\n", "m.yaml")
     assert manifest.sites == ("edge-a", "edge-b")
@@ -147,6 +165,27 @@ def test_sites_stand_beside_the_spec() -> None:
             "cpuset: names core ids, and the job has a task with `near` or `backup`",
         ),
         (JOB + "backup: 1", "m.yaml:4: backup: is the number 1, not"),
+        (JOB + "requires: {key: a}", "m.yaml:4: requires: is a mapping, not a list"),
+        (JOB + "requires:\n- key: a", "m.yaml:5: requires[0].values: In needs a value; give one"),
+        (
+            JOB + "requires:\n- {key: a b, operator: Exists}",
+            "requires[0].key: 'a b' is",
+        ),
+        (JOB + "requires: [{key: a, operator: is}]", "requires[0].operator: 'is' is unknown; use"),
+        (JOB + "requires: [{key: a, operator: Exists, weight: 1}]", "weight: is not a known key"),
+        (
+            JOB + "prefers: [{key: a, operator: Exists, weight: 101}]",
+            "weight: 101 is out",
+        ),
+        (JOB + "tolerations: [{value: a}]", "tolerations[0].key: is empty beside a value"),
+        (
+            JOB + "tolerations: [{key: a, effect: Never}]",
+            "effect: 'Never' is unknown",
+        ),
+        (
+            SERVICE + "requires:\n- {key: a, values: [b/c]}",
+            "requires[0].values[0]: 'b/c'",
+        ),
         ("kind: Job\nname: a", "argv: is missing"),
         ("kind: Job\nname: a\ntasks: []", "m.yaml:3: tasks: is empty"),
         ("kind: Job\nname: a\ntasks: [x]", "m.yaml:3: tasks[0]: is the text 'x', not a mapping"),

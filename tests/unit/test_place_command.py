@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from tango.adapters.manifests import read_manifests
 from tango.cli.main import tango
 from tango.model.errors import InvalidField
+from tango.model.job import JobSpec
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 CLUSTER = str(CONFIGS / "cluster.yaml")
@@ -125,9 +127,14 @@ def test_the_shipped_job_on_the_shipped_cluster() -> None:
 
 def test_the_pod_and_the_output_of_the_documentation() -> None:
     text = (CONFIGS.parent / "docs" / "placement.md").read_text()
-    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    (job,) = decided(block)["jobs"]
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (pod,) = (block for block in blocks if "kind: Pod" in block)
+    (job,) = decided(pod)["jobs"]
     assert job["tasks"][0]["node"] == "a1"
+    (wants,) = (block for block in blocks if "kind: Job" in block)
+    (manifest,) = read_manifests(wants, "placement.md")
+    assert isinstance(manifest.spec, JobSpec)
+    assert manifest.spec.tasks[0].terms is not None
     (shown,) = re.findall(r"```\n\$ tango place .*?\n(.*?)\.\.\.\n", text, re.DOTALL)
     said = place("-f", str(CONFIGS / "job.yaml"), "--snapshot", CLUSTER)
     told = said.replace(CLUSTER, "configs/cluster.yaml").splitlines()

@@ -12,8 +12,9 @@ from tango.adapters.policies import placement_plugins
 from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.decision import Chosen, named, sentence
 from tango.algorithms.placement.placer import Placer
-from tango.algorithms.placement.pod import Pod, Requirement
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import Requirement
 from tango.model.errors import AlreadyExists, InvalidField, NotFound, Refused
 from tango.model.placement_profile import DEFAULT, Profile, Use
 

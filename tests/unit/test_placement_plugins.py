@@ -10,7 +10,8 @@ from placement_world import GIB, MIB, node, only, placer, room
 from tango.algorithms.placement.cluster import Cluster, ImageRow
 from tango.algorithms.placement.delays import MatrixDelays, SiteDelays
 from tango.algorithms.placement.nearest_miss import nearest_miss
-from tango.algorithms.placement.pod import Pod, Requirement, Taint, Toleration
+from tango.algorithms.placement.pod import Pod
+from tango.model.affinity import Requirement, Taint, Toleration
 from tango.model.errors import InvalidField
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from placement_world import node, only, placer, room
 
 from tango.algorithms.placement.placer import Placer
-from tango.algorithms.placement.pod import Pod, Taint
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.preemption import preemption
+from tango.model.affinity import Taint
 from tango.model.placement_profile import Profile, Use
 
 

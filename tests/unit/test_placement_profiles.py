@@ -65,7 +65,8 @@ def test_plugins_weights_and_parameters_in_the_order_of_the_file(tmp_path: Path)
 
 def test_the_profile_of_the_documentation(tmp_path: Path) -> None:
     text = (CONFIGS.parent / "docs" / "placement.md").read_text()
-    (block,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    found = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    (block,) = (one for one in found if "[placement]" in one)
     profile = load_profile(written(tmp_path, block))
     assert [use.plugin for use in profile.plugins] == ["fit", "lr-scheduler", "balanced"]
     assert len(made(profile, room([node("a")]), PLUGINS)) == 3

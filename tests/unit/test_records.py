@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tango.adapters.records import decode, encode
 from tango.adapters.typed_json import RecordError
+from tango.model.affinity import Requirement, Toleration
 from tango.model.commands import PlacementRecord, ServiceRecord
 from tango.model.job import JobRecord, JobState, TaskRecord
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
@@ -32,6 +33,9 @@ SERVICE = ServiceRecord(
         expose=Expose.NODE,
         health=HealthCheck(path="/up"),
         quota=QuotaMode.FOLLOW,
+        requires=(Requirement("zone", "In", ("é", "x")),),
+        prefers=((Requirement("ssd", "Exists"), 2.5),),
+        tolerations=(Toleration("gpu", None, "NoSchedule"), Toleration()),
     ),
     generation=7,
 )
@@ -98,6 +102,23 @@ def test_what_is_wrong_is_named(path: tuple[str | int, ...], value: object, mess
         for step in path[:-1]:
             place = place[step]
         place[path[-1]] = value
+    with pytest.raises(RecordError) as caught:
+        decode(json.dumps(tree))
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("step", "value", "message"),
+    [
+        ("operator", "Is", "spec.requires[0].operator: 'Is' is none of In, NotIn"),
+        ("operator", 1, "spec.requires[0].operator: 1 is none of"),
+        ("operator", "Exists", "spec.requires[0]: affinity.values: Exists takes no values"),
+        ("values", [], "spec.requires[0]: affinity.values: In needs a value"),
+    ],
+)
+def test_a_condition_that_is_none(step: str, value: object, message: str) -> None:
+    tree = json.loads(encode(SERVICE))
+    tree["record"]["spec"]["requires"][0][step] = value
     with pytest.raises(RecordError) as caught:
         decode(json.dumps(tree))
     assert message in str(caught.value)

@@ -19,6 +19,7 @@ from tango.adapters.settings import (
     load_worker,
     split_host_port,
 )
+from tango.model.affinity import Taint
 from tango.model.errors import InvalidField
 from tango.model.reassurance import ReassuranceRule
 from tango.model.settings import (
@@ -70,6 +71,19 @@ def test_the_shipped_values(tmp_path: Path) -> None:
     assert load_central(CONFIGS / "central.toml").max_jobs_waiting == 100_000
     node = load_worker(CONFIGS / "worker.toml", uid=0)
     assert (node.node, node.labels, node.cpu_millis) == ("node-1", (("zone", "a"),), 0)
+    assert node.taints == ()
+
+
+def test_labels_and_taints_of_a_node(tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text(
+        WORKER
+        + 'taints = ["spot:PreferNoSchedule", "gpu=true:NoSchedule"]\n'
+        + '[worker.labels]\nzone = "west"\n"example.com/rack" = "r-1"\n'
+    )
+    found = worker(path)
+    assert found.labels == (("example.com/rack", "r-1"), ("zone", "west"))
+    assert found.taints == (Taint("gpu", "true"), Taint("spot", "", "PreferNoSchedule"))
 
 
 def test_peers_of_an_edge(tmp_path: Path) -> None:
@@ -206,6 +220,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         (worker, WORKER + "quota_period_ms = 0.5", "0.5 is out of range; use 1 to 1000"),
         (worker, WORKER + 'log_max = "1k"', "worker.log_max: 1000 bytes is out of range"),
         (worker, WORKER + '[worker.labels]\n"a b" = "c"', "c.toml:9: worker.labels.a b: "),
+        (worker, WORKER + '[worker.labels]\na = "b/c"', "c.toml:9: worker.labels.a: 'b/c' is not"),
+        (worker, WORKER + 'taints = ["gpu"]', "c.toml:8: worker.taints[0]: 'gpu' is not a taint"),
+        (
+            worker,
+            WORKER + 'taints = ["a:NoSchedule", "b:NoExecute"]',
+            "worker.taints[1]: 'b:NoExecute' would end what runs there, which no taint does here",
+        ),
+        (worker, WORKER + 'taints = ["a=1:NoSchedule", "a:NoSchedule"]', "is there twice"),
+        (worker, WORKER + "taints = 1", "c.toml:8: worker.taints: is the number 1, not a list"),
         (worker, WORKER + 'run_as = "no-such-user-x"', "c.toml:8: worker.run_as: there is no user"),
         (worker, WORKER + 'run_as = "nobody"', "only root can start processes as 'nobody'"),
         (load_central, SERVER + '[tls]\nca_file = "x"', "c.toml:5: tls.cert_file: is missing"),

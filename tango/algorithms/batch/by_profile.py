@@ -2,8 +2,8 @@
 
 The framework of algorithms/placement on what the nodes of all sites offer: filters take nodes out,
 scores rank the rest, and each task sees the room that those before it left. A job is the group that
-`spread` keeps apart. Jobs state CPU, memory, cores, nodes and images, so of the plugins that come
-with Tango all but `taints` and `delay` have a say; others may read what the nodes are.
+`spread` keeps apart. Jobs state CPU, memory, cores, nodes, images and terms (labels, taints), so of
+the plugins that come with Tango all but `delay` have a say; others may read what the nodes are.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tango.algorithms.batch.packing import MAX_REJECTED, unplaced_reason
+from tango.algorithms.batch.packing import MAX_REJECTED
+from tango.algorithms.batch.unplaced import bars_of, unplaced_reason
 from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.placer import Placer, largest_first
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import NodeTerms
 from tango.model.errors import InvalidField
-from tango.model.placement_profile import Profile
+from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.plan import (
     BatchOffer,
     BatchPlan,
@@ -32,6 +34,8 @@ from tango.model.plan import (
     TaskShape,
     Unplaced,
 )
+
+NO_TERMS = NodeTerms()
 
 
 @dataclass(slots=True)
@@ -49,6 +53,9 @@ _NOTHING = _About()
 class ByProfile:
     """BatchPolicy; deterministic, ignores the snapshot's seed. O(nodes) a task, on arrays.
 
+    plugins: those of the profile and TERM_FILTERS: whatever the profile leaves out, the labels that
+    a task requires and taints bar nodes.
+
     A placement's score is 100 - the profile's, lower is better; its scores say what each plugin
     gave. rejected: the first few that filters took out, by filter.
     """
@@ -61,10 +68,10 @@ class ByProfile:
         if not profile.plugins:
             problem = f"profile {profile.name!r} has none"
             raise InvalidField("placement.plugins", problem, "list some, or take another policy")
-        self._profile = profile
+        self._profile = with_filters(profile, TERM_FILTERS)
         self._plugins = plugins
         # A profile that cannot be made is told at the start, not with the first job.
-        Placer(Room(Cluster(())), profile, plugins)
+        Placer(Room(Cluster(())), self._profile, plugins)
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
         """See BatchPolicy."""
@@ -97,7 +104,7 @@ class ByProfile:
             found = failed.get(shape) or placer.place_gang(_pods(gang, names), named_first)
             if isinstance(found, Chosen):
                 failed[shape] = found
-                unplaced.append(Unplaced(gang.job_id, _reason(gang, found)))
+                unplaced.append(Unplaced(gang.job_id, _reason(gang, found, offers)))
             else:
                 placements += (_placement(gang, one, offers, cluster) for one in found)
         return BatchPlan(tuple(placements), tuple(unplaced))
@@ -105,9 +112,8 @@ class ByProfile:
     def _missing(self, gang: Gang) -> str:
         """What the profile cannot see to of that which the gang asks for; "" for nothing."""
         filters = {use.plugin for use in self._profile.plugins if use.filters}
-        for wanted, plugin in (("cores", "cores"), ("node", "affinity")):
-            if plugin not in filters and any(getattr(task, wanted) for task in gang.tasks):
-                return f"placement profile {self._profile.name!r} filters not by `{plugin}`"
+        if "cores" not in filters and any(task.cores for task in gang.tasks):
+            return f"placement profile {self._profile.name!r} filters not by `cores`"
         return ""
 
 
@@ -142,6 +148,8 @@ def _row(offer: BatchOffer, about: _About) -> NodeRow:
         images=tuple(about.images),
         layers=tuple(about.layers),
         bandwidth_bytes_per_s=about.bandwidth,
+        labels=offer.labels,
+        taints=offer.taints,
     )
 
 
@@ -164,6 +172,9 @@ def _pods(gang: Gang, names: Mapping[str, str]) -> list[Pod]:
             cpuset=task.cpuset,
             node=names.get(task.node, task.node),
             images=task.images,
+            requires=(task.terms or NO_TERMS).requires,
+            prefers=(task.terms or NO_TERMS).prefers,
+            tolerations=(task.terms or NO_TERMS).tolerations,
         )
         for at, task in enumerate(gang.tasks)
     ]
@@ -173,10 +184,11 @@ def _at(chosen: Chosen) -> int:
     return int(chosen.pod.rpartition(" ")[2])
 
 
-def _reason(gang: Gang, chosen: Chosen) -> str:
-    """In the words of the other policies where only room is short."""
-    if all(plugin in ("fit", "cores") for plugin, *_ in chosen.removed):
-        return unplaced_reason(gang, gang.tasks[_at(chosen)], "free")
+def _reason(gang: Gang, chosen: Chosen, offers: list[BatchOffer]) -> str:
+    """In the words of the other policies where only room is short, or no node will do."""
+    if all(plugin in (*TERM_FILTERS, "fit", "cores") for plugin, *_ in chosen.removed):
+        task = gang.tasks[_at(chosen)]
+        return unplaced_reason(gang, task, "free", bars_of(task, offers))
     return chosen.reason
 
 

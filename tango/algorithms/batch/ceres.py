@@ -131,7 +131,7 @@ class _Node:
 
     def needed(self, task: BatchTask) -> list[RunningTask] | None:
         """The victims that make room for the task; None where not even all of them do."""
-        if task.node and task.node != self.room.offer.node:
+        if self.room.offer.bars(task):
             return None
         cpu = task.cpu_millis - self.cpu_millis
         memory = task.memory_bytes - self.memory_bytes

@@ -8,15 +8,15 @@ from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room
 from tango.model.plan import BatchTask
 
 
-def first_fitting(rooms: Iterable[Room], task: BatchTask) -> Choice | None:
-    """The first room that takes the task.
+def first_fitting(rooms: Iterable[Room], task: BatchTask, barred: frozenset[int]) -> Choice | None:
+    """The first room that takes the task. barred: the order of those that will not do.
 
     score: its place in the row, from 0; runner_up: the next that fits; rejected: those before it.
     """
     found: tuple[int, Room] | None = None
     rejected: list[tuple[str, str]] = []
     for place, room in enumerate(rooms):
-        if room.fits(task):
+        if room.order not in barred and room.has_room(task):
             if found is not None:
                 return Choice(found[1], found[0], (room.offer.node, place), tuple(rejected))
             found = place, room
@@ -30,4 +30,4 @@ class InOrder(Packing):
 
     def find(self, task: BatchTask) -> Choice | None:
         """See Packing."""
-        return first_fitting(self.rooms, task)
+        return first_fitting(self.rooms, task, self.split(task).orders)

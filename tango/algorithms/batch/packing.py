@@ -12,10 +12,13 @@ beyond the most that is free, so a backlog that cannot move is cheap.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from tango.algorithms.batch.unplaced import bars_of, unplaced_reason
+from tango.model.affinity import NodeTerms
 from tango.model.cores import format_cores
 from tango.model.plan import (
     BatchOffer,
@@ -27,12 +30,10 @@ from tango.model.plan import (
     TaskShape,
     Unplaced,
 )
-from tango.model.units import format_cpu, format_memory
 
 NO_CPU = "not enough CPU"
 NO_MEMORY = "not enough memory"
 NO_CORES = "not enough free cores"
-OTHER_NODE = "not the node that it names"
 MAX_REJECTED = 8
 
 Order = Callable[[Gang], list[BatchTask]]
@@ -57,9 +58,14 @@ class Room:
     core_mask: int = 0
 
     def fits(self, task: BatchTask) -> bool:
-        """Whether what is left takes one more task."""
-        if task.node and task.node != self.offer.node:
+        """Whether the node will do, and what is left takes one more task."""
+        offer = self.offer
+        if (task.node or task.terms is not None or offer.taints) and offer.bars(task):
             return False
+        return self.has_room(task)
+
+    def has_room(self, task: BatchTask) -> bool:
+        """Whether what is left takes one more task, if the node will do."""
         if task.cores and task.cores_among(self.core_mask) is None:
             return False
         return (
@@ -69,8 +75,9 @@ class Room:
 
     def lack(self, task: BatchTask) -> tuple[str, str]:
         """(node, why the task does not fit there), as a Placement's `rejected` tells it."""
-        if task.node and task.node != self.offer.node:
-            return self.offer.node, OTHER_NODE
+        why = self.offer.bars(task)
+        if why:
+            return self.offer.node, why
         if task.cores_among(self.core_mask) is None:
             if task.cpuset:
                 return self.offer.node, f"core {format_cores(task.cpuset)} is not free"
@@ -105,11 +112,20 @@ class Choice(NamedTuple):
     rejected: tuple[tuple[str, str], ...]
 
 
+class Split(NamedTuple):
+    """Rooms of nodes that will do for a task, those of nodes that bar it, and these ones' order."""
+
+    able: list[Room]
+    barred: list[Room]
+    orders: frozenset[int]
+
+
 class Packing(ABC):
     """The offers as one plan eats into them. rooms: by edge and node.
 
     most_cpu_millis, most_memory_bytes: the largest that was free in the snapshot, 1 at least.
-    reclaim: take what is reclaimable too. order: in which a gang's tasks look for a room.
+    tainted: whether some node is. reclaim: take what is reclaimable too. order: in which a gang's
+    tasks look for a room.
     """
 
     def __init__(
@@ -133,8 +149,24 @@ class Packing(ABC):
         ]
         self.most_cpu_millis = max(1, max((offer.cpu_millis for offer in offers), default=0))
         self.most_memory_bytes = max(1, max((offer.memory_bytes for offer in offers), default=0))
+        self.tainted = any(offer.taints for offer in offers)
+        self._all = Split(self.rooms, [], frozenset())
+        self._splits: dict[tuple[NodeTerms | None, str], Split] = {}
         self._failed: dict[tuple[TaskShape, ...], int] = {}
         self._bound()
+
+    def split(self, task: BatchTask) -> Split:
+        """Which nodes will do for the task; looked at once for all that say the same of nodes."""
+        if task.terms is None and not task.node and not self.tainted:
+            return self._all
+        key = task.terms, task.node
+        found = self._splits.get(key)
+        if found is None:
+            barred = [room for room in self.rooms if room.offer.bars(task)]
+            orders = frozenset(room.order for room in barred)
+            able = [room for room in self.rooms if room.order not in orders]
+            found = self._splits[key] = Split(able, barred, orders)
+        return found
 
     @abstractmethod
     def find(self, task: BatchTask) -> Choice | None:
@@ -198,6 +230,7 @@ def pack(
     placements: list[Placement] = []
     unplaced: list[Unplaced] = []
     first: Gang | None = None
+    bars: dict[TaskShape, tuple[int, Counter[str]]] = {}
     for gang in snapshot.gangs:
         if strict and first is not None and gang.priority < first.priority:
             reason = f"job {first.job_id} of priority {first.priority} goes first"
@@ -205,9 +238,10 @@ def pack(
             continue
         placed = packing.place(gang)
         if isinstance(placed, BatchTask):
-            named = placed.node
-            offered = not named or any(room.offer.node == named for room in packing.rooms)
-            reason = unplaced_reason(gang, placed, free, offered=offered)
+            chooses = placed.node or placed.terms is not None or packing.tainted
+            if chooses and placed.shape not in bars:
+                bars[placed.shape] = bars_of(placed, snapshot.offers)
+            reason = unplaced_reason(gang, placed, free, bars.get(placed.shape))
             unplaced.append(Unplaced(gang.job_id, reason))
             first = first or gang
         else:
@@ -234,21 +268,3 @@ def as_given(gang: Gang) -> list[BatchTask]:
     if not any(task.cores for task in gang.tasks):
         return largest_first(gang)
     return sorted(gang.tasks, key=lambda task: (not task.cpuset, task.task_index))
-
-
-def unplaced_reason(gang: Gang, task: BatchTask, free: str, *, offered: bool = True) -> str:
-    """Why the gang waits: no node has what this task of it needs.
-
-    offered: False where it names a node that is not among the offers.
-    """
-    if not offered:
-        return f"node {task.node} takes nothing now: it is away, dead, cordoned or draining"
-    need = f"{format_cpu(task.cpu_millis)} CPU and {format_memory(task.memory_bytes)}"
-    if task.cpuset:
-        need = f"core {format_cores(task.cpuset)}, {need}"
-    elif task.cores:
-        need = f"{task.cores} whole core{'s' if task.cores > 1 else ''}, {need}"
-    who = f"node {task.node} has not" if task.node else "no node has"
-    if len(gang.tasks) == 1:
-        return f"{who} {need} {free}"
-    return f"{who} {need} {free} for task {task.task_index} of {len(gang.tasks)}"

@@ -44,7 +44,8 @@ class _Turns(Packing):
 
     def find(self, task: BatchTask) -> Choice | None:
         """See Packing."""
-        return first_fitting(self.rooms[self._next :] + self.rooms[: self._next], task)
+        row = self.rooms[self._next :] + self.rooms[: self._next]
+        return first_fitting(row, task, self.split(task).orders)
 
     def changed(self, room: Room) -> None:
         """See Packing."""

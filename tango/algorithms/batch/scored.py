@@ -50,10 +50,12 @@ class Lowest(Packing):
         score = self.score
         first: tuple[float, Room] | None = None
         second: tuple[float, Room] | None = None
-        rejected: list[Room] = []
-        for room in self.rooms:
-            if not room.fits(task):
-                if len(rejected) < MAX_REJECTED:
+        able, barred, _ = self.split(task)
+        rejected = barred[:MAX_REJECTED]
+        most = len(rejected) + MAX_REJECTED
+        for room in able:
+            if not room.has_room(task):
+                if len(rejected) < most:
                     rejected.append(room)
                 continue
             value = score(room, task)
@@ -64,4 +66,5 @@ class Lowest(Packing):
         if first is None:
             return None
         runner_up = (second[1].offer.node, second[0]) if second is not None else ("", 0.0)
+        rejected = sorted(rejected, key=lambda room: room.order)[:MAX_REJECTED]
         return Choice(first[1], first[0], runner_up, tuple(room.lack(task) for room in rejected))

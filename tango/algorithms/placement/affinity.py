@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools, Floats
-from tango.algorithms.placement.pod import Pod, Requirement
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import Requirement
 
 MAX_MASKS = 1024
 

@@ -35,11 +35,11 @@ from tango.model.bounds import (
 )
 from tango.model.commands import Delete, Put
 from tango.model.errors import Refused
-from tango.model.placement_profile import Profile, Use
+from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
-NEEDED = ("delay", "fit", "cores")
+NEEDED = (*TERM_FILTERS, "delay", "fit", "cores")
 
 
 class BoundTasks:
@@ -61,6 +61,7 @@ class BoundTasks:
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
         here.looks = {}
+        here.stays_without = TERM_FILTERS
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
@@ -105,17 +106,15 @@ def _pins(pods: Iterable[PodRecord], names: Sequence[str]) -> dict[str, Bools]:
 
 def with_needed(profile: Profile) -> Profile:
     """The profile, with the filters that bounds stand on."""
-    named = {use.plugin for use in profile.plugins if use.filters}
-    others = tuple(use for use in profile.plugins if use.plugin not in NEEDED or use.filters)
-    missing = tuple(Use(name, 0.0) for name in NEEDED if name not in named)
-    return replace(profile, plugins=(*missing, *others))
+    return with_filters(profile, NEEDED)
 
 
 def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
-            one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, cordoned=not one.open
-        )
+            one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, one.labels, one.taints,
+            cordoned=not one.open,
+        )  # fmt: skip
     # So that `near` may name a place for those that have no bound: all is within it.
     yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
 

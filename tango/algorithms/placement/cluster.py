@@ -10,7 +10,7 @@ import numpy as np
 
 from tango.algorithms.placement.arrays import Bools, Floats, Ints
 from tango.algorithms.placement.delays import Delays
-from tango.algorithms.placement.pod import Taint
+from tango.model.affinity import Taint
 from tango.model.errors import InvalidField
 
 

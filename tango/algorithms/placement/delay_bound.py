@@ -47,9 +47,12 @@ class DelayBound(BoundBooks):
     """placer: with the filters `delay` and `fit`, and others as wanted; its scores do not count.
 
     makes_room: whether a pod that runs is moved out of the way of one that finds no room.
+    stays_without: filters that do not move what is there already, such as those of labels and
+    taints: what changes of these is for newcomers.
     """
 
     makes_room = True
+    stays_without: tuple[str, ...] = ()
 
     # ---- what is asked for
 
@@ -243,10 +246,16 @@ class DelayBound(BoundBooks):
             self.bound[pod.name] = one if answer.reason else answer.bound
         elif pod.near and self.room.place_of(pod.near) is not None:
             node, radius = self.room.index_of(one.node), self.placer.candidates(pod, full_too=True)
-            if not radius[node] and self.room.open[node]:
+            if not self._may_stay(pod, node, radius) and self.room.open[node]:
                 self._move_inside(one, node)
             else:
                 self._recover(one, node, radius)
+
+    def _may_stay(self, pod: Pod, node: int, radius: Bools) -> bool:
+        less = self.stays_without
+        return bool(radius[node]) or bool(
+            less and self.placer.candidates(pod, full_too=True, without=less)[node]
+        )
 
     def _move_inside(self, one: Bound, node: int) -> None:
         """To the first node of its radius whose cover still suffices, else to any, else nowhere."""

@@ -13,8 +13,9 @@ from typing import cast
 from tango.algorithms.placement.delay_books import Bound
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.placeholders import PREFIX, Need
-from tango.algorithms.placement.pod import Effect, Operator, Pod, Requirement, Toleration
+from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Held
+from tango.model.affinity import Effect, Operator, Requirement, Toleration
 from tango.model.commands import Delete, Put
 from tango.model.placements import (
     BoundRecord,

@@ -6,7 +6,7 @@ plugins (`tango bench placement`). Ties go to the first name, so the same input 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -152,11 +152,13 @@ class Placer:
         self._scored(pod, keep)
         return self._total.copy()
 
-    def candidates(self, pod: Pod, *, full_too: bool = False) -> Bools:
-        """Nodes that pass the filters; full_too: those, too, that only lack room now."""
+    def candidates(
+        self, pod: Pod, *, full_too: bool = False, without: Collection[str] = ()
+    ) -> Bools:
+        """Nodes that pass the filters but those named; full_too: also who only lacks room now."""
         keep: Bools = self.room.open.copy()
-        for _, one in self._filters:
-            if not (full_too and one.of_room):
+        for name, one in self._filters:
+            if name not in without and not (full_too and one.of_room):
                 for _, stays in one.keeps(pod):
                     keep &= stays
         return keep

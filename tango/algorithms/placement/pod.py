@@ -1,99 +1,15 @@
-"""What wants a node (a replica or a task), and the words in which nodes and pods choose each other.
-
-Meanings are those of Kubernetes: node affinity, taints and tolerations.
-"""
+"""What wants a node: a replica or a task."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
+from tango.model.affinity import Preferences, Requirement, Toleration
 from tango.model.checks import check_range
 from tango.model.cores import MAX_CORES, check_core_ids
 from tango.model.errors import InvalidField
 from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
-
-Operator = Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
-Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
-OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt")
-EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
-
-
-@dataclass(frozen=True, slots=True)
-class Taint:
-    """A node keeps pods away that do not tolerate it."""
-
-    key: str
-    value: str = ""
-    effect: Effect = "NoSchedule"
-
-    def __post_init__(self) -> None:
-        if self.effect not in EFFECTS:
-            fix = f"use one of: {', '.join(EFFECTS)}"
-            raise InvalidField("taint.effect", f"{self.effect!r} is unknown", fix)
-
-
-@dataclass(frozen=True, slots=True)
-class Toleration:
-    """A pod bears the taints that match. key "": all keys; value None: all values; effect likewise.
-
-    An empty key with a value is refused, as in Kubernetes.
-    """
-
-    key: str = ""
-    value: str | None = None
-    effect: Effect | None = None
-
-    def __post_init__(self) -> None:
-        if not self.key and self.value is not None:
-            raise InvalidField("toleration.key", "is empty beside a value", "name the taint's key")
-
-    def bears(self, taint: Taint) -> bool:
-        """Whether this one taint keeps the pod away no more."""
-        return (
-            self.key in ("", taint.key)
-            and self.value in (None, taint.value)
-            and self.effect in (None, taint.effect)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """One condition on a node's labels. Gt and Lt compare whole numbers."""
-
-    key: str
-    operator: Operator
-    values: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.operator not in OPERATORS:
-            fix = f"use one of: {', '.join(OPERATORS)}"
-            raise InvalidField("affinity.operator", f"{self.operator!r} is unknown", fix)
-        field, count = "affinity.values", len(self.values)
-        if self.operator in ("Exists", "DoesNotExist"):
-            if count:
-                raise InvalidField(field, f"{self.operator} takes no values", "remove them")
-        elif not count:
-            raise InvalidField(field, f"{self.operator} needs a value", "give one")
-        elif self.operator in ("Gt", "Lt") and (count != 1 or _whole(self.values[0]) is None):
-            raise InvalidField(field, f"{self.operator} needs one whole number", 'such as "3"')
-
-    def holds(self, label: str | None) -> bool:
-        """Whether a node with this value of the label (None: it has no such label) will do."""
-        match self.operator:
-            case "In":
-                return label in self.values
-            case "NotIn":
-                return label not in self.values
-            case "Exists":
-                return label is not None
-            case "DoesNotExist":
-                return label is None
-        number, bound = _whole(label or ""), _whole(self.values[0])
-        if number is None or bound is None:
-            return False
-        return number > bound if self.operator == "Gt" else number < bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +37,7 @@ class Pod:
     bound_s: float = math.inf
     node: str = ""
     requires: tuple[Requirement, ...] = ()
-    prefers: tuple[tuple[Requirement, float], ...] = ()
+    prefers: Preferences = ()
     tolerations: tuple[Toleration, ...] = ()
     priority: int = 0
     protected: bool = True
@@ -163,10 +79,3 @@ def _check_ports(ports: tuple[int, ...]) -> None:
     if len(set(ports)) != len(ports):
         twice = next(port for port in ports if ports.count(port) > 1)
         raise InvalidField("pod.ports", f"port {twice} is there twice", "give each once")
-
-
-def _whole(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None

@@ -23,11 +23,13 @@ from tango.algorithms.placement.replicas import (
     shortage,
 )
 from tango.algorithms.placement.room import Room
+from tango.model.affinity import NodeTerms
 from tango.model.placement_profile import Profile
 from tango.model.units import MAX_CPU_MILLIS
 
 # Plans that found nothing and are kept; one over 1,000 nodes is 150 kB.
 MAX_IN_VAIN = 64
+_NO_TERMS = NodeTerms()
 _Asked = tuple[int, ReplicaDemand, tuple[Candidate, ...], tuple[tuple[str, str], ...]]
 
 
@@ -107,6 +109,8 @@ class ProfileRule:
                 cores=0,
                 site=node.node,
                 images=node.images,
+                labels=node.labels,
+                taints=node.taints,
             )
             for node, more in zip(nodes, extra, strict=True)
         )
@@ -123,6 +127,7 @@ class ProfileRule:
 
 def _pod(name: str, demand: ReplicaDemand) -> Pod:
     ports = (demand.port,) if demand.port else ()
+    terms = demand.terms or _NO_TERMS
     return Pod(
         name,
         _cpu(demand),
@@ -130,6 +135,9 @@ def _pod(name: str, demand: ReplicaDemand) -> Pod:
         ports=ports,
         group=demand.service,
         images=demand.images,
+        requires=terms.requires,
+        prefers=terms.prefers,
+        tolerations=terms.tolerations,
     )
 
 

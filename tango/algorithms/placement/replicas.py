@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from tango.model.affinity import Labels, NodeTerms, Taints
 from tango.model.units import format_memory
 
 MAX_NODES_NAMED = 5
 CORDONED = "cordoned"
 DRAINED = "drained"
+# As `tango.model.affinity.barred` begins: the node itself is well.
+BARRED = ("without ", "tainted ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Candidate:
     all_memory_bytes, cpu_millis: what it has in all. claimed_millis: the CPU that its replicas, of
     every service, hold when all of them serve as much as they may. images: of those that the
     demand names, what its engine has.
+    labels, taints: for what the service prefers; it is not barred there.
     """
 
     node: str
@@ -32,6 +36,8 @@ class Candidate:
     cpu_millis: int = 0
     claimed_millis: int = 0
     images: tuple[str, ...] = ()
+    labels: Labels = ()
+    taints: Taints = ()
 
     def beside(self, demand: ReplicaDemand, count: int = 1) -> Candidate:
         """The same node with so many more replicas of that kind; below 0: with fewer."""
@@ -50,6 +56,7 @@ class ReplicaDemand:
     """One replica of a service. cpu_millis: what it holds when it serves as much as it may.
 
     port: a fixed one, of which a node has only one; 0 for one that the node picks. images: in full.
+    terms: what the service says of nodes, None for nothing.
     """
 
     service: str
@@ -57,6 +64,7 @@ class ReplicaDemand:
     cpu_millis: int = 0
     port: int = 0
     images: tuple[str, ...] = ()
+    terms: NodeTerms | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +126,23 @@ def shortage(
     cordoned = [node for node, why in closed if why in (CORDONED, DRAINED)]
     if not nodes and cordoned:
         return f"{what}: every connected node is cordoned or drained ({first_few(cordoned)})"
+    unfit = sorted((node, why) for node, why in closed if why.startswith(BARRED))
+    barred = "; ".join(
+        f"{first_few([node for node, one in unfit if one == why])} {why}"
+        for why in list(dict.fromkeys(why for _, why in unfit))[:MAX_NODES_NAMED]
+    )
     if not nodes:
-        return f"{what}: no node is connected"
+        return f"{what}: {barred or 'no node is connected'}"
     need = demand.memory_bytes
     if demand.port and any(node.memory_bytes >= need for node in nodes):
-        return f"{what}: its port is fixed, so a node takes only one, and there are {len(nodes)}"
+        told = f"its port is fixed, so a node takes only one, and there are {len(nodes)}"
+        return f"{what}: {told}" + (f"; {barred}" if barred else "")
     most = sorted(nodes, key=lambda node: (-node.memory_bytes, node.node))[:MAX_NODES_NAMED]
     free = ", ".join(f"{node.node} {format_memory(max(0, node.memory_bytes))}" for node in most)
     rest = len(nodes) - len(most)
     more = f" and {rest} more with less" if rest else ""
-    return f"{what}: each needs {format_memory(need)}, free for LC is {free}{more}"
+    told = f"each needs {format_memory(need)}, free for LC is {free}{more}"
+    return f"{what}: {told}" + (f"; {barred}" if barred else "")
 
 
 def no_room_for(missing: int) -> str:

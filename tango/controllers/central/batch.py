@@ -218,21 +218,21 @@ class Batch:
     # ---- solves
 
     def enter_due(self, now: float) -> None:
-        """Gangs whose backoff is over enter the queue."""
+        """Gangs whose backoff is over enter the queue, and who was parked before nodes changed."""
         while self._timers and (self._timers[0][0] <= now or _stale(self._timers[0])):
             entry = heapq.heappop(self._timers)
             if not _stale(entry):
                 self._enter(entry[2], now)
-
-    def pump(self, now: float) -> Solve | None:
-        """Do what is due: retries enter the queue, and the policy is asked if that makes sense."""
-        self.enter_due(now)
         if self._parked_under != self._sites.version:
             self._parked_under = self._sites.version
             parked, self.parked = self.parked, {}
             for job in parked.values():
                 job.wait_reason = ""
                 self._enter(job, now)
+
+    def pump(self, now: float) -> Solve | None:
+        """Do what is due: retries enter the queue, and the policy is asked if that makes sense."""
+        self.enter_due(now)
         if self._overtaking.over():
             # Others were not looked at meanwhile, whatever became free.
             self.room_grew()

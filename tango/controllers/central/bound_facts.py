@@ -17,7 +17,7 @@ from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
 from tango.model.bounds import ANYWHERE, BoundTask, node_name, task_name
 from tango.model.job import JobRecord, JobState
-from tango.model.placements import BoundRecord, PodRecord
+from tango.model.placements import BoundRecord, PodRecord, RequirementRecord, TolerationRecord
 from tango.model.plan import Gang
 
 MAX_WINDOW = 128
@@ -250,6 +250,12 @@ class Facts:
             near=near,
             bound_s=within_s,
             node=self._only(spec.node),
+            requires=tuple(
+                RequirementRecord(one.key, one.operator, one.values) for one in spec.requires
+            ),
+            tolerations=tuple(
+                TolerationRecord(one.key, one.value, one.effect) for one in spec.tolerations
+            ),
             priority=record.spec.priority,
             protected=spec.backup,
         )

@@ -144,7 +144,9 @@ class BoundNodes:
             cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
             memory = max(holds[1], min(memory, view.capacity.memory_bytes))
         taking = not (view.cordoned or view.dead or view.draining)
-        return BoundNode(name, edge, cpu, memory, open=taking, cores=cores)
+        return BoundNode(
+            name, edge, cpu, memory, taking, cores, labels=view.labels, taints=view.taints
+        )
 
     # ---- questions
 

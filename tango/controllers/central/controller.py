@@ -311,7 +311,7 @@ class CentralController:
 
     def _require_fit(self, record: JobRecord) -> None:
         core, name = self._core, record.spec.name
-        if not core.sites.shapes:
+        if not core.sites.has_nodes:
             raise Unavailable(f"whether job {name} fits cannot be said: no node is known yet")
         gang = gang_of(record, range(len(record.tasks)))
         why = never_fits(gang, record, core.sites, needs_node=core.batch.needs_node)

@@ -26,13 +26,13 @@ its edge is away.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tango.controllers.central.lc_use import LcUse
+from tango.controllers.central.shapes import NodeShapes
 from tango.model.bounds import NOTHING, Size
-from tango.model.cluster import NodeCapacity, NodeReport, NodeView
+from tango.model.cluster import NodeReport, NodeView
 from tango.model.cores import mask_of, without_highest
 from tango.model.messages import EdgeHello
 from tango.model.plan import BatchOffer
@@ -166,8 +166,15 @@ class Site:
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - reserved_memory
         if cpu <= 0 or memory <= 0:
             return None
-        cores = without_highest(mask_of(view.cores), reserved_cores)
-        return BatchOffer(self.edge, node, cpu, memory, core_mask=cores)
+        return BatchOffer(
+            self.edge,
+            node,
+            cpu,
+            memory,
+            core_mask=without_highest(mask_of(view.cores), reserved_cores),
+            labels=view.labels,
+            taints=view.taints,
+        )
 
     def _be_held(self, view: NodeView) -> tuple[int, int, int]:
         """What BE holds there, and what is kept for what migrates there; with that one's cores."""
@@ -209,15 +216,15 @@ class Site:
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
             reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
             core_mask=without_highest(self._free_cores(view, kept_cores), reserved_cores),
+            labels=view.labels,
+            taints=view.taints,
         )
 
 
 class Sites:
     """All sites, their sessions, and the index of active attempts.
 
-    largest: capacities that no other known node exceeds in both CPU and memory; nodes of sites that
-    are away count, for they may come back. shapes: (millicores, bytes, cores) -> how many of the
-    known nodes have them. version: counts what may change whether a job fits at all.
+    shapes: sizes of the known nodes. version: counts what may change whether a job fits at all.
     """
 
     def __init__(self, be_floor: float = 0.0, *, elastic: bool = False) -> None:
@@ -226,8 +233,7 @@ class Sites:
         self.by_name: dict[str, Site] = {}
         self.by_session: dict[int, Site] = {}
         self.attempts: dict[str, Attempt] = {}
-        self.largest: tuple[NodeCapacity, ...] = ()
-        self.shapes: Counter[tuple[int, int, int]] = Counter()
+        self.shapes = NodeShapes(self.views)
         self.version = 0
         # For who follows (`bound_nodes`): nodes (edge, node) of which something may have changed,
         # and edges that dialled in, went away, or have other nodes.
@@ -290,7 +296,7 @@ class Sites:
         reshaped = before.keys() != site.nodes.keys()
         for node, view in site.nodes.items():
             old = before.get(node)
-            reshaped |= old is None or old.capacity != view.capacity or old.cores != view.cores
+            reshaped |= old is None or _reshaped(old, view)
             if view.report is not None:
                 site.read_use(view.report)
             grew |= self._refresh(site, node)
@@ -300,7 +306,8 @@ class Sites:
         if before.keys() != site.nodes.keys():
             self.turned.add(site.edge)
         if reshaped:
-            self._reshape()
+            self.version += 1
+            self.shapes.forget()
         return grew
 
     # ---- attempts
@@ -384,6 +391,11 @@ class Sites:
         """What all nodes of all connected sites offer."""
         return tuple(offer for site in self.by_session.values() for offer in site.offers.values())
 
+    @property
+    def has_nodes(self) -> bool:
+        """Whether any node is known."""
+        return any(site.nodes for site in self.by_name.values())
+
     def has_offers(self) -> bool:
         """Whether any node offers anything."""
         return any(site.offers for site in self.by_session.values())
@@ -403,20 +415,6 @@ class Sites:
         for site in self.by_name.values():
             yield from site.nodes.values()
 
-    def _reshape(self) -> None:
-        self.version += 1
-        self.shapes = Counter(
-            (view.capacity.cpu_millis, view.capacity.memory_bytes, len(view.cores))
-            for view in self.views()
-        )
-        most_memory = -1
-        largest: list[NodeCapacity] = []
-        for cpu, memory, _ in sorted(self.shapes, reverse=True):
-            if memory > most_memory:
-                most_memory = memory
-                largest.append(NodeCapacity(cpu, memory))
-        self.largest = tuple(largest)
-
     def _refresh(self, site: Site, node: str) -> bool:
         self.touched.add((site.edge, node))
         before = site.offers.get(node)
@@ -431,4 +429,16 @@ class Sites:
             > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
             or bool(after.core_mask & ~before.core_mask)
+            or after.labels != before.labels
+            or after.taints != before.taints
         )
+
+
+def _reshaped(old: NodeView, new: NodeView) -> bool:
+    """Whether what decides if a job fits the node at all has changed."""
+    return (
+        old.capacity != new.capacity
+        or old.cores != new.cores
+        or old.labels != new.labels
+        or old.taints != new.taints
+    )

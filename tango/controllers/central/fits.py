@@ -27,6 +27,7 @@ def batch_task(record: JobRecord, index: int) -> BatchTask:
         spec.node,
         spec.cpuset,
         in_full(spec.images) if spec.images else (),
+        spec.terms,
     )
 
 
@@ -41,7 +42,7 @@ def takes(offer: BatchOffer, task: BatchTask) -> bool:
     return (
         offer.cpu_millis + offer.reclaimable_millis >= task.cpu_millis
         and offer.memory_bytes >= task.memory_bytes
-        and task.node in ("", offer.node)
+        and not offer.bars(task)
         and task.cores_among(offer.core_mask) is not None
     )
 
@@ -56,6 +57,7 @@ def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> Cores | No
         return None
     tasks = {task.task_index: task for task in gang.tasks}
     left: dict[tuple[str, str], tuple[int, int, int]] = {}
+    offers: dict[tuple[str, str], BatchOffer] = {}
     cores: dict[int, tuple[int, ...]] = {}
     for index in sorted(nodes, key=lambda one: not tasks[one].cpuset):
         task, place = tasks[index], (nodes[index].edge, nodes[index].node)
@@ -66,8 +68,9 @@ def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> Cores | No
                 return None
             cpu = offer.cpu_millis + offer.reclaimable_millis
             room = cpu, offer.memory_bytes, offer.core_mask
+            offers[place] = offer
         taken = task.cores_among(room[2])
-        if taken is None or task.node not in ("", place[1]):
+        if taken is None or offers[place].bars(task):
             return None
         room = room[0] - task.cpu_millis, room[1] - task.memory_bytes, room[2] ^ taken
         if room[0] < 0 or room[1] < 0:

@@ -33,6 +33,7 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.controllers.central.named import no_such_job
+from tango.model.affinity import barred
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
@@ -244,6 +245,11 @@ class Migrations:
             if spec.node not in ("", view.node):
                 raise FailedPrecondition(
                     f"task {spec.name} names node {spec.node}: it runs on no other"
+                )
+            bar = barred(spec.terms, view.labels, view.taints)
+            if bar:
+                raise FailedPrecondition(
+                    f"node {view.node} will not do for task {spec.name}: {bar}"
                 )
             source = self._core.sites.site(task.edge)
             _check_able(source, source.nodes.get(task.node), task.node)

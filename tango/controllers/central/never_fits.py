@@ -7,9 +7,11 @@ never fits. Nodes that are known count, away or not: they may come back.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tango.controllers.central.edges import Sites
+from tango.controllers.central.shapes import Size, size_of
+from tango.model.affinity import NodeTerms, barred, missed, untolerated
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores, mask_of
 from tango.model.job import JobRecord
@@ -17,8 +19,7 @@ from tango.model.plan import BatchTask, Gang
 from tango.model.units import format_cpu, format_memory
 
 PREFIX = "NeverFits: "
-# (millicores, bytes, cores), of a task or a node.
-_Size = tuple[int, int, int]
+_NEEDS = "needs "
 # In the order in which people are told.
 _NAMED = ((2, "cores"), (0, "CPU"), (1, "memory"))
 # Of different sizes of a gang's tasks so many are counted out, the largest.
@@ -32,32 +33,36 @@ def never_fits(gang: Gang, record: JobRecord, sites: Sites, *, needs_node: bool 
     """
     if needs_node and any(not task.node for task in gang.tasks):
         return f"{PREFIX}policy `node` starts only tasks that name their node"
-    if not sites.shapes:
+    if not sites.has_nodes:
         return ""
     for task in gang.tasks:
         why = _named(task, sites) if task.node else _anywhere(task, sites)
         if why:
             name = record.spec.tasks[task.task_index].name
-            if task.cores or task.node:
-                who = f"task {name}: " if len(record.tasks) > 1 else ""
-                return f"{PREFIX}{who}{why}"
-            return f"{PREFIX}task {name} needs {why}"
+            if why.startswith(_NEEDS):
+                return f"{PREFIX}task {name} {why}"
+            who = f"task {name}: " if len(record.tasks) > 1 else ""
+            return f"{PREFIX}{who}{why}"
     return _together(gang, sites) if len(gang.tasks) > 1 else ""
 
 
 def _anywhere(task: BatchTask, sites: Sites) -> str:
     wanted = _size(task)
+    shapes = sites.shapes.open_to(task.terms)
+    if not shapes.sizes:
+        return _nearest_bar(task, sites.views())
     if task.cores:
-        fits = any(_holds(shape, wanted) for shape in sites.shapes)
-        return "" if fits else _nearest(task, sites.views())
-    if any(_holds((one.cpu_millis, one.memory_bytes, 0), wanted) for one in sites.largest):
+        fits = any(_holds(size, wanted) for size in shapes.sizes)
+        return "" if fits else _nearest(task, _able(task, sites.views()))
+    if any(_holds((one.cpu_millis, one.memory_bytes, 0), wanted) for one in shapes.largest):
         return ""
-    shapes = " or ".join(
+    has = " or ".join(
         f"{format_cpu(shape.cpu_millis)} CPU with {format_memory(shape.memory_bytes)}"
-        for shape in sites.largest[:3]
+        for shape in shapes.largest[:3]
     )
     need = f"{format_cpu(task.cpu_millis)} CPU and {format_memory(task.memory_bytes)}"
-    return f"{need}, the largest node has {shapes}"
+    some = shapes.sizes != sites.shapes.of_all().sizes
+    return f"{_NEEDS}{need}, the largest node {'that will do ' if some else ''}has {has}"
 
 
 def _named(task: BatchTask, sites: Sites) -> str:
@@ -66,9 +71,12 @@ def _named(task: BatchTask, sites: Sites) -> str:
     if not views:
         return f"there is no node {task.node}"
     wanted = _size(task)
-    able = [view for view in views if _holds(_capacity(view), wanted)]
+    open_to_it = list(_able(task, views))
+    if not open_to_it:
+        return _nearest_bar(task, views)
+    able = [view for view in open_to_it if _holds(size_of(view), wanted)]
     if not able:
-        return _nearest(task, views)
+        return _nearest(task, open_to_it)
     named = mask_of(task.cpuset)
     if all(named & ~mask_of(view.cores) for view in able):
         known = format_cores(able[0].cores)
@@ -78,16 +86,36 @@ def _named(task: BatchTask, sites: Sites) -> str:
     return ""
 
 
+def _able(task: BatchTask, views: Iterable[NodeView]) -> Iterator[NodeView]:
+    """Those that do not bar the task."""
+    return (view for view in views if not barred(task.terms, view.labels, view.taints))
+
+
+def _nearest_bar(task: BatchTask, views: Iterable[NodeView]) -> str:
+    """The node that the fewest labels and taints bar it from, and the first of these."""
+
+    def distance(view: NodeView) -> tuple[int, int, str, str]:
+        labels = sum(1 for _ in missed(task.terms, view.labels))
+        taints = sum(1 for _ in untolerated(task.terms, view.taints))
+        # A taint may be tolerated by a word; what is not there is not.
+        return labels + taints, labels, view.edge, view.node
+
+    best = min(views, key=distance)
+    rest = distance(best)[0] - 1
+    more = f" and {rest} more" if rest else ""
+    return f"nearest {best.node}, {barred(task.terms, best.labels, best.taints)}{more}"
+
+
 def _nearest(task: BatchTask, views: Iterable[NodeView]) -> str:
     """The node that has the most of what it has least of: "nearest w1, 4 of 8 cores"."""
     wanted = _size(task)
 
     def share(view: NodeView) -> float:
-        has = _capacity(view)
+        has = size_of(view)
         return min(1.0 if not want else min(1.0, has[i] / want) for i, want in enumerate(wanted))
 
     best = min(views, key=lambda view: (-share(view), view.edge, view.node))
-    has, least = _capacity(best), share(best)
+    has, least = size_of(best), share(best)
     told = (
         (2, f"{has[2]} of {wanted[2]} cores"),
         (0, f"{format_cpu(has[0])} of {format_cpu(wanted[0])} CPU"),
@@ -100,42 +128,43 @@ def _nearest(task: BatchTask, views: Iterable[NodeView]) -> str:
 
 def _together(gang: Gang, sites: Sites) -> str:
     """Each fits, but all of them do not: more than all nodes have, or more than have a place."""
-    for node, tasks in _by_node(gang):
-        shapes = sites.shapes
-        if node:
-            shapes = Counter(_capacity(view) for view in sites.views() if view.node == node)
+    for where, tasks, sizes in _groups(gang, sites):
         for i, name in _NAMED:
             if name == "CPU" and sites.elastic:
                 continue  # more CPU may be held than there is
             total = sum(_size(task)[i] for task in tasks)
-            if total > sum(shape[i] * count for shape, count in shapes.items()):
-                where = f"node {node} has" if node else "all nodes have together"
+            if total > sum(size[i] * count for size, count in sizes.items()):
                 return f"{PREFIX}its {len(tasks)} tasks need more {name} than {where}"
-            sizes = {_size(task)[i] for task in tasks} - {0}
-            for least in sorted(sizes, reverse=True)[:MAX_SIZES]:
+            asked = {_size(task)[i] for task in tasks} - {0}
+            for least in sorted(asked, reverse=True)[:MAX_SIZES]:
                 wanted = sum(_size(task)[i] >= least for task in tasks)
-                if wanted > sum(shape[i] // least * count for shape, count in shapes.items()):
+                if wanted > sum(size[i] // least * count for size, count in sizes.items()):
                     return f"{PREFIX}there is no room for all of its {wanted} larger tasks at once"
     return ""
 
 
-def _by_node(gang: Gang) -> Iterator[tuple[str, list[BatchTask]]]:
-    """All tasks, and those of each node that some name."""
-    yield "", list(gang.tasks)
-    named: defaultdict[str, list[BatchTask]] = defaultdict(list)
+def _groups(gang: Gang, sites: Sites) -> Iterator[tuple[str, list[BatchTask], Mapping[Size, int]]]:
+    """(whose room, tasks, sizes of nodes): all tasks, those of the same terms, those of a node."""
+    by_terms: defaultdict[NodeTerms | None, list[BatchTask]] = defaultdict(list)
+    by_node: defaultdict[str, list[BatchTask]] = defaultdict(list)
     for task in gang.tasks:
+        by_terms[task.terms].append(task)
         if task.node:
-            named[task.node].append(task)
-    yield from named.items()
+            by_node[task.node].append(task)
+    everywhere = sites.shapes.of_all().sizes
+    yield "all nodes have together", list(gang.tasks), everywhere
+    for terms, tasks in by_terms.items():
+        sizes = sites.shapes.open_to(terms).sizes
+        if sizes != everywhere:
+            yield "all nodes that will do have together", tasks, sizes
+    for node, tasks in by_node.items():
+        views = [view for view in sites.views() if view.node == node]
+        yield f"node {node} has", tasks, Counter(size_of(view) for view in views)
 
 
-def _size(task: BatchTask) -> _Size:
+def _size(task: BatchTask) -> Size:
     return task.cpu_millis, task.memory_bytes, task.cores
 
 
-def _capacity(view: NodeView) -> _Size:
-    return view.capacity.cpu_millis, view.capacity.memory_bytes, len(view.cores)
-
-
-def _holds(shape: _Size, wanted: _Size) -> bool:
+def _holds(shape: Size, wanted: Size) -> bool:
     return shape[0] >= wanted[0] and shape[1] >= wanted[1] and shape[2] >= wanted[2]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.node_book import NodeBook
+from tango.model.affinity import barred
 from tango.model.commands import SendWorker
 from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import ATTEMPT_ADMIT, ATTEMPT_REFUSE
@@ -207,7 +208,11 @@ class Attempts:
             return f"node {node.name}: {node.problem}"
         if node.report is not None and node.report.memory_short_bytes > 0:
             return f"the machine of node {node.name} is short of memory"
-        spec = message.spec
+        spec, hello = message.spec, node.hello
+        # Its labels and taints may have changed since the central master looked.
+        why = barred(spec.terms, hello.labels, hello.taints)
+        if why:
+            return f"node {node.name}: {why}"
         cpu_millis, memory_bytes = _free_for_be(node)
         if spec.cpu_millis > cpu_millis:
             wanted, free = format_cpu(spec.cpu_millis), format_cpu(max(0, cpu_millis))

@@ -1,4 +1,8 @@
-"""The nodes of this site as a rule of placement sees them: what has room, and what is closed."""
+"""The nodes of this site as a rule of placement sees them: what has room, and what is closed.
+
+Nodes without a label that the service requires, and those with a taint that it does not tolerate,
+are closed to it, whatever the rule. What runs there already stays.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Mapping
 from tango.algorithms.placement.replicas import CORDONED, DRAINED, Candidate, ReplicaDemand
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.service_book import claim_of, generation_of
+from tango.model.affinity import barred
 from tango.model.image import in_full
 from tango.model.service import ServiceSpec
 
@@ -14,13 +19,15 @@ from tango.model.service import ServiceSpec
 def demand_of(spec: ServiceSpec) -> ReplicaDemand:
     """What one replica of the service asks of a node."""
     images = in_full(spec.images) if spec.images else ()
-    return ReplicaDemand(spec.name, spec.memory_bytes, claim_of(spec), spec.port, images)
+    return ReplicaDemand(
+        spec.name, spec.memory_bytes, claim_of(spec), spec.port, images, spec.terms
+    )
 
 
 def candidates(
     books: Books, spec: ServiceSpec, specs: Mapping[int, ServiceSpec], at: Mapping[str, str]
 ) -> list[Candidate]:
-    """Every node that may take something new, as if the service's replicas were where `at` says.
+    """Every node that may take one more, as if the service's replicas were where `at` says.
 
     specs: of the service's replicas by generation.
     """
@@ -31,10 +38,14 @@ def candidates(
     wanted = _held(at, specs, claim_of(spec))
     nothing = (0, 0, 0)
     images = in_full(spec.images) if spec.images else ()
+    terms = spec.terms
     found = []
     for book in books.sessions.values():
         name = book.name
         if name in books.cordons or book.problem:
+            continue
+        hello = book.hello
+        if (terms is not None or hello.taints) and barred(terms, hello.labels, hello.taints):
             continue
         _, bytes_before, millis_before = booked.get(name, nothing)
         replicas, bytes_then, millis_then = wanted.get(name, nothing)
@@ -50,6 +61,8 @@ def candidates(
                 book.cpu_millis,
                 claimed,
                 tuple(image for image in images if image in book.image_names),
+                hello.labels,
+                hello.taints,
             )
         )
     return found
@@ -70,8 +83,9 @@ def _held(
     return held
 
 
-def closed(books: Books) -> list[tuple[str, str]]:
-    """(node, why) of those that take nothing new."""
+def closed(books: Books, spec: ServiceSpec) -> list[tuple[str, str]]:
+    """(node, why) of those that take nothing new, or none of this service."""
+    terms = spec.terms
     found = []
     for name, book in books.nodes.items():
         cordon = books.cordons.get(name)
@@ -81,4 +95,6 @@ def closed(books: Books) -> list[tuple[str, str]]:
             found.append((name, DRAINED if cordon.draining else CORDONED))
         elif book.problem:
             found.append((name, book.problem))
+        elif why := barred(terms, book.hello.labels, book.hello.taints):
+            found.append((name, why))
     return found

@@ -191,7 +191,7 @@ class Rebalance:
         at = {name: node for name, node in service.placement.items() if name != replica}
         nodes = candidates(books, spec, service.specs, at)
         demand = demand_of(spec)
-        plan = books.rule.plan(1, demand, nodes, closed(books))
+        plan = books.rule.plan(1, demand, nodes, closed(books, spec))
         if not plan.nodes or plan.nodes[0] == host:
             return None
         scores = books.rule.scores(demand, nodes)

@@ -194,7 +194,7 @@ class _Rollout:
         books = self._books
         plan = books.rule.plan(
             count, demand_of(self._spec), candidates(books, self._spec, self._specs, at),
-            closed(books),
+            closed(books, self._spec),
         )  # fmt: skip
         self._looked = plan.looked
         return plan

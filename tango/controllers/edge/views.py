@@ -132,6 +132,7 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_reclaimable_millis=node.be_reclaimable_millis(),
         report=node.report,
         labels=node.hello.labels,
+        taints=node.hello.taints,
         observe_only=node.hello.observe_only,
         cores=node.hello.cores,
         cores_note=node.hello.cores_note,

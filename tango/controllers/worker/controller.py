@@ -108,6 +108,7 @@ class WorkerController:
             enforcement=enforcement,
             version=__version__,
             labels=settings.labels,
+            taints=settings.taints,
             observe_only=not settings.enforce,
             cores=cores,
             cores_note=cores_note,
