@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
 from tango.model.cgroup import (
     CgroupFeatures,
     GroupPressure,
@@ -215,6 +216,15 @@ class Solver(Protocol):
         done: Callable[[BatchPlan | Exception, float], None],
     ) -> None:
         """Ask a batch policy."""
+        ...
+
+    def plan(
+        self,
+        rule: BoundRule,
+        snapshot: BoundSnapshot,
+        done: Callable[[BoundPlan | Exception, float], None],
+    ) -> None:
+        """Ask the rule for bounds and backups."""
         ...
 
 

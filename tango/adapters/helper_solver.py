@@ -8,11 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
+from tango.adapters import bound_frames
 from tango.adapters import solver_frames as frames
 from tango.adapters.solvers import InProcessSolver
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
 from tango.model.errors import TangoError
+from tango.model.placement_profile import Profile
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -24,6 +28,7 @@ from tango.model.plan import (
     TrafficSnapshot,
 )
 
+Plan = TypeVar("Plan")
 Done = Callable[[TrafficPlan | Exception, float], None]
 
 LIMIT_S = 0.002
@@ -31,6 +36,11 @@ START_S = 30.0
 ANSWER_S = 10.0
 # Before a policy was measured: seconds for a pair of a demand and an offer, an offer, a request.
 FIRST_GUESS_S = 2e-6
+# Of the rule for bounds and backups: seconds for a node or a task, and for the plan itself in such.
+BOUND_FIRST_GUESS_S = 20e-6
+BOUND_BASE_UNITS = 40
+# Its name where policies have theirs.
+BOUNDS = "(bounds)"
 WEIGHT_OF_NEW = 0.2
 
 
@@ -42,8 +52,9 @@ class HelperSolver:
     """Solves in process what is predicted below `limit_s`, the rest in one helper process.
 
     Predicted: size of the snapshot (demands x offers + offers + requests) times the policy's
-    measured seconds per unit of it. One traffic solve at a time goes to the helper, in the order
-    in which they were asked. A helper that dies or hangs is an answer, HelperLost, not silence.
+    measured seconds per unit of it; nodes and tasks, for bounds and backups. One solve at a time
+    goes to the helper, in the order in which they were asked. A helper that dies or hangs is an
+    answer, HelperLost, not silence.
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
@@ -58,7 +69,7 @@ class HelperSolver:
         """Have a helper ready for a policy that is known to need one. Raises HelperLost."""
         if getattr(policy, "heavy", False):
             async with self._turn:
-                await self._ready(policy)
+                await self._ready((policy.name,))
 
     def route(self, policy: TrafficPolicy, snapshot: TrafficSnapshot, done: Done) -> None:
         """See Solver."""
@@ -74,9 +85,8 @@ class HelperSolver:
         if predicted_s <= self._limit_s:
             self._in_process.route(policy, snapshot, measured)
             return
-        task = asyncio.get_running_loop().create_task(self._ask(policy, snapshot, measured))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        name = policy.name
+        self._later(self._ask((name,), lambda helper: helper.solve(name, snapshot), measured))
 
     def place(
         self,
@@ -86,6 +96,27 @@ class HelperSolver:
     ) -> None:
         """See Solver; in process."""
         self._in_process.place(policy, snapshot, done)
+
+    def plan(
+        self,
+        rule: BoundRule,
+        snapshot: BoundSnapshot,
+        done: Callable[[BoundPlan | Exception, float], None],
+    ) -> None:
+        """See Solver."""
+        units = BOUND_BASE_UNITS + len(snapshot.nodes) + len(snapshot.tasks)
+        units += sum(len(pods) for _, pods in snapshot.gangs)
+
+        def measured(plan: BoundPlan | Exception, cost_s: float) -> None:
+            if not isinstance(plan, HelperLost):
+                self._learn(BOUNDS, cost_s / units)
+            done(plan, cost_s)
+
+        if units * self._unit_s.get(BOUNDS, BOUND_FIRST_GUESS_S) <= self._limit_s:
+            self._in_process.plan(rule, snapshot, measured)
+            return
+        ask = self._ask((), lambda helper: helper.plan(rule.profile, snapshot), measured)
+        self._later(ask)
 
     async def close(self) -> None:
         """End the helper; solves under way are answered with HelperLost."""
@@ -100,14 +131,24 @@ class HelperSolver:
         known = self._unit_s.get(policy)
         self._unit_s[policy] = unit_s if known is None else known + WEIGHT_OF_NEW * (unit_s - known)
 
-    async def _ask(self, policy: TrafficPolicy, snapshot: TrafficSnapshot, done: Done) -> None:
-        answer: tuple[TrafficPlan | Exception, float]
+    def _later(self, ask: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(ask)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _ask(
+        self,
+        policies: tuple[str, ...],
+        solve: Callable[[_Helper], Awaitable[tuple[Plan | Exception, float]]],
+        done: Callable[[Plan | Exception, float], None],
+    ) -> None:
+        answer: tuple[Plan | Exception, float]
         try:
             async with self._turn:
-                helper = await self._ready(policy)
+                helper = await self._ready(policies)
                 try:
                     async with asyncio.timeout(ANSWER_S):
-                        answer = await helper.solve(policy.name, snapshot)
+                        answer = await solve(helper)
                 except (OSError, EOFError, ValueError, TimeoutError) as error:
                     self._helper = None
                     await helper.close()
@@ -119,11 +160,11 @@ class HelperSolver:
             raise
         done(*answer)
 
-    async def _ready(self, policy: TrafficPolicy) -> _Helper:
+    async def _ready(self, policies: tuple[str, ...]) -> _Helper:
         if self._helper is None:
             try:
                 async with asyncio.timeout(START_S):
-                    self._helper = await _Helper.start(policy.name)
+                    self._helper = await _Helper.start(policies)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
                 raise HelperLost(f"the solver's helper did not start: {error!r}") from None
         return self._helper
@@ -148,12 +189,13 @@ class _Helper:
         self._to = to
         self._back = back
         self._known: Sequence[NodeOffer] = ()
+        self._known_bounds: BoundSnapshot | None = None
 
     @classmethod
-    async def start(cls, policy: str) -> _Helper:
+    async def start(cls, policies: tuple[str, ...]) -> _Helper:
         # Executed, not forked: gRPC's threads and locks stay behind.
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tango.adapters.solver_helper", policy,
+            sys.executable, "-m", "tango.adapters.solver_helper", *policies,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         )  # fmt: skip
         to, back = process.stdin, process.stdout
@@ -170,11 +212,7 @@ class _Helper:
     async def solve(
         self, policy: str, snapshot: TrafficSnapshot
     ) -> tuple[TrafficPlan | Exception, float]:
-        for frame in frames.snapshot_frames(policy, snapshot, self._known):
-            self._to.write(frames.packed(frame))
-            await self._to.drain()
-            # One frame may hold the loop, not all of them in a row.
-            await asyncio.sleep(0)
+        await self._send(frames.snapshot_frames(policy, snapshot, self._known))
         self._known = snapshot.offers
         routes: list[Route] = []
         while True:
@@ -185,6 +223,28 @@ class _Helper:
             if "cost_s" in frame:
                 return TrafficPlan(tuple(routes)), frame["cost_s"]
             # What has come already is read without a pause.
+            await asyncio.sleep(0)
+
+    async def plan(
+        self, profile: Profile, snapshot: BoundSnapshot
+    ) -> tuple[BoundPlan | Exception, float]:
+        await self._send(bound_frames.snapshot_frames(profile, snapshot, self._known_bounds))
+        self._known_bounds = snapshot
+        lists: dict[str, list[Any]] = {}
+        while True:
+            frame = await self._receive()
+            if "error" in frame:
+                return HelperFailed(frame["error"]), frame["cost_s"]
+            plan = bound_frames.take_plan(frame, lists)
+            if plan is not None:
+                return plan, frame["cost_s"]
+            await asyncio.sleep(0)
+
+    async def _send(self, whole: Iterable[frames.Frame]) -> None:
+        for frame in whole:
+            self._to.write(frames.packed(frame))
+            await self._to.drain()
+            # One frame may hold the loop, not all of them in a row.
             await asyncio.sleep(0)
 
     async def _receive(self) -> frames.Frame:

@@ -8,8 +8,13 @@ import sys
 import time
 from typing import BinaryIO
 
+from tango.adapters import bound_frames
 from tango.adapters import solver_frames as frames
+from tango.adapters.bound_rules import bound_rule
 from tango.adapters.policies import traffic_policy
+from tango.model.bounds import BoundRule, BoundSnapshot
+from tango.model.errors import InvalidField
+from tango.model.placement_profile import Profile
 from tango.model.plan import NodeOffer, TrafficPolicy, TrafficSnapshot
 
 NICER = 10
@@ -24,10 +29,17 @@ def main() -> None:
     policies = {name: traffic_policy(name) for name in sys.argv[1:]}
     _write(sys.stdout.buffer, {"ready": True})
     offers: list[NodeOffer] = []
+    snapshots = bound_frames.Snapshots()
+    rules: dict[Profile, BoundRule | None] = {}
     while True:
         frame = _read(sys.stdin.buffer)
         if frame is None:
             return
+        if bound_frames.is_bounds(frame):
+            asked = snapshots.take(frame)
+            if asked is not None:
+                _plan_bounds(rules, *asked)
+            continue
         frames.take_offers(frame, offers)
         snapshot = frames.asked(frame, offers)
         if snapshot is not None:
@@ -35,6 +47,27 @@ def main() -> None:
             if name not in policies:
                 policies[name] = traffic_policy(name)
             _answer(policies[name], snapshot)
+
+
+def _plan_bounds(
+    rules: dict[Profile, BoundRule | None], profile: Profile, snapshot: BoundSnapshot
+) -> None:
+    begun = time.perf_counter()
+    try:
+        if profile not in rules:
+            rules[profile] = bound_rule(profile)
+        rule = rules[profile]
+        if rule is None:
+            raise InvalidField("placement", "needs numpy", "install the extra `solver`")
+        begun = time.perf_counter()
+        plan = rule.plan(snapshot)
+    except Exception as error:  # noqa: BLE001 - a plugin may be a third party's: told, not raised
+        cost_s = time.perf_counter() - begun
+        _write(sys.stdout.buffer, frames.error_frame(repr(error), cost_s))
+        return
+    cost_s = time.perf_counter() - begun
+    for frame in bound_frames.plan_frames(plan, cost_s):
+        _write(sys.stdout.buffer, frame)
 
 
 def _answer(policy: TrafficPolicy, snapshot: TrafficSnapshot) -> None:

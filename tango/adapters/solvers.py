@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -39,6 +40,15 @@ class InProcessSolver:
     ) -> None:
         """See Solver."""
         _solve(policy.place, snapshot, done)
+
+    def plan(
+        self,
+        rule: BoundRule,
+        snapshot: BoundSnapshot,
+        done: Callable[[BoundPlan | Exception, float], None],
+    ) -> None:
+        """See Solver."""
+        _solve(rule.plan, snapshot, done)
 
 
 def _solve(

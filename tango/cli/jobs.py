@@ -11,6 +11,7 @@ import click
 from tango.cli import tables
 from tango.cli.listing import known_nodes
 from tango.cli.options import output_option, print_json, with_client
+from tango.cli.reasons import why
 from tango.cli.services import read_manifests
 from tango.model.errors import InvalidField
 from tango.model.job import CPU_BY_CORES, JobRecord, JobSpec, JobState, TaskSpec
@@ -115,7 +116,7 @@ def command_job(
 
 def describe(job: JobRecord) -> str:
     """State and reason on one line."""
-    reason = job.reason or next((task.reason for task in job.tasks if task.reason), "")
+    reason = why(job)
     return job.state.value + (f" ({reason})" if reason else "")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
+from tango.cli.reasons import why
 from tango.model.cluster import Enforcement, NodeView, SideUsage
 from tango.model.cores import format_cores
 from tango.model.job import JobRecord
@@ -186,7 +187,7 @@ def jobs_table(jobs: Sequence[JobRecord], nodes: Sequence[NodeView]) -> Table:
                 _age(ran_s(job, now)) if job.started_at else "-",
                 f"{sum(task.cpu_s for task in job.tasks):.1f} s",
                 _enforced(((task.edge, task.node) for task in job.tasks), nodes),
-                job.reason or next((t.reason for t in job.tasks if t.reason), ""),
+                why(job),
             )
         )
     headings = (

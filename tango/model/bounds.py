@@ -6,9 +6,10 @@ Nodes are named "edge/node", tasks "job id.index": a name of one is never that o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from tango.model.affinity import Labels, Taints
+from tango.model.placement_profile import Profile
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
@@ -26,18 +27,66 @@ def node_name(edge: str, node: str) -> str:
     return f"{edge}/{node}"
 
 
+class Size(NamedTuple):
+    """What a task takes of a node, or what a node keeps free. cores: whole ones, how many."""
+
+    cpu_millis: int = 0
+    memory_bytes: int = 0
+    cores: int = 0
+
+    def plus(self, other: Size) -> Size:
+        """Each added."""
+        return Size(self[0] + other[0], self[1] + other[1], self[2] + other[2])
+
+    def minus(self, other: Size) -> Size:
+        """Each taken off."""
+        return Size(self[0] - other[0], self[1] - other[1], self[2] - other[2])
+
+    def most(self, other: Size) -> Size:
+        """The greater of each."""
+        return Size(max(self[0], other[0]), max(self[1], other[1]), max(self[2], other[2]))
+
+    def least(self, other: Size) -> Size:
+        """The smaller of each."""
+        return Size(min(self[0], other[0]), min(self[1], other[1]), min(self[2], other[2]))
+
+    def within(self, other: Size) -> bool:
+        """Whether none exceeds the other's."""
+        return self[0] <= other[0] and self[1] <= other[1] and self[2] <= other[2]
+
+
+NOTHING = Size()
+
+
+def size_of(one: PodRecord | ReservationRecord) -> Size:
+    """What it takes, or keeps."""
+    cores = one.cores if isinstance(one, PodRecord) else len(one.cores)
+    return Size(one.cpu_millis, one.memory_bytes, cores)
+
+
+def kept_on(node: str, size: Size) -> ReservationRecord:
+    """That the node keeps this much. Of cores, as many as ids: any that are free when wanted."""
+    return ReservationRecord(node, size.cpu_millis, size.memory_bytes, tuple(range(size.cores)))
+
+
 @dataclass(frozen=True, slots=True)
 class BoundNode:
-    """A node. cpu_millis, memory_bytes: what it has for these tasks and for backups, held or not;
-    never less than tasks hold. open: it may get something new."""
+    """A node. cpu_millis, memory_bytes, cores: what it has for these tasks and for backups, held or
+    not; never less than tasks hold. open: it may get something new."""
 
     name: str
     site: str
     cpu_millis: int
     memory_bytes: int
     open: bool = True
+    cores: int = 0
     labels: Labels = ()
     taints: Taints = ()
+
+    @property
+    def size(self) -> Size:
+        """All that it has for them."""
+        return Size(self.cpu_millis, self.memory_bytes, self.cores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +119,59 @@ class BoundSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class BoundPlan:
-    """bound: every task with a place, or known before, by name; reservations by node.
+class BoundLook:
+    """On what grounds a task got its place, or only its backup.
 
-    unplaced: (job id, why) of the gangs that wait on; waits: (task, why) of known ones that do.
+    reference: node or task that it is near to, "" for none; bound_s: None for no bound. inside:
+    (node, round trip) of the nearest few within it; n_inside: of all there are, full ones too.
+    removed: (why, how many, the first few) of the nodes that would not do.
+    node, free_bytes: where it goes, and the memory free there before; runner_up: who would have
+    been next, "" for nobody.
+    step: of the algorithm, by which the backup was found: 3, room that is reserved already, for
+    tasks of other nodes only; 4, for tasks of this node, too; 5, new room, or more (grew). 0: none.
+    shared: how many other tasks the backup's room is for.
     """
 
-    bound: dict[str, BoundRecord]
-    reservations: dict[str, ReservationRecord]
+    task: str
+    reference: str
+    bound_s: float | None
+    inside: tuple[tuple[str, float], ...]
+    n_inside: int
+    removed: tuple[tuple[str, int, tuple[str, ...]], ...]
+    node: str
+    free_bytes: int
+    runner_up: str = ""
+    runner_up_bytes: int = 0
+    step: int = 0
+    grew: bool = False
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPlan:
+    """What shall be otherwise than the snapshot has it.
+
+    records: of tasks that get a place, another one, another backup or warning. reservations: of
+    nodes that keep another amount; dropped: nodes that keep nothing any more.
+    unplaced: (job id, why) of the gangs that wait on; waits: (task, why) of known ones that do.
+    looks: on what grounds, of some of the records.
+    """
+
+    records: tuple[BoundRecord, ...] = ()
+    reservations: tuple[ReservationRecord, ...] = ()
+    dropped: tuple[str, ...] = ()
     unplaced: tuple[tuple[str, str], ...] = ()
     waits: tuple[tuple[str, str], ...] = ()
+    looks: tuple[BoundLook, ...] = ()
 
 
 class BoundRule(Protocol):
-    """Decides where tasks with bounds and backups are. Pure: the same snapshot, the same plan."""
+    """Decides where tasks with bounds and backups are. Pure: the same snapshot, the same plan.
+
+    profile: by which another process makes the same rule.
+    """
+
+    profile: Profile
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """Tasks that run stay where they are unless their bound is broken."""

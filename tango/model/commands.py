@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.bounds import BoundSnapshot
 from tango.model.cgroup import GroupTarget
 from tango.model.job import JobRecord
 from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
@@ -93,10 +94,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Solve:
-    """Ask the policy; answered by RouteSolved, BatchSolved or SolveFailed."""
+    """Ask the policy; answered by RouteSolved, BatchSolved, BoundsSolved or SolveFailed."""
 
     solve_id: int
-    snapshot: TrafficSnapshot | BatchSnapshot
+    snapshot: TrafficSnapshot | BatchSnapshot | BoundSnapshot
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,3 +75,8 @@ def lowest(mask: int, count: int) -> int:
     for _ in range(count):
         rest &= rest - 1
     return mask ^ rest
+
+
+def without_highest(mask: int, count: int) -> int:
+    """The mask without its highest `count` bits, or 0."""
+    return lowest(mask, max(0, mask.bit_count() - count)) if count else mask

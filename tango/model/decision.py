@@ -128,8 +128,9 @@ JOB_GIVE_UP = Form("job-give-up", "job", "task", "attempt", "site", "node", "why
 JOB_END = Form(
     "job-end", "job", "task", "attempt", "site", "node", "task_state", "job_state", "why", "retry_s"
 )
-# Of a task with a delay bound or a backup. backup: "edge/node", "" for none.
-JOB_BOUND = Form("job-bound", "job", "task", "site", "node", "backup", "why")
+# Of a task with a delay bound or a backup. backup: "edge/node", "" for none. look: as in
+# model.bounds, None where nothing was looked for.
+JOB_BOUND = Form("job-bound", "job", "task", "site", "node", "backup", "why", "look")
 JOB_CANCEL = Form("job-cancel", "job")
 
 # ---- on a node, by its worker (every one of them is about its node)

@@ -202,6 +202,42 @@ def _job_place(d: Facts) -> str:
     return "; ".join([text, *parts])
 
 
+def _job_bound(d: Facts) -> str:
+    text = f"task {d['task']} of job {d['job']}: {d['why']}"
+    look = d.get("look")
+    if d["backup"]:
+        text += f", backup on {d['backup']}{_by_step(look) if look is not None else ''}"
+    if look is None:
+        return text
+    parts = [f"{look['node']} had {format_memory(look['free_bytes'])} free"]
+    if look["runner_up"]:
+        parts[0] += f", {look['runner_up']} {format_memory(look['runner_up_bytes'])}"
+    if look["bound_s"] is not None:
+        near = ", ".join(f"{node} {ms(rtt_s)}" for node, rtt_s in look["inside"])
+        more = look["n_inside"] - len(look["inside"])
+        parts.append(
+            f"within {look['bound_s'] * 1000:g} ms of {look['reference']}: {near or 'none'}"
+            + (f" and {more} more" if more > 0 else "")
+        )
+    for why, count, nodes in look["removed"]:
+        more = f" and {count - len(nodes)} more" if count > len(nodes) else ""
+        parts.append(f"{', '.join(nodes)}{more}: {why}")
+    return "; ".join([text, *parts])
+
+
+def _by_step(look: Facts) -> str:
+    """Where its room comes from, by the step of the algorithm (docs/delay.md)."""
+    found = {
+        3: " (room that was reserved already, step 3",
+        4: " (room that was reserved already, for tasks of this node too, step 4",
+        5: f" ({'more room than was reserved' if look['grew'] else 'newly reserved room'}, step 5",
+    }.get(look["step"])
+    if found is None:
+        return ""
+    others = look["shared"]
+    return f"{found}, shared with {others or 'no'} other task{'s' * (others != 1)})"
+
+
 def _job_end(d: Facts) -> str:
     why = f" ({d['why']})" if d["why"] else ""
     text = f"{_task(d)} ended on {d['node']} of {d['site']}{why}: the task is {d['task_state']}"
@@ -333,10 +369,7 @@ _SENTENCES: dict[str, Callable[[Facts], str]] = {
         f"{_task(d)} was given up on {d['node']} of {d['site']}{_because(d)}"
     ),
     form.JOB_END.kind: _job_end,
-    form.JOB_BOUND.kind: lambda d: (
-        f"task {d['task']} of job {d['job']}: {d['why']}"
-        + (f", backup on {d['backup']}" if d["backup"] else "")
-    ),
+    form.JOB_BOUND.kind: _job_bound,
     form.JOB_CANCEL.kind: lambda d: f"job {d['job']} was cancelled by a user",
     form.RESIZE.kind: _resize,
     form.REQUEST_DECLINE.kind: lambda d: (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tango.model.bounds import BoundPlan
 from tango.model.cgroup import Mismatch
 from tango.model.fast_init import fast_init
 from tango.model.job import JobSpec
@@ -298,6 +299,16 @@ class BatchSolved:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundsSolved:
+    """The plan for Solve(solve_id) of a BoundSnapshot; cost_s is the time it took."""
+
+    solve_id: int
+    plan: BoundPlan
+    cost_s: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class PolicySwitched:
     """Another batch policy is asked from now on; what `marks_of` says of it."""
 
@@ -486,6 +497,7 @@ CentralEvent = (
     | DelaysMeasured
     | ImagesLearned
     | BatchSolved
+    | BoundsSolved
     | PolicySwitched
     | SolveFailed
 )

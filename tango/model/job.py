@@ -144,11 +144,10 @@ def check_near(tasks: Sequence[TaskSpec]) -> None:
     bounds = any(task.near is not None or task.backup for task in tasks)
     for index, task in enumerate(tasks):
         near, field = task.near, f"tasks[{index}].near"
-        if bounds and (task.cores or task.node or task.cpuset):
-            key = "cores" if task.cores else "node"
-            problem = "cannot be asked for where a task of the job has `near` or `backup`"
-            fix = f"leave out `{key}`, or every `near` and `backup` of the job"
-            raise InvalidField(f"tasks[{index}].{key}", problem, fix)
+        if bounds and task.cpuset:
+            problem = "names core ids, and the job has a task with `near` or `backup`"
+            fix = "say how many with `cores` instead: another node may have other ids free"
+            raise InvalidField(f"tasks[{index}].cpuset", problem, fix)
         if near is None:
             continue
         if bool(near.node) == bool(near.task):

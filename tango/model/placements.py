@@ -48,7 +48,8 @@ class PodRecord:
 
 @dataclass(frozen=True, slots=True)
 class BoundRecord:
-    """A pod, where it is and where its backup would start. cores: the ids that it has."""
+    """A pod, where it is and where its backup would start. cores: the ids that it has; those of the
+    central master's tasks are with their attempts."""
 
     pod: PodRecord
     node: str = ""
@@ -59,7 +60,8 @@ class BoundRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReservationRecord:
-    """Room kept on a node for backups of pods of other nodes. cores: ids."""
+    """Room kept on a node for backups of pods of other nodes. cores: ids; of the central master's
+    tasks only how many they are counts."""
 
     node: str
     cpu_millis: int

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
+from tango.adapters.bound_rules import bound_rule
 from tango.adapters.policies import batch_policy, traffic_policy
+from tango.model.bounds import BoundRule, BoundSnapshot
 from tango.model.errors import InvalidField
-from tango.model.events import BatchSolved, RouteSolved, SolveFailed
+from tango.model.events import BatchSolved, BoundsSolved, RouteSolved, SolveFailed
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -18,7 +21,8 @@ from tango.model.plan import (
 from tango.model.starts import CentralStart, EdgeStart, Start
 
 Policy = TrafficPolicy | BatchPolicy
-Answer = RouteSolved | BatchSolved
+Answer = RouteSolved | BatchSolved | BoundsSolved
+BOUNDS = "bounds and backups"
 
 
 def policy_for(start: Start, name: str) -> Policy:
@@ -40,10 +44,13 @@ class Policies:
         self._start = start
         self._instead = instead
         self._known: dict[str, Policy] = {}
+        self._rule: BoundRule | None = None
         self.missing: dict[str, str] = {}
 
     def answer(self, snapshot: object, recorded: Answer) -> Answer | SolveFailed | None:
         """As `recorded`, but with the plan that is made here; None where that cannot be."""
+        if isinstance(recorded, BoundsSolved):
+            return self._bounds(snapshot, recorded)
         policy = self._instead or self._of(recorded)
         if policy is None:
             return None
@@ -58,7 +65,21 @@ class Policies:
             )
         return RouteSolved(recorded.solve_id, cast("TrafficPlan", plan), recorded.cost_s, name)
 
-    def _of(self, recorded: Answer) -> Policy | None:
+    def _bounds(self, snapshot: object, recorded: BoundsSolved) -> Answer | SolveFailed | None:
+        """By the rule of the placement profile that was configured; no policy stands in for it."""
+        assert isinstance(self._start, CentralStart)
+        assert isinstance(snapshot, BoundSnapshot)
+        if self._rule is None:
+            self._rule = bound_rule(self._start.settings.placement)
+        if self._rule is None:
+            self.missing[BOUNDS] = "numpy is not installed"
+            return None
+        try:
+            return replace(recorded, plan=self._rule.plan(snapshot))
+        except Exception as error:  # noqa: BLE001 - a plugin may be a third party's: told, not raised
+            return SolveFailed(recorded.solve_id, repr(error))
+
+    def _of(self, recorded: RouteSolved | BatchSolved) -> Policy | None:
         name = self._configured()
         if recorded.policy:
             name = recorded.policy

@@ -21,17 +21,25 @@ from tango.controllers.central.begin import begin as begin_central
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.begin import begin as begin_edge
 from tango.controllers.worker.begin import begin as begin_worker
+from tango.model.bounds import BoundPlan, BoundSnapshot
 from tango.model.commands import Persist, Solve
 from tango.model.decision import Decision
 from tango.model.errors import TangoError
-from tango.model.events import BatchSolved, Persisted, PersistFailed, RouteSolved, SolveFailed
+from tango.model.events import (
+    BatchSolved,
+    BoundsSolved,
+    Persisted,
+    PersistFailed,
+    RouteSolved,
+    SolveFailed,
+)
 from tango.model.plan import BatchPolicy, marks_of
 from tango.model.starts import CentralStart, EdgeStart, Start
 from tango.sim.policies import Answer, Policies, Policy
 
 # Of the controller's ring: more than one event can add.
 RING = 65_536
-Answers = RouteSolved | BatchSolved | SolveFailed | Persisted | PersistFailed
+Answers = Answer | SolveFailed | Persisted | PersistFailed
 
 
 class Controller(Protocol):
@@ -97,7 +105,7 @@ class Replay:
         # Questions and writes that have no answer yet.
         self._asked: dict[int, Solve] = {}
         self._writing: dict[int, None] = {}
-        self._latest: Answer | None = None
+        self._latest: RouteSolved | BatchSolved | None = None
         self._wall = 0.0
         self._line = 0
         self._due: deque[Any] = deque()
@@ -142,14 +150,13 @@ class Replay:
 
     def _take(self, event: Any) -> None:
         """The event is next, or what it is here, or nothing in its place."""
-        if not isinstance(
-            event, RouteSolved | BatchSolved | SolveFailed | Persisted | PersistFailed
-        ):
+        if not isinstance(event, Answers):
             self._due.append(event)
         elif self.result.first:
             pass  # an answer to what another story asked
-        elif isinstance(event, RouteSolved | BatchSolved):
-            self._latest = event
+        elif isinstance(event, Answer):
+            if not isinstance(event, BoundsSolved):
+                self._latest = event
             self._solved(event)
         else:
             if isinstance(event, SolveFailed):
@@ -176,8 +183,11 @@ class Replay:
 
     def _answer_now(self, solve: Solve) -> Answer | SolveFailed:
         """What was not asked when this was recorded: at the cost of the last that was."""
-        like = self._latest
-        assert like is not None, "a plan differs only where there was one"
+        like: Answer | None = self._latest
+        if isinstance(solve.snapshot, BoundSnapshot):
+            like = BoundsSolved(solve.solve_id, BoundPlan(), 0.0, self._wall)
+        elif like is None:
+            return SolveFailed(solve.solve_id, "nobody answered such a question before")
         like = replace(like, solve_id=solve.solve_id)
         if isinstance(like, BatchSolved):
             like = replace(like, wall=self._wall)

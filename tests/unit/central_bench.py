@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tango.algorithms.batch.most_free import MostFree
 from tango.controllers.central import CentralController
-from tango.model.bounds import BoundRule
+from tango.model.bounds import BoundRule, BoundSnapshot
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import (
     Answer,
@@ -28,6 +28,7 @@ from tango.model.commands import (
 )
 from tango.model.events import (
     BatchSolved,
+    BoundsSolved,
     CancelJob,
     CentralEvent,
     EdgeDown,
@@ -137,6 +138,7 @@ class Bench:
             delays=delays or DelaySettings(),
         )
         self.policy = policy or MostFree()
+        self.bound_rule = bound_rule
         self.central = CentralController(
             settings,
             incarnation=incarnation,
@@ -186,7 +188,8 @@ class Bench:
                     self.writes.append(command)
                 case Solve():
                     self.solves.append(command)
-                    self.snapshots.append(command.snapshot)
+                    if isinstance(command.snapshot, BatchSnapshot):
+                        self.snapshots.append(command.snapshot)
                 case Answer(op_id):
                     assert op_id not in self.answers, "answered twice"
                     self.answers[op_id] = command
@@ -231,6 +234,11 @@ class Bench:
 
     def solve(self) -> None:
         solve = self.solves.popleft()
+        if isinstance(solve.snapshot, BoundSnapshot):
+            assert self.bound_rule is not None
+            bounds = self.bound_rule.plan(solve.snapshot)
+            self.feed(BoundsSolved(solve.solve_id, bounds, 0.001, self.wall))
+            return
         assert isinstance(solve.snapshot, BatchSnapshot)
         plan = self.policy.place(solve.snapshot)
         self.feed(BatchSolved(solve.solve_id, plan, 0.001, self.wall))

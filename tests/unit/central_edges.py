@@ -144,7 +144,7 @@ class Edge:
         assert len(cores) == task.cores
         assert set(cores) <= set(CORES)
         assert not task.cpuset or cores == task.cpuset
-        assert task.node in ("", node.name)
+        assert task.node in ("", node.name) or task.backup
         status = AttemptStatus(
             attempt_id,
             AttemptState.STARTING,

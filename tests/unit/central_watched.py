@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from central_bench import Bench
-from central_edges import CPU, MEMORY, Edge, Node
+from central_edges import CORES, CPU, MEMORY, Edge, Node
 
 from tango.controllers.central.jobs import ACTIVE, LOST
-from tango.model.bounds import BoundRule
+from tango.model.bounds import NOTHING, BoundRule
 from tango.model.job import AttemptState, AttemptStatus, JobRecord, TaskSpec
 from tango.model.messages import AckEnds, StartAttempt, ToEdge
 
@@ -75,6 +75,7 @@ class WatchedWorld:
         missing = self.acknowledged - bench.disk.keys() - self.ended
         assert not missing, f"acknowledged but not on disk: {missing}"
         self._check_live()
+        self._check_backups()
         erased = {attempt_id for _, node in self.places() for attempt_id in node.erased}
         for job in bench.disk.values():
             for task in job.tasks:
@@ -107,6 +108,25 @@ class WatchedWorld:
                 told = f"{task.state.value}: {task.reason}"
                 assert given_up, f"{status.attempt_id} runs, its task is {told}"
 
+    def _check_backups(self) -> None:
+        """Any one node may fail: what a host keeps takes all that it covers of that node; and what
+        it keeps is reserved there."""
+        store = self.bench.central._bounds.store
+        needs: dict[tuple[str, str], list[int]] = {}
+        for record in store.bound.values():
+            if record.node and record.backup:
+                assert record.node != record.backup, f"its own backup: {record}"
+                sums = needs.setdefault((record.backup, record.node), [0, 0, 0])
+                sums[0] += record.pod.cpu_millis
+                sums[1] += record.pod.memory_bytes
+                sums[2] += record.pod.cores
+        for (host, node), (cpu, memory, cores) in needs.items():
+            kept = store.reservations.get(host)
+            assert kept is not None, f"{host} covers {node}, and keeps nothing"
+            assert kept.cpu_millis >= cpu, f"{host} keeps too little CPU for {node}"
+            assert kept.memory_bytes >= memory, f"{host} keeps too little memory for {node}"
+            assert len(kept.cores) >= cores, f"{host} keeps too few cores for {node}"
+
     def _held(self) -> dict[tuple[str, str], tuple[int, int]]:
         """What attempts hold, what is reserved and what is kept for migrations, of each node.
 
@@ -129,8 +149,13 @@ class WatchedWorld:
                 cpu = sum(one.cpu_millis for one in counted)
                 memory = sum(one.memory_bytes for one in counted)
                 kept = site.kept.get(name, {}).values()
-                for more_cpu, more_memory, *_ in (site.reserved.get(name, (0, 0)), *kept):
+                for more_cpu, more_memory, *_ in (site.reserved.get(name, NOTHING), *kept):
                     cpu, memory = cpu + more_cpu, memory + more_memory
+                if self.crashes == 1 and name in site.reserved:
+                    cores = sum(len(one.cores) for one in ours)
+                    cores += sum(mask.bit_count() for _, _, mask in kept)
+                    most = f"{site.edge}/{name}: more cores than it has"
+                    assert cores + site.reserved[name].cores <= len(CORES), most
                 found[site.edge, name] = cpu, memory
         return found
 

@@ -11,7 +11,7 @@ from central_edges import CORES, Edge, Node
 from central_watched import KEEP, WatchedWorld
 
 from tango.model.commands import Delete
-from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
+from tango.model.events import EdgeDown, EdgeSaid, EdgeUp, SolveFailed
 from tango.model.job import AttemptState, Near
 from tango.model.messages import EdgeHello, EdgeState
 
@@ -53,15 +53,23 @@ class World(WatchedWorld):
         self.observe()
 
     def submit_bound(
-        self, near: Sequence[Near | None], backups: Sequence[bool], cpu: int, retries: int
+        self,
+        near: Sequence[Near | None],
+        backups: Sequence[bool],
+        cpu: int,
+        retries: int,
+        cores: int = 0,
+        node: str = "",
     ) -> None:
-        """As many tasks as bounds; what is near to a task is so to the first."""
+        """As many tasks as bounds; what is near to a task is so to the first. cores: of each; node:
+        of the first."""
         self.jobs += 1
         job = spec("job", len(near), cpu=cpu, retries=retries)
         tasks = tuple(
-            replace(task, near=one, backup=backup)
+            replace(task, near=one, backup=backup, cores=cores)
             for task, one, backup in zip(job.tasks, near, backups, strict=True)
         )
+        tasks = (replace(tasks[0], node=node), *tasks[1:])
         self.bench.submit(f"j{self.jobs}", replace(job, tasks=tasks))
         self.observe()
 
@@ -77,10 +85,18 @@ class World(WatchedWorld):
             self.bench.write() if ok else self.bench.fail_write()
             self.observe()
 
-    def solve(self) -> None:
-        if self.bench.solves:
+    def solve(self, how: str = "first") -> None:
+        """A solve under way is answered: the first, the last, or one of them fails."""
+        solves = self.bench.solves
+        if not solves:
+            return
+        if how == "last":
+            solves.rotate(1)
+        if how == "fails":
+            self.bench.feed(SolveFailed(solves.popleft().solve_id, "no plan"))
+        else:
             self.bench.solve()
-            self.observe()
+        self.observe()
 
     def crash(self, n_written: int) -> None:
         """Some of the writes under way reach the disk, nobody hears of it."""

@@ -12,13 +12,17 @@ import central_bench
 import worker_world
 from edge_world import EdgeWorld, service, settings, start
 
+from tango.adapters.bound_rules import bound_rule
 from tango.adapters.policies import batch_policy, traffic_policy
 from tango.adapters.recording import RecordingWriter
 from tango.controllers.central import CentralController
 from tango.controllers.edge import EdgeController
 from tango.controllers.worker import WorkerController
 from tango.model.decision import line
+from tango.model.job import Near
+from tango.model.placement_profile import DEFAULT
 from tango.model.plan import marks_of
+from tango.model.round_trips import EdgeTrip
 from tango.model.service import QuotaMode
 from tango.model.settings import CentralSettings, RecordSettings
 from tango.model.starts import CentralStart, EdgeStart, Life, Start, WorkerStart
@@ -101,6 +105,47 @@ def central_story(policy: str = "most-free") -> tuple[Start, Events, list[str]]:
     return begun, tape(bench.central), log_of(bench.central)
 
 
+def bounds_story() -> tuple[Start, Events, list[str]]:
+    """Tasks with bounds and backups; a plan that comes late, a node that dies, a bound broken."""
+    rule = bound_rule(DEFAULT)
+    near = Near("n0", "", 0.005)
+    with taped(CentralController) as tape:
+        bench = central_bench.Bench(bound_rule=rule)
+
+        def tell(rtt_s: float, *, dead: bool = False) -> None:
+            views = [central_bench.node(f"n{number}") for number in range(3)]
+            views[0] = replace(views[0], dead=dead, ready=not dead)
+            trips = [EdgeTrip(f"e1/n{number}", rtt_s * number / 2 + 0.001) for number in range(3)]
+            if bench.central.edge_views():
+                bench.nodes(*views, trips=tuple(trips))
+            else:
+                bench.edge_up(*views, trips=tuple(trips))
+            bench.advance(1.0)
+
+        tell(0.001)
+        for number in range(4):
+            job = central_bench.spec(cpu=700, n_tasks=1 + number % 2)
+            tasks = [replace(task, near=near, backup=True) for task in job.tasks]
+            bench.submit(f"j{number}", replace(job, tasks=tuple(tasks)))
+            bench.advance(0.2)
+        for attempt in bench.starts():
+            bench.status(central_bench.running(attempt))
+        bench.hold_solves = True
+        bench.submit("late", replace(job, tasks=tuple(tasks)))
+        bench.advance(0.2)
+        bench.cancel("j1")
+        tell(0.001, dead=True)
+        bench.hold_solves = False
+        while bench.solves:
+            bench.solve()
+        bench.advance(6.0)
+        for _ in range(4):
+            tell(0.050)
+    plain = CentralSettings(central_bench.SERVER, max_jobs_waiting=1000)
+    begun = CentralStart(plain, incarnation=1, seed=7, **marks_of(bench.policy))
+    return begun, tape(bench.central), log_of(bench.central)
+
+
 def worker_story() -> tuple[Start, Events, list[str]]:
     with taped(WorkerController) as tape:
         world = worker_world.World()
@@ -130,6 +175,7 @@ def worker_story() -> tuple[Start, Events, list[str]]:
 STORIES: dict[str, Callable[[], tuple[Start, Events, list[str]]]] = {
     "edge": edge_story,
     "central": central_story,
+    "bounds": bounds_story,
     "worker": worker_story,
 }
 

@@ -10,6 +10,7 @@ from central_bench import MIB, Bench, ended, node, running
 from tango.adapters.bound_rules import bound_rule
 from tango.controllers.central.begin import begin
 from tango.model.cluster import NodeView
+from tango.model.decision_text import sentence
 from tango.model.errors import InvalidField
 from tango.model.events import CentralEvent, DelaysMeasured
 from tango.model.explanation import Subject
@@ -105,7 +106,30 @@ def test_a_task_goes_within_its_bound_and_its_backup_is_reserved() -> None:
     assert isinstance(bench.kept["bound", "j1.0"], BoundRecord)
     assert bench.kept["reservation", "a/a2"] == ReservationRecord("a/a2", 500, 256 * MIB)
     (found,) = bench.central.explain("j1", (Subject.JOB,), 10, bench.now)
-    assert found.records[0][3:] == ("j1", "main", "a", "a1", "a/a2", "placed on a/a1")
+    assert found.records[0][3:-1] == ("j1", "main", "a", "a1", "a/a2", "placed on a/a1")
+    look = found.records[0][-1]
+    assert (look.reference, look.bound_s, look.n_inside) == ("a/a1", 0.003, 2)
+    assert look.inside == (("a/a1", 0.0), ("a/a2", 0.002))
+    assert look.removed == (("delay: beyond 3 ms of a/a1", 1, ("b/b1",)),)
+    assert (look.node, look.free_bytes, look.runner_up) == ("a/a1", 1024 * MIB, "a/a2")
+    assert (look.step, look.grew, look.shared) == (5, False, 0)
+
+
+def test_explain_says_by_which_step_a_backup_was_found_and_who_shares_it() -> None:
+    bench = two_sites()
+    for number in range(1, 5):
+        submit(bench, f"j{number}", job(task(near="a1", ms=20, backup=True)))
+    records = [
+        bench.central.explain(f"j{number}", (Subject.JOB,), 10, bench.now)[0].records[0]
+        for number in range(1, 5)
+    ]
+    looks = [record[-1] for record in records]
+    assert looks[0].step == 5
+    assert 3 in [look.step for look in looks]
+    assert all((look.shared > 0) == (look.step in (3, 4) or look.grew) for look in looks)
+    text = sentence(records[0])
+    assert "newly reserved room, step 5, shared with no other tasks" in text
+    assert "within 20 ms of a/a1: a/a1 0.0 ms, a/a2 2.0 ms" in text
 
 
 def test_a_bound_alone_reserves_nothing() -> None:
@@ -441,6 +465,28 @@ def test_nothing_starts_before_its_reservation_is_on_disk() -> None:
     assert {write.kind for write in bench.writes[0].writes} == {"bound", "reservation"}
     bench.write()
     assert bench.starts() == ["j1.0.1"]
+
+
+def test_explain_tells_after_a_restart_what_the_store_knows() -> None:
+    bench = two_sites()
+    submit(bench, "j1", job(task(near="a1", ms=3, backup=True)))
+    submit(bench, "plain", job(task()))
+    bench.status(running("j1.0.1", bench.wall))
+    bench.status(
+        running("plain.0.1", bench.wall), session=1 if place(bench, "plain")[0] == "a" else 2
+    )
+    bench = again(bench)
+    attempts = (running("j1.0.1"),)
+    bench.edge_up(at("a1"), at("a2"), edge="a", session=7, attempts=attempts, complete=())
+    bench.now += 300.0
+    (found,) = bench.central.explain("j1", (Subject.JOB,), 10, bench.now)
+    assert not found.records
+    assert (
+        "is running on a1 of a for 5 min, to be within 3 ms of a1, backup on a/a2, attempt 1"
+    ) in found.summary
+    assert any("restarted" in remark for remark in found.missing)
+    (found,) = bench.central.explain("plain", (Subject.JOB,), 10, bench.now)
+    assert " for 5 min, attempt 1" in found.summary
 
 
 @pytest.mark.parametrize("lost", ["bound", "reservation"])

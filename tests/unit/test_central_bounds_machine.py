@@ -36,6 +36,8 @@ class BoundMachine(CentralMachine):
         backups=st.lists(st.booleans(), min_size=3, max_size=3),
         cpu=st.sampled_from((100, 200, 300)),
         retries=st.integers(0, 2),
+        cores=st.sampled_from((0, 0, 1, 2)),
+        node=st.sampled_from(("", "", "n1", "n2")),
     )
     def submit_bound(
         self,
@@ -44,9 +46,14 @@ class BoundMachine(CentralMachine):
         backups: list[bool],
         cpu: int,
         retries: int,
+        cores: int,
+        node: str,
     ) -> None:
-        bounds = [first, *near]
-        self.world.submit_bound(bounds, backups[: len(bounds)], cpu, retries)
+        bounds = [first, *near][: 2 // cores if cores else 3]
+        if first is not None:
+            # Whatever is measured, its node must be within its bound in the end.
+            node = ""
+        self.world.submit_bound(bounds, backups[: len(bounds)], cpu, retries, cores, node)
 
     @rule(
         node=st.sampled_from((("e1", "n1"), ("e1", "n2"), ("e2", "n1"))),

@@ -68,9 +68,9 @@ class CentralMachine(RuleBasedStateMachine):
     def write(self, ok: bool) -> None:
         self.world.write(ok)
 
-    @rule()
-    def solve(self) -> None:
-        self.world.solve()
+    @rule(how=st.sampled_from(("first", "first", "last", "fails")))
+    def solve(self, how: str) -> None:
+        self.world.solve(how)
 
     @rule(seconds=st.sampled_from((0.01, 0.3, 2.0, 11.0)))
     def advance(self, seconds: float) -> None:

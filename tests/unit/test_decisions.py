@@ -11,6 +11,7 @@ from tango.algorithms.placement.replicas import Candidate, Choice
 from tango.algorithms.quota.reassurance import Assessment
 from tango.controllers.decisions import Decisions
 from tango.model import decision as d
+from tango.model.bounds import BoundLook
 from tango.model.decision_text import said, sentence
 from tango.model.job import JobState, TaskSpec
 from tango.model.plan import BatchOffer, Demand, NodeOffer, Placement, Route
@@ -138,8 +139,16 @@ SAMPLES: dict[d.Form, tuple[tuple[object, ...], str]] = {
         "tried again in 1.5 s, the job pending"),
     ),
     d.JOB_BOUND: (
-        ("j1", "main", "e1", "n1", "e1/n2", "placed on e1/n1"),
-        "task main of job j1: placed on e1/n1, backup on e1/n2",
+        ("j1", "main", "e1", "n1", "e1/n2", "placed on e1/n1", BoundLook(
+            "j1.0", "e1/n1", 0.02, (("e1/n1", 0.0), ("e1/n2", 0.0011)), 3,
+            (("delay: beyond 20 ms of e1/n1", 7, ("e2/n1", "e2/n2")),
+             ("gone or cordoned", 1, ("e1/n3",))),
+            "e1/n1", 256 * MIB, "e1/n2", 128 * MIB, step=5, grew=True, shared=2,
+        )),
+        ("task main of job j1: placed on e1/n1, backup on e1/n2 (more room than was reserved, step "
+         "5, shared with 2 other tasks); e1/n1 had 256.0 MiB free, e1/n2 128.0 MiB; within 20 ms "
+         "of e1/n1: e1/n1 0.0 ms, e1/n2 1.1 ms and 1 more; e2/n1, e2/n2 and 5 more: delay: beyond "
+         "20 ms of e1/n1; e1/n3: gone or cordoned"),
     ),
     d.JOB_CANCEL: (("j1",), "job j1 was cancelled by a user"),
     d.RESIZE: (

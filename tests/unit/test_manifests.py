@@ -160,8 +160,10 @@ def test_sites_stand_beside_the_spec() -> None:
         (JOB + "near: {node: a1, within_ms: 1, ms: 1}", "near.ms: is not a known key"),
         (JOB + "near: {task: b, within_ms: 1}", "near.task: no task is named 'b'; the job has"),
         (JOB + "near: {node: A/b, within_ms: 1}", "near.node: 'A' is not a valid name"),
-        (JOB + "backup: true\ncores: 1", "cores: cannot be asked for where a task of the job"),
-        (JOB + "backup: true\nnode: a1", "node: cannot be asked for where a task of the job"),
+        (
+            JOB + "backup: true\nnode: a1\ncpuset: [1]",
+            "cpuset: names core ids, and the job has a task with `near` or `backup`",
+        ),
         (JOB + "backup: 1", "m.yaml:4: backup: is the number 1, not"),
         (JOB + "requires: {key: a}", "m.yaml:4: requires: is a mapping, not a list"),
         (JOB + "requires:\n- key: a", "m.yaml:5: requires[0].values: In needs a value; give one"),

@@ -8,62 +8,100 @@ next one. Nobody that runs is moved out of another's way: it would lose its work
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tango.algorithms.placement.arrays import Floats, frozen
+from tango.algorithms.placement.arrays import Bools, Floats, frozen
 from tango.algorithms.placement.cluster import Cluster, NodeRow
+from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
 from tango.algorithms.placement.delay_bound import DelayBound
-from tango.algorithms.placement.delay_records import BOUND, BoundJournal, pod_of
+from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
 from tango.algorithms.placement.placer import CLOSED, Placer, leaders_first
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
-from tango.model.bounds import ANYWHERE, BoundNode, BoundPlan, BoundSnapshot, BoundTask
+from tango.model.bounds import (
+    ANYWHERE,
+    BoundLook,
+    BoundNode,
+    BoundPlan,
+    BoundSnapshot,
+    BoundTask,
+)
 from tango.model.commands import Delete, Put
 from tango.model.errors import Refused
 from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
-NEEDED = (*TERM_FILTERS, "delay", "fit")
+NEEDED = (*TERM_FILTERS, "delay", "fit", "cores")
 
 
 class BoundTasks:
     """A BoundRule. profile: its filters count, `delay` and `fit` in any case; its scores do not."""
 
     def __init__(self, profile: Profile, plugins: Mapping[str, Plugin]) -> None:
-        self._profile = with_needed(profile)
+        self.profile = profile
         self._plugins = plugins
         # A profile that cannot be made is told at the start, not with the first job.
-        Placer(Room(Cluster(())), self._profile, plugins)
+        needed = with_needed(profile)
+        filters = Placer(Room(Cluster(())), needed, plugins).filters
+        uses = (replace(use, weight=0.0) for use in needed.plugins if use.plugin in filters)
+        # What only scores would be made for nothing.
+        self._profile = replace(needed, plugins=tuple(uses))
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """See BoundRule."""
         room = Room(Cluster(_rows(snapshot.nodes)))
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
+        here.looks = {}
         here.stays_without = TERM_FILTERS
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
-        journal.resume(kept, dict(snapshot.reservations))
+        asked = {name: record.pod for name, record in kept.items()}
+        asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
+        here.pins = _pins(asked.values(), room.cluster.names)
+        resumed = {name: _free(one) for name, one in kept.items()}
+        journal.resume(resumed, dict(snapshot.reservations))
         room.delays = _Presumed(_delays(snapshot), _presumptions(here))
         if snapshot.failed:
             here.fail(snapshot.failed)
         else:
             here.mend()
         unplaced = tuple(_asked(here, snapshot.gangs))
-        bound, reservations = _written(journal, kept, dict(snapshot.reservations))
         waits = tuple(
             (name, _why(here, one.pod)) for name, one in sorted(here.bound.items()) if not one.node
         )
-        return BoundPlan(bound, reservations, unplaced, waits)
+        plan = _plan(journal, here, unplaced, waits)
+        # As they are stored: with the node that they name, and without the rule's own core ids.
+        records = (replace(one, pod=asked[one.pod.name], cores=()) for one in plan.records)
+        changed = tuple(one for one in records if one != kept.get(one.pod.name))
+        return replace(plan, records=changed)
+
+
+def _free(record: BoundRecord) -> BoundRecord:
+    """Without the node that it names: its backup is on another one. See `pins`."""
+    return replace(record, pod=replace(record.pod, node="")) if record.pod.node else record
+
+
+def _pins(pods: Iterable[PodRecord], names: Sequence[str]) -> dict[str, Bools]:
+    """For those that name a node: which rows are that, of any site where only its bare name is
+    given."""
+    pinned = [pod for pod in pods if pod.node]
+    if not pinned:
+        return {}
+    bare = [name.partition("/")[2] for name in names]
+    return {
+        pod.name: np.array([pod.node in both for both in zip(names, bare, strict=True)], np.bool_)
+        for pod in pinned
+    }
 
 
 def with_needed(profile: Profile) -> Profile:
@@ -74,7 +112,7 @@ def with_needed(profile: Profile) -> Profile:
 def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
-            one.name, one.cpu_millis, one.memory_bytes, 0, one.site, one.labels, one.taints,
+            one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, one.labels, one.taints,
             cordoned=not one.open,
         )  # fmt: skip
     # So that `near` may name a place for those that have no bound: all is within it.
@@ -150,10 +188,10 @@ def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
     for one in tasks:
         if not one.at:
             continue
-        pod, at = pod_of(one.bound.pod), room.index_of(one.at)
+        pod, at = pod_of(_free(one.bound).pod), room.index_of(one.at)
         here.runs_on[pod.name] = at
         if one.bound.node not in ("", one.at):
-            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes)
+            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes, pod.cores)
         if room.lack(pod, at):
             raise Refused(f"{one.at} is said to have less than {pod.name} holds there")
         room.take(pod, at)
@@ -164,7 +202,8 @@ def _asked(
 ) -> Iterator[tuple[str, str]]:
     """Each gang whole or not at all; who finds no place, and why."""
     for job_id, records in gangs:
-        pods = sorted(map(pod_of, records), key=lambda pod: (-pod.cpu_millis, -pod.memory_bytes))
+        free = (replace(record, node="") for record in records)
+        pods = sorted(map(pod_of, free), key=_largest_first)
         placed: list[str] = []
         for pod in leaders_first(pods, {pod.name for pod in pods}):
             answer = here.admit(pod)
@@ -176,9 +215,16 @@ def _asked(
             placed.append(pod.name)
 
 
+def _largest_first(pod: Pod) -> tuple[int, int, int]:
+    return -pod.cores, -pod.cpu_millis, -pod.memory_bytes
+
+
 def _why(here: DelayBound, pod: Pod) -> str:
     """Why it finds no node, in a cluster without the row that is none."""
     chosen = here.placer.look(pod)
+    pin = here.pins.get(pod.name)
+    if pin is not None:
+        return _why_not_there(chosen, np.flatnonzero(pin).tolist(), here.room.cluster.names)
     removed = tuple(
         (plugin, why, count - (why == CLOSED), bits) for plugin, why, count, bits in chosen.removed
     )
@@ -188,20 +234,44 @@ def _why(here: DelayBound, pod: Pod) -> str:
     return looked.reason or "it has just lost its place"
 
 
-def _written(
+def _why_not_there(chosen: Chosen, rows: Sequence[int], names: Sequence[str]) -> str:
+    """Why none of the rows will do that it names a node of."""
+    parts = []
+    for row in rows:
+        found = (why for _, why, _, bits in chosen.removed if names[row] in named(bits, names))
+        parts.append(f"{names[row]}: {next(found, 'it has just lost its place')}")
+    return f"the node that it names will not do: {', '.join(parts) or 'it is not known'}"
+
+
+def _plan(
     journal: BoundJournal,
-    bound: dict[str, BoundRecord],
-    reservations: dict[str, ReservationRecord],
-) -> tuple[dict[str, BoundRecord], dict[str, ReservationRecord]]:
-    """What is to be kept from now on."""
+    here: DelayBound,
+    unplaced: tuple[tuple[str, str], ...],
+    waits: tuple[tuple[str, str], ...],
+) -> BoundPlan:
+    """What is to be kept otherwise from now on, as the rule has it."""
+    records: list[BoundRecord] = []
+    reservations: list[ReservationRecord] = []
+    dropped: list[str] = []
     for write in journal.writes():
         match write:
-            case Delete(kind, key) if kind == BOUND:
-                del bound[key]
-            case Delete(_, key):
-                del reservations[key]
-            case Put(_, key, BoundRecord() as record):
-                bound[key] = record
-            case Put(_, key, ReservationRecord() as record):
-                reservations[key] = record
-    return bound, reservations
+            case Delete(kind, key):
+                assert kind == RESERVATION, "a task that is known stays so"
+                dropped.append(key)
+            case Put(_, _, BoundRecord() as record):
+                records.append(record)
+            case Put(_, _, ReservationRecord() as record):
+                reservations.append(record)
+    assert here.looks is not None
+    looks = tuple(_look(here, record) for record in records if record.pod.name in here.looks)
+    return BoundPlan(tuple(records), tuple(reservations), tuple(dropped), unplaced, waits, looks)
+
+
+def _look(here: DelayBound, record: BoundRecord) -> BoundLook:
+    """With the backup as it is in the end: later ones may share it, or have replaced it."""
+    assert here.looks is not None
+    look = here.looks[record.pod.name]
+    if not record.backup:
+        return replace(look, step=0, grew=False)
+    covered = here.placeholders.covered(here.room.index_of(record.backup))
+    return replace(look, shared=len(covered) - 1)

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools
+from tango.algorithms.placement.delay_looks import looked
 from tango.algorithms.placement.placeholders import PREFIX, Need, Placeholders, need_of
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Held
+from tango.model.bounds import BoundLook
 from tango.model.errors import Refused
 
 UNPROTECTED = "unprotected: no room for its backup within its bound"
@@ -44,7 +46,11 @@ class BoundBooks:
         self.room = placer.room
         self.placeholders = Placeholders(placer.room)
         self.bound: dict[str, Bound] = {}
+        # On what grounds pods got what they have, the latest; None where nobody asks for it.
+        self.looks: dict[str, BoundLook] | None = None
         self.runs_on: dict[str, int] = {}
+        # Pods that only some nodes will do for, but for their backups.
+        self.pins: dict[str, Bools] = {}
 
     def resume(
         self,
@@ -104,7 +110,11 @@ class BoundBooks:
             nodes &= self.room.cluster.cloud
         self.room.restore(held)
         nodes[node] = False
-        return nodes
+        return self._pinned(pod, nodes)
+
+    def _pinned(self, pod: Pod, nodes: Bools) -> Bools:
+        pin = self.pins.get(pod.name)
+        return nodes if pin is None else nodes & pin
 
     def _still_covered(self, one: Bound, target: int) -> bool:
         """Whether its backup would do there too; one that has none loses none."""
@@ -128,6 +138,13 @@ class BoundBooks:
                 self.placeholders.resize(host, size)
                 return host
         return None
+
+    def _note(
+        self, pod: Pod, node: int, ranked: Sequence[int], step: int = 0, *, grew: bool = False
+    ) -> None:
+        """Before the pod is put there, or gets a backup there."""
+        if self.looks is not None:
+            self.looks[pod.name] = looked(self.placer, pod, node, ranked, step, grew=grew)
 
     def _uncovered(self, names: Iterable[str]) -> None:
         for name in names:
@@ -153,7 +170,8 @@ class BoundBooks:
         self.bound[name] = self._put(pod, node, host)
         self.placeholders.shrink(before)
         if self.runs_on.get(name) == left and LEAVING + name not in self.room.held:
-            self.room.take(Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes), left)
+            leaves = Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes, pod.cores)
+            self.room.take(leaves, left)
 
     def _leave(self, name: str) -> None:
         if name in self.room.held:

@@ -28,6 +28,8 @@ from tango.algorithms.placement.placeholders import PREFIX, Need, need_of
 from tango.algorithms.placement.pod import Pod
 from tango.model.errors import AlreadyExists, InvalidField, NotFound
 
+PINNED = "the nodes that it is pinned to will not do"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -166,16 +168,22 @@ class DelayBound(BoundBooks):
                 return Answer(Bound(pod, ""), reason=reason)
             return Answer(self._put(pod, cloud[0]))
         radius = self.placer.candidates(pod, full_too=True)
-        fitting = self.ranked(self.placer.candidates(pod))
+        roomy = self.placer.candidates(pod)
+        fitting = self.ranked(self._pinned(pod, roomy))
         moved: tuple[tuple[str, str, str], ...] = ()
         if not fitting:
             moved = self._make_room(pod, radius) if self.makes_room else ()
-            fitting = self.ranked(self.placer.candidates(pod))
+            roomy = self.placer.candidates(pod)
+            fitting = self.ranked(self._pinned(pod, roomy))
             if not fitting:
-                return Answer(Bound(pod, ""), reason=self.placer.look(pod).reason)
+                # Others may do, where it is pinned.
+                reason = self.placer.look(pod).reason or PINNED
+                return Answer(Bound(pod, ""), reason=reason)
         if not pod.protected:
+            self._note(pod, fitting[0], fitting)
             return Answer(self._put(pod, fitting[0]), moved)
         if np.count_nonzero(radius) == 1:
+            self._note(pod, fitting[0], fitting)
             return Answer(self._put(pod, fitting[0], warning=ALONE), moved)
         need = need_of(pod)
         # A node that the placeholder covers nothing of yet, before one that it does.
@@ -184,8 +192,12 @@ class DelayBound(BoundBooks):
                 for node in fitting:
                     known = any(self.placeholders.load(host, node))
                     if known != fresh and self.placeholders.suffices(host, node, need):
+                        self._note(pod, node, fitting, 3 if fresh else 4)
                         return Answer(self._put(pod, node, host), moved)
-        node, *rest = fitting
+        node = fitting[0]
+        rest = [one for one in self.ranked(roomy) if one != node]
+        grew = bool(rest) and all(one in self.placeholders.sizes for one in rest)
+        self._note(pod, node, fitting, 5 if rest else 0, grew=grew)
         return Answer(self._put(pod, node, self._made_cover(need, rest)), moved)
 
     def _made_cover(self, need: Need, ranked: Sequence[int]) -> int | None:
@@ -253,6 +265,7 @@ class DelayBound(BoundBooks):
             return
         covered = (n for n in ranked if self._host(one) is not None and self._still_covered(one, n))
         target = next(covered, None)
+        self._note(one.pod, ranked[0] if target is None else target, ranked)
         if target is not None:
             self._move(one, target, self._host(one))
         else:
@@ -267,8 +280,13 @@ class DelayBound(BoundBooks):
         self.placeholders.shrink(self.placeholders.uncover(one.pod.name))
         others = radius.copy()
         others[node] = False
+        sizes = dict(self.placeholders.sizes)
         found = self._found_cover(one.pod, node, others)
         if found is not None:
+            grew = found in sizes and sizes[found] != self.placeholders.sizes[found]
+            known = any(self.placeholders.load(found, node))
+            step = 5 if sizes.get(found) != self.placeholders.sizes[found] else 4 if known else 3
+            self._note(one.pod, node, (), step, grew=grew)
             self.placeholders.cover(one.pod, node, found)
         warning = "" if found is not None else UNPROTECTED if others.any() else ALONE
         backup = "" if found is None else self.room.cluster.names[found]

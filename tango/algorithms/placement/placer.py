@@ -57,6 +57,11 @@ class Placer:
         self._weighted: Floats = np.empty(size)
         self._marks: list[Floats] = [np.empty(size) for _ in self._scores]
 
+    @property
+    def filters(self) -> tuple[str, ...]:
+        """The plugins that filter, in their order."""
+        return tuple(name for name, _ in self._filters)
+
     # ---- one pod
 
     def look(self, pod: Pod) -> Chosen:

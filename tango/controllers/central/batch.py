@@ -85,6 +85,8 @@ class Batch:
         self.bound_queue = GangQueue()
         self.bound_jobs: dict[str, Job] = {}
         self.bounds_due = False
+        # Those that have changed since `bounds` read them.
+        self.bounds_changed: dict[str, None] = {}
         self.parked: dict[str, Job] = {}
         self.outstanding: Window | None = None
         self._jobs = jobs
@@ -115,7 +117,7 @@ class Batch:
         record = job.record
         if has_bounds(record.spec):
             self.bound_jobs[record.job_id] = job
-            self.bounds_due = True
+            self.reconsider_bounds(job)
         tasks, due_at = waiting(record) if job.durable is not None else ((), 0.0)
         if tasks == job.waits_for:
             return
@@ -131,6 +133,12 @@ class Batch:
             heapq.heappush(self._timers, (now + delay, job.timer, job))
         else:
             self._enter(job, now)
+
+    def reconsider_bounds(self, job: Job) -> None:
+        """Have a job with bounds read again, if it is one."""
+        if job.record.job_id in self.bound_jobs:
+            self.bounds_changed[job.record.job_id] = None
+            self.bounds_due = True
 
     def rearm(self, now: float, wall: float) -> None:
         """The wall clock has become known: set all timers by it."""
@@ -197,7 +205,7 @@ class Batch:
 
     def _never_fits(self, gang: Gang, job: Job, now: float) -> bool:
         """Whether it could not run even if nothing else did; then that is why it waits."""
-        if job.fits_under == self._sites.version:
+        if job.fits_under == self._sites.version or _has_backup(gang, job):
             return False
         needs_node = self.needs_node and gang.job_id not in self.bound_jobs
         reason = never_fits(gang, job.record, self._sites, needs_node=needs_node)
@@ -237,14 +245,18 @@ class Batch:
         gangs = self._window(now) if offers else {}
         if not gangs:
             return None
-        self._solves += 1
-        self.outstanding = Window(self._solves, gangs, now, len(offers))
+        self.outstanding = Window(self.next_solve(), gangs, now, len(offers))
         seed = self._random.getrandbits(31)
         running = preemptible(self._sites, self._jobs) if self._sites.elastic else ()
         asked = tuple(gangs.values())
         images = self._images.facts(asked) if not self._name_images.isdisjoint(gangs) else None
         snapshot = BatchSnapshot(asked, offers, seed, self._last, running, images)
         return Solve(self._solves, snapshot)
+
+    def next_solve(self) -> int:
+        """A number for a solve; those of `bounds` are from the same row."""
+        self._solves += 1
+        return self._solves
 
     def solved(self, solve_id: int, plan: BatchPlan, now: float, commit: Commit) -> int | None:
         """Commit what stands of the plan; returns how many gangs, None for another solve's plan."""
@@ -376,6 +388,12 @@ class Batch:
         self.queue.drop(gang.job_id)
         self.parked[gang.job_id] = job
         return True
+
+
+def _has_backup(gang: Gang, job: Job) -> bool:
+    """Whether one of its tasks may run where its backup was, whatever node it names."""
+    tasks, specs = job.record.tasks, job.record.spec.tasks
+    return any(specs[one.task_index].backup and tasks[one.task_index].attempt for one in gang.tasks)
 
 
 def _stale(entry: tuple[float, int, Job]) -> bool:

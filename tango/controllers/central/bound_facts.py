@@ -1,189 +1,235 @@
-"""What a rule for bounds and backups is shown, from the books: where tasks are, what nodes have.
+"""Tasks as a rule for bounds and backups is shown them, read again only where a job has changed.
 
-A node that is away, or has not dialled in since a restart, is taken as it was, without free room:
-backups there stay. One that is dead, drained, or unknown to its edge is gone: tasks that were there
-run again on their backups.
+So that no `handle` walks through all of them: a job that changed is read at once, all jobs after
+nodes came or went, a few at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from tango.controllers.central.bound_books import BoundBooks
+from tango.controllers.central.bound_nodes import BoundNodes
+from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
-from tango.model.bounds import (
-    ANYWHERE,
-    BoundNode,
-    BoundTask,
-    node_name,
-    task_name,
-)
+from tango.model.bounds import ANYWHERE, BoundTask, node_name, task_name
 from tango.model.job import JobRecord, JobState
-from tango.model.placements import (
-    BoundRecord,
-    PodRecord,
-    RequirementRecord,
-    ReservationRecord,
-    TolerationRecord,
-)
+from tango.model.placements import BoundRecord, PodRecord, RequirementRecord, TolerationRecord
+from tango.model.plan import Gang
 
 MAX_WINDOW = 128
-_NOTHING = (0, 0)
+# Jobs that one `handle` reads because nodes came or went.
+MOST_JOBS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A gang in the queue, and those of its tasks that have no place yet.
+
+    unknown: why it cannot be looked at: it names a node that nobody knows.
+    """
+
+    gang: Gang
+    pods: tuple[PodRecord, ...]
+    unknown: str = ""
 
 
 class Facts:
-    """One reading. known: tasks that have, or had, a place. failed: nodes that are gone, whose
-    tasks want to run. gangs: those without a place, in order; unknown: (job, why) of those that
-    name a node that nobody knows. settled: a site that has not dialled in by now may never do."""
+    """Follows the jobs with bounds.
 
-    def __init__(
-        self,
-        core: Core,
-        bound: dict[str, BoundRecord],
-        reservations: dict[str, ReservationRecord],
-        *,
-        settled: bool,
-    ) -> None:
+    settled: a site that has not dialled in by now may never do. stale: tasks of which something is
+    kept, and that have no place any more. adjusted: those that are otherwise than is kept. fresh:
+    those whose place is of a plan since their latest attempt.
+    """
+
+    def __init__(self, core: Core, store: BoundStore) -> None:
         self._core = core
-        self._settled = settled
-        self._reservations = reservations
-        self._nodes = {
-            node_name(site.edge, name): (site, view)
-            for site in core.sites.by_name.values()
-            for name, view in site.nodes.items()
-        }
-        self._bare: dict[str, list[str]] = {}
-        for name in sorted(self._nodes):
-            self._bare.setdefault(name.partition("/")[2], []).append(name)
-        self.failed: dict[str, None] = {}
-        self.known: dict[str, BoundTask] = {}
-        for job in core.batch.bound_jobs.values():
-            self._tasks(job, bound)
-        if self.failed:
-            # A backup that does not answer now is no place to run again.
-            for name, one in self.known.items():
-                if one.bound.backup and not self._answers(one.bound.backup):
-                    self.known[name] = replace(one, bound=replace(one.bound, backup=""))
-        self.gangs: list[tuple[str, tuple[PodRecord, ...]]] = []
-        self.unknown: list[tuple[str, str]] = []
-        self._gangs()
+        self._store = store
+        self.books = BoundBooks()
+        self.nodes = BoundNodes(core.sites, self.books)
+        self.settled = False
+        self.stale: dict[str, None] = {}
+        self.adjusted: dict[str, None] = {}
+        self.fresh: dict[str, None] = {}
+        # Of each job's tasks: what they ask for, and why that cannot be said.
+        self._pods: dict[str, tuple[tuple[PodRecord, ...], tuple[str, ...]]] = {}
+        # Jobs with a task that has no attempt, and of which is kept where it shall run.
+        self._between: dict[str, Job] = {}
+        # By task: its node, which is gone.
+        self._fallen: dict[str, str] = {}
+        self._read_under = 0
+        self._again: dict[str, None] = {}
 
-    # ---- nodes
+    def load(self) -> None:
+        """What is on disk, after the jobs."""
+        self.stale = dict.fromkeys(self._store.bound)
+        self.follow()
 
-    def nodes(self) -> tuple[BoundNode, ...]:
-        """All that matter: those that are known, and those that tasks or backups are on."""
-        holds: dict[str, tuple[int, int]] = {}
-        claims = claimed(self.known.values(), self._reservations)
-        for one in self.known.values():
-            if one.at:
-                holds[one.at] = _plus(holds.get(one.at, _NOTHING), one.bound.pod)
-        names = self._nodes.keys() | holds.keys() | claims.keys()
-        return tuple(
-            self._node(name, holds.get(name, _NOTHING), claims.get(name, _NOTHING))
-            for name in sorted(names)
-        )
+    # ---- following
 
-    def _node(self, name: str, holds: tuple[int, int], claims: tuple[int, int]) -> BoundNode:
-        edge = name.partition("/")[0]
-        if name not in self._nodes:
-            cpu, memory = holds[0] + claims[0], holds[1] + claims[1]
-            return BoundNode(name, edge, cpu, memory, open=not self._gone(name))
-        site, view = self._nodes[name]
-        free = site.free(view.node) or _NOTHING
-        # What is reserved stays so even while LC, which comes first, is in its place.
-        cpu = holds[0] + max(free[0], claims[0])
-        memory = holds[1] + max(free[1], claims[1])
-        if not view.dead:
-            cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
-            memory = max(holds[1], min(memory, view.capacity.memory_bytes))
-        taking = not (view.cordoned or self._gone(name))
-        return BoundNode(
-            name, edge, cpu, memory, open=taking, labels=view.labels, taints=view.taints
-        )
+    def follow(self) -> bool:
+        """Read what has changed. Whether all is read."""
+        batch = self._core.batch
+        if self._read_under != self.nodes.names_version:
+            self._read_under = self.nodes.names_version
+            self._again.update(dict.fromkeys(batch.bound_jobs))
+        changed = (*batch.bounds_changed, *list(self._again)[:MOST_JOBS])
+        batch.bounds_changed.clear()
+        for job_id in changed:
+            self._read(job_id)
+        return not self._again
 
-    def _gone(self, name: str) -> bool:
-        edge, _, node = name.partition("/")
-        site = self._core.sites.by_name.get(edge)
-        if site is None:
-            return False
-        view = site.nodes.get(node)
-        if view is None:
-            return site.session is not None and node not in site.held
-        return view.dead or view.draining
+    def look_between(self) -> None:
+        """Tasks without an attempt stay where they are planned to be only while nodes allow it."""
+        for job_id in list(self._between):
+            self._read(job_id)
 
-    def _answers(self, name: str) -> bool:
-        found = self._nodes.get(name)
-        return found is not None and found[0].session is not None and found[1].ready
+    def between(self) -> list[Job]:
+        """Jobs that may be about to start: some task has a place, and no attempt. In order."""
+        jobs = self._between.values()
+        return sorted(jobs, key=lambda job: (-job.record.spec.priority, job.arrival))
 
-    # ---- tasks
+    def forgotten(self) -> Sequence[str]:
+        """The stale ones, which are not any more."""
+        names = tuple(self.stale)
+        self.stale.clear()
+        return names
 
-    def _tasks(self, job: Job, kept: dict[str, BoundRecord]) -> None:
-        record = job.record
-        for index, task in enumerate(record.tasks):
-            name = task_name(record.job_id, index)
-            before = kept.get(name)
-            if before is not None and not self.unknown_node(record, index):
-                # What it wants to be near to may have ended, or be elsewhere by now.
-                before = replace(before, pod=self._pod(record, index))
-            if task.state in ACTIVE:
-                at = node_name(task.edge, task.node)
-                bound = before or BoundRecord(self._pod(record, index), at)
-                if not bound.node or not task.evicting:
-                    # Where it is counts, unless it was told to go elsewhere.
-                    bound = replace(bound, node=at)
-                self.known[name] = BoundTask(bound, at)
-            elif task.state is JobState.PENDING and before is not None and not stopping(record):
-                last = node_name(task.edge, task.node) if task.node else ""
-                if self._stays(before, last, refused=bool(job.refusals.get(index))):
-                    self.known[name] = BoundTask(before)
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Nodes that are gone, whose tasks want to run."""
+        return tuple(sorted(set(self._fallen.values())))
 
-    def _stays(self, before: BoundRecord, last: str, *, refused: bool) -> bool:
-        """Whether what was kept of a task without an attempt says where it shall run."""
-        node = before.node
-        if not node:
-            return True
-        edge, _, name = node.partition("/")
-        if self._gone(node):
-            site = self._core.sites.by_name[edge]
-            view = site.nodes.get(name)
-            if name in site.held and not (view is not None and view.draining):
-                # Others are not given up yet: they must not be taken along.
-                return False
-            self.failed[node] = None
-            return True
-        found = self._nodes.get(node)
-        if found is None or found[0].session is None:
-            # No attempt is there: it need not wait for a site that may never come back.
-            return not self._settled
-        return not found[1].cordoned and node != last and not refused
-
-    def _gangs(self) -> None:
+    def gangs(self) -> Iterator[Waiting]:
+        """The head of the queue."""
         n_tasks = 0
         for _, gang in self._core.batch.bound_queue.after(None):
             n_tasks += len(gang.tasks)
             if n_tasks > MAX_WINDOW:
                 break
-            record = self._core.ledger.jobs[gang.job_id].record
+            pods, unknown = self._pods[gang.job_id]
             new = [
                 task.task_index
                 for task in gang.tasks
-                if task_name(gang.job_id, task.task_index) not in self.known
+                if pods[task.task_index].name not in self.books.tasks
             ]
-            why = next(filter(None, (self.unknown_node(record, index) for index in new)), "")
-            if why:
-                self.unknown.append((gang.job_id, why))
-            elif new:
-                pods = tuple(self._pod(record, index) for index in new)
-                self.gangs.append((gang.job_id, pods))
+            why = next((unknown[index] for index in new if unknown[index]), "")
+            if new:
+                yield Waiting(gang, tuple(pods[index] for index in new), why)
 
-    def unknown_node(self, record: JobRecord, index: int) -> str:
+    def waits(self, waiting: Waiting) -> bool:
+        """Whether it is in the queue as it was, and asks for the same."""
+        gang = waiting.gang
+        if self._core.batch.bound_queue.get(gang.job_id) is not gang:
+            return False
+        pods, _ = self._pods[gang.job_id]
+        return all(
+            pod.name not in self.books.tasks and pods[int(pod.name.rpartition(".")[2])] == pod
+            for pod in waiting.pods
+        )
+
+    # ---- one job
+
+    def _read(self, job_id: str) -> None:
+        self._again.pop(job_id, None)
+        jobs = self._core.batch.bound_jobs
+        job = jobs.get(job_id)
+        if job is None:
+            return
+        record = job.record
+        active = any(task.state in ACTIVE for task in record.tasks)
+        if self._core.ledger.jobs.get(job_id) is not job or (record.state.ended and not active):
+            # It has ended, or was never stored.
+            for index in range(len(record.tasks)):
+                self._set(task_name(job_id, index), None)
+            del jobs[job_id]
+            self._pods.pop(job_id, None)
+            self._between.pop(job_id, None)
+            return
+        indices = range(len(record.tasks))
+        pods = tuple(self._pod(record, index) for index in indices)
+        unknown = tuple(self._unknown(record, index) for index in indices)
+        self._pods[job_id] = pods, unknown
+        between = False
+        for index in indices:
+            task = self._task(job, index, pods[index], known=not unknown[index])
+            self._set(pods[index].name, task)
+            between |= record.tasks[index].state is JobState.PENDING and (
+                pods[index].name in self._store.bound
+            )
+        if between:
+            self._between[job_id] = job
+        else:
+            self._between.pop(job_id, None)
+
+    def _set(self, name: str, task: BoundTask | None) -> None:
+        if task != self.books.tasks.get(name):
+            self.books.put(name, task)
+        kept = self._store.bound.get(name)
+        if kept is not None and task is None:
+            self.stale[name] = None
+        else:
+            self.stale.pop(name, None)
+        if task is not None and task.bound != kept:
+            self.adjusted[name] = None
+        else:
+            self.adjusted.pop(name, None)
+        if task is None or task.at:
+            self._fallen.pop(name, None)
+            self.fresh.pop(name, None)
+
+    def _task(self, job: Job, index: int, pod: PodRecord, *, known: bool) -> BoundTask | None:
+        record, task = job.record, job.record.tasks[index]
+        before = self._store.bound.get(pod.name)
+        if before is not None and known and before.pod != pod:
+            # What it wants to be near to may have ended, or be elsewhere by now.
+            before = replace(before, pod=pod)
+        if task.state in ACTIVE:
+            at = node_name(task.edge, task.node)
+            bound = before or BoundRecord(pod, at)
+            if bound.node != at and not (bound.node and task.evicting):
+                # Where it is counts, unless it was told to go elsewhere.
+                bound = replace(bound, node=at)
+            return BoundTask(bound, at)
+        if task.state is JobState.PENDING and before is not None and not stopping(record):
+            last = node_name(task.edge, task.node) if task.node else ""
+            anew = last == before.node or bool(job.refusals.get(index))
+            if self._stays(before, anew=anew and pod.name not in self.fresh):
+                return BoundTask(before)
+        return None
+
+    def _stays(self, before: BoundRecord, *, anew: bool) -> bool:
+        """Whether what was kept of a task without an attempt says where it shall run.
+
+        anew: it has just been there, or was refused somewhere, and is to be placed again.
+        """
+        node, name = before.node, before.pod.name
+        self._fallen.pop(name, None)
+        if not node:
+            return True
+        edge, _, bare = node.partition("/")
+        site = self._core.sites.by_name.get(edge)
+        view = site.nodes.get(bare) if site is not None else None
+        if site is not None and self.nodes.gone(node):
+            if bare in site.held and not (view is not None and view.draining):
+                # Others are not given up yet: they must not be taken along.
+                return False
+            self._fallen[name] = node
+            return True
+        if site is None or view is None or site.session is None:
+            # No attempt is there: it need not wait for a site that may never come back.
+            return not self.settled
+        return not view.cordoned and not anew
+
+    def _unknown(self, record: JobRecord, index: int) -> str:
         """Why the node that a task wants to be near to is none that is known; "" if it is."""
         near = record.spec.tasks[index].near
-        if near is None or not near.node or near.node in self._nodes:
+        if near is None or not near.node:
             return ""
-        found = self._bare.get(near.node, ())
+        found = self.nodes.full(near.node)
         if len(found) == 1:
             return ""
         if found:
@@ -200,8 +246,10 @@ class Facts:
             task_name(record.job_id, index),
             spec.cpu_millis,
             spec.memory_bytes,
+            spec.cores,
             near=near,
             bound_s=within_s,
+            node=self._only(spec.node),
             requires=tuple(
                 RequirementRecord(one.key, one.operator, one.values) for one in spec.requires
             ),
@@ -212,28 +260,17 @@ class Facts:
             protected=spec.backup,
         )
 
+    def _only(self, node: str) -> str:
+        """The node that alone will do, with its site where only one has such a node."""
+        found = self.nodes.full(node) if node else ()
+        return found[0] if len(found) == 1 else node
+
     def _reference(self, record: JobRecord, node: str, task: str) -> str:
         if node:
-            found = self._bare.get(node, ())
+            found = self.nodes.full(node)
             return found[0] if len(found) == 1 else node
         index = next(i for i, spec in enumerate(record.spec.tasks) if spec.name == task)
         reference = record.tasks[index]
         if reference.state.ended and reference.node:
             return node_name(reference.edge, reference.node)
         return task_name(record.job_id, index)
-
-
-def claimed(
-    tasks: Iterable[BoundTask], reservations: Mapping[str, ReservationRecord]
-) -> dict[str, tuple[int, int]]:
-    """What nodes keep for backups, and for tasks that shall run there and do not yet."""
-    claims = {name: (one.cpu_millis, one.memory_bytes) for name, one in reservations.items()}
-    for one in tasks:
-        node = one.bound.node
-        if node and node != one.at:
-            claims[node] = _plus(claims.get(node, _NOTHING), one.bound.pod)
-    return claims
-
-
-def _plus(sums: tuple[int, int], pod: PodRecord) -> tuple[int, int]:
-    return sums[0] + pod.cpu_millis, sums[1] + pod.memory_bytes

@@ -6,9 +6,10 @@ on them waits until they are on disk (`holds`): a backup that a crash could forg
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from tango.controllers.central.core import Core
+from tango.model.bounds import NOTHING, size_of
 from tango.model.commands import Delete, Persist, Put
 from tango.model.placements import BoundRecord, ReservationRecord
 
@@ -26,6 +27,7 @@ class BoundStore:
         self.bound: dict[str, BoundRecord] = {}
         self.reservations: dict[str, ReservationRecord] = {}
         self.retry_at: float | None = None
+        self._listed: tuple[tuple[str, ReservationRecord], ...] | None = None
         self._pending: dict[tuple[str, str], Put | Delete] = {}
         self._writing: tuple[int, dict[tuple[str, str], Put | Delete]] | None = None
         # Writes are numbered: begun, and on disk.
@@ -42,25 +44,33 @@ class BoundStore:
         """What is on disk."""
         self.bound, self.reservations = dict(bound), dict(reservations)
 
-    def take(
-        self, bound: dict[str, BoundRecord], reservations: dict[str, ReservationRecord]
-    ) -> None:
-        """It is this from now on; what differs is written by the next `flush`."""
-        self._differ(BOUND, self.bound, bound)
-        self._differ(RESERVATION, self.reservations, reservations)
-        self.bound, self.reservations = bound, reservations
+    def keep(self, records: Mapping[str, BoundRecord], gone: Iterable[str]) -> None:
+        """These tasks are kept so from now on, and those not any more; `flush` writes it."""
+        for name in gone:
+            if self.bound.pop(name, None) is not None:
+                self._pending[BOUND, name] = Delete(BOUND, name)
+        for name, record in records.items():
+            if self.bound.get(name) != record:
+                self.bound[name] = record
+                self._pending[BOUND, name] = Put(BOUND, name, record)
 
-    def _differ(
-        self,
-        kind: str,
-        before: Mapping[str, BoundRecord | ReservationRecord],
-        after: Mapping[str, BoundRecord | ReservationRecord],
-    ) -> None:
-        for key in before.keys() - after.keys():
-            self._pending[kind, key] = Delete(kind, key)
-        for key, record in after.items():
-            if before.get(key) != record:
-                self._pending[kind, key] = Put(kind, key, record)
+    def reserve(self, record: ReservationRecord) -> None:
+        """The node keeps this much from now on, or nothing any more; likewise."""
+        node = record.node
+        if self.reservations.get(node) == record:
+            return
+        self._listed = None
+        if size_of(record) != NOTHING:
+            self.reservations[node] = record
+            self._pending[RESERVATION, node] = Put(RESERVATION, node, record)
+        elif self.reservations.pop(node, None) is not None:
+            self._pending[RESERVATION, node] = Delete(RESERVATION, node)
+
+    def listed(self) -> tuple[tuple[str, ReservationRecord], ...]:
+        """The reservations, by node."""
+        if self._listed is None:
+            self._listed = tuple(sorted(self.reservations.items()))
+        return self._listed
 
     def flush(self) -> None:
         """Write what is to be written, unless a write is under way or has just failed."""

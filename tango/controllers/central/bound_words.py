@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Iterable
 
-from tango.controllers.central.bound_facts import Facts
+from tango.controllers.central.bound_nodes import BoundNodes
 from tango.model.bounds import BoundTask
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
@@ -23,7 +23,7 @@ def refuse(spec: JobSpec) -> None:
             raise InvalidField(f"tasks[{index}].{field}", NO_RULE, NO_RULE_FIX)
 
 
-def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None:
+def check_nodes(spec: JobSpec, nodes: BoundNodes, *, settled: bool) -> None:
     """Raise InvalidField for a node that none of these, or more than one, is.
 
     settled: all nodes are known; before that there is no telling, and the job waits.
@@ -32,11 +32,12 @@ def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None
         if task.near is None or not task.near.node:
             continue
         name, field = task.near.node, f"tasks[{index}].near.node"
-        full = [one for one in known if name in (one, one.partition("/")[2])]
+        full = nodes.full(name)
         if len(full) > 1:
             problem = f"{name!r} is the name of several nodes"
-            raise InvalidField(field, problem, f"write one of: {', '.join(sorted(full))}")
-        if settled and known and not full:
+            raise InvalidField(field, problem, f"write one of: {', '.join(full)}")
+        known = nodes.names() if settled and not full else ()
+        if known:
             names = sorted({*known, *(one.partition("/")[2] for one in known)})
             meant = difflib.get_close_matches(name, names, 1)
             fix = f"did you mean {meant[0]!r}?" if meant else "`tango get nodes` lists those known"
@@ -44,14 +45,14 @@ def check_nodes(spec: JobSpec, known: Collection[str], *, settled: bool) -> None
 
 
 def what_became(
-    known: BoundTask | None, before: BoundRecord | None, now: BoundRecord, facts: Facts
+    known: BoundTask | None, before: BoundRecord | None, now: BoundRecord, failed: Iterable[str]
 ) -> str:
     """What became of a task, in one clause, and what is not as it should be; "" for nothing new."""
     if before == now and known is not None:
         return ""
     if known is None or before is None:
         said = f"placed on {now.node}" if now.node else ""
-    elif before.node in facts.failed and now.node:
+    elif before.node in failed and now.node:
         where = f"its backup {now.node}" if now.node == before.backup else now.node
         said = f"{before.node} failed or is drained: runs again on {where}"
     elif before.node != now.node and now.node:

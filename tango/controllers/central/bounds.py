@@ -1,13 +1,13 @@
 """Tasks with delay bounds and backups: placed, kept within their bounds, and run again elsewhere.
 
-A BoundRule says where; this carries it out by the means that every task has. A task whose bound is
-broken is marked on disk and stopped, as on a drained node, and placed when its attempt has ended; a
-task whose node is given up is placed on its backup. So of no task two attempts are wanted at once.
-What a plan keeps free, for backups and for tasks on their way, no other job is offered.
+A BoundRule says where, beside the loop (Solve); this carries out what of its plan still holds, by
+the means that every task has. A task whose bound is broken is marked on disk and stopped, as on a
+drained node, and placed when its attempt has ended; a task whose node is given up is placed on its
+backup. So of no task two attempts are wanted at once. What a plan keeps free, for backups and for
+tasks on their way, no other job is offered.
 
-Plans are made after every change of such a job, and every LOOK_S while there are any: delays,
-nodes and free room change meanwhile. They are made here and not as a Solve: what they rest on and
-what comes of them is then one step, and no plan is old.
+One plan is asked for at a time: after every change of such a job, and every LOOK_S while there are
+any, if the facts have changed: delays, nodes and free room do meanwhile.
 """
 
 from __future__ import annotations
@@ -16,49 +16,65 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tango.controllers.central import jobs as rules
-from tango.controllers.central.bound_facts import Facts, claimed
+from tango.controllers.central.bound_carry import Carrier
+from tango.controllers.central.bound_check import Asked, Check
+from tango.controllers.central.bound_facts import Facts
+from tango.controllers.central.bound_invariants import check
+from tango.controllers.central.bound_present import Present
 from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.bound_words import (
     NO_RULE,
     NO_RULE_FIX,
     check_nodes,
     refuse,
-    what_became,
 )
 from tango.controllers.central.core import Core
 from tango.controllers.central.delay_table import DelayTable
-from tango.controllers.central.jobs import ACTIVE, stopping
-from tango.controllers.central.ledger import Job, SendStart, SendStop
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, BoundTask, node_name, task_name
-from tango.model.decision import JOB_BOUND, JOB_EVICT
-from tango.model.events import DelaysMeasured
+from tango.model.bounds import (
+    NOTHING,
+    BoundPlan,
+    BoundRule,
+    BoundSnapshot,
+    BoundTask,
+    kept_on,
+    size_of,
+    task_name,
+)
+from tango.model.commands import Solve
+from tango.model.events import BoundsSolved, DelaysMeasured
 from tango.model.job import JobRecord, JobSpec, has_bounds
 from tango.model.messages import EdgeState, NodesChanged
 from tango.model.placements import BoundRecord, ReservationRecord
-from tango.model.round_trips import RoundTrip
 from tango.model.settings import DelaySettings, DelaySource
 
 # Between two plans, and until the next where nothing asks for one.
 GAP_S = 0.1
 LOOK_S = 1.0
+# After a plan that failed, and until one that never came is given up.
+FAILED_GAP_S = 1.0
+SOLVE_TIMEOUT_S = 30.0
 # Edges tell their nodes more often than they have measured anew.
 OWN_UPDATE_S = 1.0
 # After a site has dialled in, its nodes, and other sites, may be yet to come.
 SETTLE_S = 10.0
-ELSEWHERE = "it shall run within its bound again, on"
+# Rows of nodes that one `handle` makes anew.
+MOST_ROWS = 24
+MOVED_ON = "it is planned again, for what it was planned on has changed meanwhile"
 
 
 class Bounds:
-    """rule: None where the central master runs without numpy: such jobs are refused."""
+    """rule: whether the central master has one (it needs numpy); else such jobs are refused."""
 
     def __init__(self, core: Core, settings: DelaySettings, rule: BoundRule | None) -> None:
         self._core = core
-        self._rule = rule
+        self._has_rule = rule is not None
         self._own = settings.source is DelaySource.OWN
         every_s = OWN_UPDATE_S if self._own else 0.0
         self.table = DelayTable(settings.updates, settings.max_age_s, every_s)
         self.store = BoundStore(core)
+        self._facts = Facts(core, self.store)
+        self._carrier = Carrier(core, self.store)
+        self._asked: Asked | None = None
         self._due_at = math.inf
         self._last = -math.inf
         self._seen: object = None
@@ -70,6 +86,10 @@ class Bounds:
     ) -> None:
         """What is on disk, after the jobs. What it reserves is reserved from now on."""
         self.store.load(bound, reservations)
+        for record in reservations.values():
+            self._facts.books.resize(record.node, size_of(record))
+        self._facts.books.take_resized()
+        self._facts.load()
         self._reserve()
         if bound or reservations:
             self._due_at = 0.0
@@ -78,7 +98,9 @@ class Bounds:
     def due_at(self) -> float | None:
         """When the next plan, or write, is due."""
         times = [self.store.retry_at] if self.store.retry_at is not None else []
-        if self._due_at < math.inf and self._rule is not None:
+        if self._asked is not None:
+            times.append(self._asked.at + SOLVE_TIMEOUT_S)
+        elif self._due_at < math.inf and self._has_rule:
             times.append(self._due_at)
         return min(times, default=None)
 
@@ -88,20 +110,15 @@ class Bounds:
         """Raise InvalidField for a job that this cannot place; others are none of its business."""
         if not has_bounds(spec):
             return
-        if self._rule is None:
+        if not self._has_rule:
             refuse(spec)
-        known = [
-            node_name(site.edge, node)
-            for site in self._core.sites.by_name.values()
-            for node in site.nodes
-        ]
-        check_nodes(spec, known, settled=self._core.now >= self._settled_at)
+        self._facts.nodes.refresh(0)
+        check_nodes(spec, self._facts.nodes, settled=self._core.now >= self._settled_at)
 
     def edge_told(self, edge: str, message: EdgeState | NodesChanged) -> None:
         """An edge told its nodes, and its round trips."""
         if self._own:
-            trips = [RoundTrip(edge, trip.target, trip.rtt_s) for trip in message.trips]
-            self.table.told(edge, trips, self._core.now)
+            self.table.told(edge, message.trips, self._core.now)
         if isinstance(message, EdgeState):
             self._settled_at = self._core.now + SETTLE_S
         self._look_soon()
@@ -126,175 +143,177 @@ class Bounds:
         )
         return replace(record, tasks=tasks)
 
+    def validate(self) -> None:
+        """Raise AssertionError where the books contradict one another. Linear: for tests."""
+        check(self._core, self._facts, self.store)
+
     # ---- plans
 
     def pump(self) -> None:
-        """Make a plan if one is due, and carry it out; write what is to be written."""
+        """Follow what has changed, ask for a plan if one is due; write what is to be written."""
         core, batch = self._core, self._core.batch
         batch.enter_due(core.now)
         if batch.bounds_due:
             batch.bounds_due = False
             self._due_at = min(self._due_at, max(self._last + GAP_S, core.now))
-        if core.now >= self._due_at:
+        if batch.bound_jobs or self._facts.stale or self._facts.books.sizes:
+            current = self._follow()
+            if self._asked is not None and core.now >= self._asked.at + SOLVE_TIMEOUT_S:
+                self._again(0.0)
+            if self._asked is None and core.now >= self._due_at:
+                self._look(current=current)
+        else:
             self._due_at = math.inf
-            if self._rule is None:
-                self._wait_for_rule()
-            else:
-                self._last = core.now
-                self._plan(self._rule)
         self.store.flush()
+
+    def solved(self, event: BoundsSolved) -> None:
+        """A plan has come: take what holds of it."""
+        asked = self._asked
+        if asked is None or event.solve_id != asked.solve_id:
+            return
+        self._asked = None
+        facts = self._facts
+        self._follow()
+        facts.look_between()
+        present = Present(
+            self._core, facts.nodes, self.table, asked.delays, through_edges=self._own
+        )
+        records, whole = Check(facts, asked, event.plan, present).take()
+        kept = self.store.bound
+        changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
+        self.store.keep(records, ())
+        failed = asked.snapshot.failed
+        looks = {look.task: look for look in event.plan.looks}
+        for name in sorted(changed):
+            known = asked.tasks.get(name)
+            self._carrier.carry_out(
+                name, records[name], changed[name], known, failed, looks.get(name)
+            )
+        self._tell(asked, event.plan, records)
+        for name, record in records.items():
+            known = asked.tasks.get(name)
+            if record.node and (known is None or known.bound.node != record.node):
+                facts.fresh[name] = None
+        changed_jobs = (name.rpartition(".")[0] for name in records)
+        self._core.batch.bounds_changed.update(dict.fromkeys(changed_jobs))
+        self._follow()
+        self._carrier.start_ready(facts.between(), facts.books.tasks)
+        self._follow()
+        if not whole:
+            self._again(GAP_S)
+
+    def solve_failed(self, solve_id: int) -> bool:
+        """The rule raised: ask again after a while. False: not the outstanding solve."""
+        if self._asked is None or self._asked.solve_id != solve_id:
+            return False
+        self._again(FAILED_GAP_S)
+        return True
+
+    def _again(self, gap_s: float) -> None:
+        """The same facts deserve another plan."""
+        self._asked = None
+        self._seen = None
+        self._due_at = self._core.now + gap_s
+
+    def _follow(self) -> bool:
+        """Bring facts, reservations and rows up to what has changed. Whether all is as of now."""
+        facts, books = self._facts, self._facts.books
+        facts.settled = self._core.now >= self._settled_at
+        read = facts.follow()
+        self.store.keep({}, facts.forgotten())
+        books.shrink()
+        self._reserve()
+        return facts.nodes.refresh(MOST_ROWS) and read
+
+    def _reserve(self) -> None:
+        """Keep free what is kept, of what no attempt of its own has taken by now."""
+        core, books = self._core, self._facts.books
+        for node in books.take_resized():
+            self.store.reserve(kept_on(node, books.sizes.get(node, NOTHING)))
+        for name in sorted(books.take_changed()):
+            edge, _, node = name.partition("/")
+            if core.sites.reserve(edge, node, books.claims(name)):
+                core.batch.room_grew()
+            self._facts.nodes.keep(name)
+
+    def _look(self, *, current: bool) -> None:
+        """Ask for a plan, if it may be another than the last one."""
+        core, facts = self._core, self._facts
+        if not self._has_rule:
+            self._due_at = math.inf
+            self._wait_for_rule()
+            return
+        if not current:
+            # What is to be read takes more than one `handle`: at once again.
+            return
+        self._due_at = math.inf
+        self._last = core.now
+        facts.look_between()
+        self._carrier.start_ready(facts.between(), facts.books.tasks)
+        self._follow()
+        asked = self._ask()
+        if asked is not None:
+            self._asked = asked
+            core.out.append(Solve(asked.solve_id, asked.snapshot))
+
+    def _ask(self) -> Asked | None:
+        """The facts of now, if they are new."""
+        core, facts, books = self._core, self._facts, self._facts.books
+        waiting = tuple(facts.gangs())
+        for one in waiting:
+            if one.unknown:
+                job = core.ledger.jobs[one.gang.job_id]
+                core.batch.wait(job, f"waiting for room: {one.unknown}", core.now)
+        gangs = tuple(one for one in waiting if not one.unknown)
+        failed = facts.failed
+        # Where nobody wants anything, how much is free does not matter.
+        wants = bool(books.uneasy or gangs or failed or facts.adjusted)
+        nodes = facts.nodes.version if wants else facts.nodes.open_version
+        seen = (wants, nodes, books.version, self.table.version, gangs, failed)
+        if seen == self._seen:
+            return None
+        self._seen = seen
+        if not (books.tasks or gangs or books.sizes):
+            return None
+        tasks = dict(books.tasks)
+        wanted = {name: tasks[name].bound for name in facts.adjusted}
+        shown: dict[str, BoundTask] = tasks
+        if failed:
+            # A backup that does not answer now is no place to run again.
+            shown = {name: self._answering(task) for name, task in tasks.items()}
+            wanted |= {name: task.bound for name, task in shown.items() if task is not tasks[name]}
+        snapshot = BoundSnapshot(
+            facts.nodes.all(),
+            tuple(shown.values()),
+            tuple((one.gang.job_id, one.pods) for one in gangs),
+            self.store.listed(),
+            self.table.trips(),
+            failed,
+            through_edges=self._own,
+        )
+        number = core.batch.next_solve()
+        return Asked(number, snapshot, tasks, wanted, gangs, self.table.version, core.now)
+
+    def _answering(self, task: BoundTask) -> BoundTask:
+        backup = task.bound.backup
+        if not backup or self._facts.nodes.answers(backup):
+            return task
+        return replace(task, bound=replace(task.bound, backup=""))
 
     def _wait_for_rule(self) -> None:
         for _, gang in self._core.batch.bound_queue.after(None):
             job = self._core.ledger.jobs[gang.job_id]
             self._core.batch.wait(job, f"it {NO_RULE}: {NO_RULE_FIX}", self._core.now)
 
-    def _plan(self, rule: BoundRule) -> None:
+    def _tell(self, asked: Asked, plan: BoundPlan, records: Mapping[str, BoundRecord]) -> None:
+        """Why those wait that have no place."""
         core = self._core
-        self._forget()
-        before = self.store.bound
-        settled = core.now >= self._settled_at
-        facts = Facts(core, before, self.store.reservations, settled=settled)
-        snapshot = BoundSnapshot(
-            facts.nodes(),
-            tuple(facts.known.values()),
-            tuple(facts.gangs),
-            tuple(sorted(self.store.reservations.items())),
-            self.table.trips(),
-            tuple(facts.failed),
-            through_edges=self._own,
-        )
-        if not self._new(snapshot):
-            return
-        plan = rule.plan(snapshot)
-        self.store.take(dict(plan.bound), dict(plan.reservations))
-        for name, record in sorted(plan.bound.items()):
-            self._carry_out(name, record, before.get(name), facts)
-        self._place(plan, facts)
-        self._reserve()
-
-    def _new(self, snapshot: BoundSnapshot) -> bool:
-        """Whether the plan may be another than the last one. Where nobody wants anything, how much
-        is free does not matter."""
-        nodes: tuple[object, ...] = snapshot.nodes
-        if not any(
-            one.bound.warning or one.bound.node != one.at for one in snapshot.tasks
-        ) and not (snapshot.gangs or snapshot.failed):
-            nodes = tuple((one.name, one.open) for one in snapshot.nodes)
-        seen = nodes, replace(snapshot, nodes=())
-        new = seen != self._seen or bool(self._core.batch.bound_queue)
-        self._seen = seen
-        return new
-
-    def _reserve(self) -> None:
-        """Keep free what is kept, of what no attempt of its own has taken by now."""
-        at = {
-            task_name(job_id, index): node_name(task.edge, task.node)
-            for job_id, job in self._core.batch.bound_jobs.items()
-            for index, task in enumerate(job.record.tasks)
-            if task.state in ACTIVE
-        }
-        bound = self.store.bound
-        tasks = (BoundTask(one, at.get(name, "")) for name, one in bound.items())
-        claims = claimed(tasks, self.store.reservations)
-        wanted = {}
-        for name, size in claims.items():
-            edge, _, node = name.partition("/")
-            wanted[edge, node] = size
-        if self._core.sites.reserve(wanted):
-            self._core.batch.room_grew()
-
-    def _forget(self) -> None:
-        """Jobs that have ended, or were never stored, are of no interest any more."""
-        jobs = self._core.batch.bound_jobs
-        for job_id, job in list(jobs.items()):
-            known = self._core.ledger.jobs.get(job_id) is job
-            active = any(task.state in ACTIVE for task in job.record.tasks)
-            if not known or (job.record.state.ended and not active):
-                del jobs[job_id]
-
-    def _carry_out(
-        self, name: str, record: BoundRecord, before: BoundRecord | None, facts: Facts
-    ) -> None:
-        """Tell what changed; stop what shall run elsewhere."""
-        core = self._core
-        job_id, _, number = name.rpartition(".")
-        job, index = core.ledger.jobs[job_id], int(number)
-        task = job.record.tasks[index]
-        known = facts.known.get(name)
-        said = what_became(known, before, record, facts)
-        if said:
-            edge, _, node = record.node.partition("/")
-            spec = job.record.spec.tasks[index]
-            core.record(JOB_BOUND, job_id, spec.name, edge, node, record.backup, said)
-        if known is None or not known.at or record.node in ("", known.at):
-            return
-        if task.evicting or task.migration is not None or stopping(job.record):
-            return
-        reason = f"{ELSEWHERE} {record.node}"
-        if index in core.unsent(job):
-            core.change(job, rules.refused(job.record, index, reason, core.wall, 0.0))
-            return
-        attempt = core.sites.attempts[task.attempt_id]
-        core.record(
-            JOB_EVICT, job_id, job.record.spec.tasks[index].name, task.attempt_id, attempt.edge,
-            attempt.node, reason,
-        )  # fmt: skip
-        moved = rules.evicting(job.record, index, reason)
-        core.change(job, moved, (SendStop(task.attempt_id, reason),))
-        core.note("info", "attempt_moved", attempt=task.attempt_id, node=attempt.node)
-
-    def _place(self, plan: BoundPlan, facts: Facts) -> None:
-        """Start what has a place; tell the others why they wait."""
-        core = self._core
-        why = dict(plan.unplaced) | dict(facts.unknown)
-        waits = dict(plan.waits)
-        for _, gang in list(core.batch.bound_queue.after(None)):
-            job = core.ledger.jobs[gang.job_id]
-            places: dict[int, str] = {}
-            reason = why.get(gang.job_id, "")
-            for task in gang.tasks:
-                name = task_name(gang.job_id, task.task_index)
-                record = plan.bound.get(name)
-                if record is not None and record.node:
-                    places[task.task_index] = record.node
-                else:
-                    reason = reason or waits.get(name, "it has not been looked at yet")
-            if len(places) == len(gang.tasks):
-                reason = self._no_room(job, places)
-            if reason:
-                core.batch.wait(job, f"waiting for room: {reason}", core.now)
-            else:
-                self._start(job, places)
-
-    def _no_room(self, job: Job, places: Mapping[int, str]) -> str:
-        """Why these places cannot be taken yet, though they are kept: somebody is to leave first,
-        or LC is in the way."""
-        needs: dict[str, tuple[int, int]] = {}
-        for index, node in places.items():
-            spec = job.record.spec.tasks[index]
-            cpu, memory = needs.get(node, (0, 0))
-            needs[node] = cpu + spec.cpu_millis, memory + spec.memory_bytes
-        for name, (cpu, memory) in sorted(needs.items()):
-            edge, _, node = name.partition("/")
-            free = self._core.sites.site(edge).free(node)
-            if free is None:
-                return f"its place, {name}, takes nothing new now"
-            if free[0] < cpu or free[1] < memory:
-                return f"its place, {name}, is not free yet"
-        return ""
-
-    def _start(self, job: Job, places: Mapping[int, str]) -> None:
-        core = self._core
-        nodes: dict[int, tuple[str, str]] = {}
-        for index, name in places.items():
-            edge, _, node = name.partition("/")
-            nodes[index] = edge, node
-        record = rules.assigned(job.record, nodes)
-        job.told_reason = ""
-        starts = [SendStart(record.tasks[index].attempt_id) for index in places]
-        for start in starts:
-            self.store.rest(start.attempt_id)
-        core.change(job, record, starts)
-        for index, (edge, node) in nodes.items():
-            core.note("info", "placed", job=record.job_id, task=index, edge=edge, node=node)
+        why = dict(plan.unplaced)
+        for name, reason in plan.waits:
+            why.setdefault(name.rpartition(".")[0], reason)
+        for one in asked.gangs:
+            if any(pod.name not in records for pod in one.pods):
+                why.setdefault(one.gang.job_id, MOVED_ON)
+        for job_id, reason in why.items():
+            if job_id in core.batch.bound_queue:
+                core.batch.wait(core.ledger.jobs[job_id], f"waiting for room: {reason}", core.now)

@@ -54,6 +54,7 @@ from tango.model.errors import (
 )
 from tango.model.events import (
     BatchSolved,
+    BoundsSolved,
     CancelJob,
     CentralEvent,
     DelaysMeasured,
@@ -163,12 +164,16 @@ class CentralController:
                 n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
                 if n_placed is not None and event.plan.preempt is not None:
                     self._preemptions.asked(event.plan.preempt)
+            case BoundsSolved():
+                self._bounds.solved(event)
             case PolicySwitched():
                 self.policy = event.policy
                 core.sites.set_elastic(event.elastic)
                 core.batch.switched(strict=event.strict, needs_node=event.needs_node)
             case SolveFailed():
-                if core.batch.solve_failed(event.solve_id, now):
+                if self._bounds.solve_failed(event.solve_id) or core.batch.solve_failed(
+                    event.solve_id, now
+                ):
                     core.note("error", "solve_failed", error=event.error)
         self._reports.departures.pump()
         self._preemptions.pump()
@@ -191,6 +196,7 @@ class CentralController:
     def validate(self) -> None:
         """Raise AssertionError where the books contradict one another. Linear: for tests."""
         check(self._core)
+        self._bounds.validate()
 
     # ---- queries
 
@@ -264,7 +270,8 @@ class CentralController:
         if record.job_id in self._core.batch.bound_jobs:
             record = self._bounds.shown(record)
         reason = job.wait_reason
-        if not reason and record.job_id in self._core.batch.queue:
+        batch = self._core.batch
+        if not reason and (record.job_id in batch.queue or record.job_id in batch.bound_queue):
             some = self._core.sites.has_offers()
             reason = "waiting to be placed" if some else "waiting for room: no node is ready"
         if not reason or record.state is not JobState.PENDING:
@@ -352,6 +359,7 @@ class CentralController:
             error = Unavailable(f"the job could not be stored: {event.error}{later}")
             for answer in answers:
                 self._fail(answer.op_id, error)
+            self._core.batch.reconsider_bounds(job)
 
     def _release(self, job: Job, effect: Effect, seen: JobRecord) -> None:
         core = self._core

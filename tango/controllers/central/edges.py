@@ -16,7 +16,8 @@ For an elastic policy (`is_elastic`) there is beside it the CPU that BE holds an
 the word of the edge, which admits by the same; what is free may then be below zero, and full nodes
 are offered too, for what runs there may be preempted.
 
-Room that is reserved for backups of tasks (`bounds`) is left out like what BE holds.
+Room that is reserved for backups of tasks (`bounds`) is left out like what BE holds; of cores, the
+highest of those that are free, as many as are reserved.
 
 Offers are withdrawn while a node is not ready or cordoned, reports a problem of its own (its
 supervisor does not answer), its machine is short of memory, its BE gets less CPU than the floor, or
@@ -25,13 +26,14 @@ its edge is away.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from tango.controllers.central.lc_use import LcUse
 from tango.controllers.central.shapes import NodeShapes
+from tango.model.bounds import NOTHING, Size
 from tango.model.cluster import NodeReport, NodeView
-from tango.model.cores import mask_of
+from tango.model.cores import mask_of, without_highest
 from tango.model.messages import EdgeHello
 from tango.model.plan import BatchOffer
 from tango.model.views import EdgeView
@@ -89,8 +91,8 @@ class Site:
         self.kept: dict[str, dict[str, tuple[int, int, int]]] = {}
         self.offers: dict[str, BatchOffer] = {}
         self.lc_use: dict[str, LcUse] = {}
-        # By node: CPU and memory kept for backups of tasks, and for tasks on their way there.
-        self.reserved: dict[str, tuple[int, int]] = {}
+        # By node: what is kept for backups of tasks, and for tasks on their way there.
+        self.reserved: dict[str, Size] = {}
 
     def attempts(self) -> Iterator[Attempt]:
         """Every active attempt that was assigned to this edge."""
@@ -117,22 +119,32 @@ class Site:
         """Whether BE on the node gets less than the floor of what it asks for."""
         return view.report is not None and view.report.be_satisfaction < self._be_floor
 
-    def free(self, node: str) -> tuple[int, int] | None:
-        """CPU and memory that nobody holds, reserved or not; None where nothing new may go."""
+    def free(self, node: str) -> Size | None:
+        """What nobody holds, reserved or not; None where nothing new may go."""
         view = self.open(node)
         if view is None:
             return None
-        be_cpu, be_memory, _ = self._be_held(view)
-        return (
+        be_cpu, be_memory, kept_cores = self._be_held(view)
+        return Size(
             view.capacity.cpu_millis - view.lc_held_millis - be_cpu,
             view.capacity.memory_bytes - view.lc_memory_bytes - be_memory,
+            self._free_cores(view, kept_cores).bit_count() if view.cores else 0,
         )
 
+    def free_cores(self, node: str) -> int:
+        """The cores that no task has, reserved or not, as bits."""
+        view = self.open(node)
+        return 0 if view is None else self._free_cores(view, self._be_held(view)[2])
+
+    def _free_cores(self, view: NodeView, kept: int) -> int:
+        held = self.held.get(view.node, _NOTHING)
+        return mask_of(view.cores) & ~mask_of(view.be_cores) & ~(held.core_mask | kept)
+
     def _with_reserved(self, view: NodeView) -> NodeView:
-        reserved = self.reserved.get(view.node, (0, 0))
-        if reserved == (view.reserved_millis, view.reserved_bytes):
+        cpu, memory, _ = self.reserved.get(view.node, NOTHING)
+        if (cpu, memory) == (view.reserved_millis, view.reserved_bytes):
             return view
-        return replace(view, reserved_millis=reserved[0], reserved_bytes=reserved[1])
+        return replace(view, reserved_millis=cpu, reserved_bytes=memory)
 
     def open(self, node: str) -> NodeView | None:
         """The node, if it takes anything new now."""
@@ -149,7 +161,7 @@ class Site:
         view = self.open(node)
         if view is None:
             return None
-        reserved_cpu, reserved_memory = self.reserved.get(node, (0, 0))
+        reserved_cpu, reserved_memory, reserved_cores = self.reserved.get(node, NOTHING)
         cpu = view.capacity.cpu_millis - view.lc_held_millis - reserved_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - reserved_memory
         if cpu <= 0 or memory <= 0:
@@ -159,7 +171,7 @@ class Site:
             node,
             cpu,
             memory,
-            core_mask=mask_of(view.cores),
+            core_mask=without_highest(mask_of(view.cores), reserved_cores),
             labels=view.labels,
             taints=view.taints,
         )
@@ -183,7 +195,7 @@ class Site:
             return None
         held = self.held.get(node, _NOTHING)
         be_cpu, be_memory, kept_cores = self._be_held(view)
-        reserved_cpu, reserved_memory = self.reserved.get(node, (0, 0))
+        reserved_cpu, reserved_memory, reserved_cores = self.reserved.get(node, NOTHING)
         be_cpu += reserved_cpu
         be_memory += reserved_memory
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
@@ -203,9 +215,7 @@ class Site:
             lc_used_millis=self.lc_use[node].millis if node in self.lc_use else 0,
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
             reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
-            core_mask=mask_of(view.cores)
-            & ~mask_of(view.be_cores)
-            & ~(held.core_mask | kept_cores),
+            core_mask=without_highest(self._free_cores(view, kept_cores), reserved_cores),
             labels=view.labels,
             taints=view.taints,
         )
@@ -225,6 +235,10 @@ class Sites:
         self.attempts: dict[str, Attempt] = {}
         self.shapes = NodeShapes(self.views)
         self.version = 0
+        # For who follows (`bound_nodes`): nodes (edge, node) of which something may have changed,
+        # and edges that dialled in, went away, or have other nodes.
+        self.touched: set[tuple[str, str]] = set()
+        self.turned: set[str] = set()
 
     def set_elastic(self, elastic: bool) -> None:
         """Another policy is asked from now on: offer by its rules."""
@@ -263,6 +277,7 @@ class Sites:
         site.address = hello.address
         site.version = hello.version
         self.by_session[session] = site
+        self.turned.add(site.edge)
         return site, old
 
     def disconnect(self, session: int) -> Site | None:
@@ -271,6 +286,7 @@ class Sites:
         if site is not None:
             site.session = None
             site.offers.clear()
+            self.turned.add(site.edge)
         return site
 
     def set_nodes(self, site: Site, nodes: Iterable[NodeView]) -> bool:
@@ -287,6 +303,8 @@ class Sites:
         for node in before.keys() - site.nodes.keys():
             site.offers.pop(node, None)
             site.lc_use.pop(node, None)
+        if before.keys() != site.nodes.keys():
+            self.turned.add(site.edge)
         if reshaped:
             self.version += 1
             self.shapes.forget()
@@ -356,20 +374,16 @@ class Sites:
             del site.kept[node]
         return self._refresh(site, node)
 
-    def reserve(self, wanted: Mapping[tuple[str, str], tuple[int, int]]) -> bool:
-        """Keep this much of these nodes (edge, node), and nothing of others. Whether some offers
-        more than before."""
-        grew = False
-        by_edge: dict[str, dict[str, tuple[int, int]]] = {}
-        for (edge, node), size in wanted.items():
-            by_edge.setdefault(edge, {})[node] = size
-        for edge in self.by_name.keys() | by_edge.keys():
-            before, after = self.site(edge).reserved, by_edge.get(edge, {})
-            self.site(edge).reserved = after
-            for node in before.keys() | after.keys():
-                if before.get(node) != after.get(node):
-                    grew |= self._refresh(self.site(edge), node)
-        return grew
+    def reserve(self, edge: str, node: str, size: Size) -> bool:
+        """Keep this much of the node. Whether it offers more than before."""
+        site = self.site(edge)
+        if site.reserved.get(node, NOTHING) == size:
+            return False
+        if any(size):
+            site.reserved[node] = size
+        else:
+            del site.reserved[node]
+        return self._refresh(site, node)
 
     # ---- offers and capacity
 
@@ -402,6 +416,7 @@ class Sites:
             yield from site.nodes.values()
 
     def _refresh(self, site: Site, node: str) -> bool:
+        self.touched.add((site.edge, node))
         before = site.offers.get(node)
         after = site.offer(node)
         if after is None:

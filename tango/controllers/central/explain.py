@@ -49,36 +49,61 @@ def _job(core: Core, job: JobRecord | None, name: str, limit: int, now: float) -
             return []
         text = f"Job {name} is not kept any more."
         return [Finding(Subject.JOB, name, text, records, missing)]
+    wall = core.wall + now - core.now if core.wall else 0.0
     if not records and core.decisions.keep:
         older = "this master has restarted since, or they were overwritten"
         missing = (*missing, f"no decision on it is kept: {older}")
-    return [Finding(Subject.JOB, name, _of_job(job), records, missing)]
+    return [Finding(Subject.JOB, name, _of_job(job, wall), records, missing)]
 
 
-def _of_job(job: JobRecord) -> str:
+def _of_job(job: JobRecord, wall: float) -> str:
     why = f": {job.reason}" if job.reason else ""
     text = f"Job {job.job_id} is {job.state.value}{why}."
     tasks = list(zip(job.spec.tasks, job.tasks, strict=True))
     for spec, task in tasks[:MAX_TASKS]:
-        text += f" {_of_task(spec, task, job)}"
+        text += f" {_of_task(spec, task, job, wall)}"
     if len(tasks) > MAX_TASKS:
         text += f" {len(tasks) - MAX_TASKS} more tasks."
     return text
 
 
-def _of_task(spec: TaskSpec, task: TaskRecord, job: JobRecord) -> str:
+def _of_task(spec: TaskSpec, task: TaskRecord, job: JobRecord, wall: float) -> str:
     text = f"Task {spec.name} ({format_cpu(spec.cpu_millis)} CPU, "
     text += f"{format_memory(spec.memory_bytes)}) is {task.state.value}"
     if task.node:
         was = "on" if task.state in (JobState.SCHEDULED, JobState.RUNNING) else "last on"
         text += f" {was} {task.node} of {task.edge}"
+        if task.state is JobState.RUNNING and wall > task.started_at > 0:
+            text += f" for {_lasting(wall - task.started_at)}"
+    text += _bound(spec, task)
     if task.attempt:
         text += f", attempt {task.attempt}, {task.failures} of {job.spec.retries} retries used"
+    if task.warning:
+        text += f"; {task.warning}"
     if task.reason:
         text += f"; the last attempt: {task.reason}"
     if task.moved:
         text += f"; moved: {task.moved}"
     return text + "."
+
+
+def _bound(spec: TaskSpec, task: TaskRecord) -> str:
+    """Its bound and its backup."""
+    text, near = "", spec.near
+    if near is not None:
+        whom = near.node or f"task {near.task}"
+        text += f", to be within {near.within_s * 1000:g} ms of {whom}"
+    if spec.backup and not task.state.ended:
+        text += f", backup on {task.backup}" if task.backup else ", without a backup now"
+    return text
+
+
+def _lasting(seconds: float) -> str:
+    """A time for people, in its largest unit of which there are at least two."""
+    for name, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _nodes(core: Core, name: str, limit: int, now: float) -> list[Finding]:

@@ -306,7 +306,12 @@ def settled(
                 task.state is JobState.SCHEDULED and index in unsent
             ):
                 tasks[index] = replace(
-                    task, state=JobState.CANCELLED, reason=why, ended_at=wall, retry_at=0.0
+                    task,
+                    state=JobState.CANCELLED,
+                    reason=why,
+                    ended_at=wall,
+                    retry_at=0.0,
+                    migration=None,
                 )
     if record.state.ended:
         return replace(record, tasks=tuple(tasks), version=record.version + 1)

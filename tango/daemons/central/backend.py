@@ -27,6 +27,7 @@ from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
 from tango.model.errors import FailedPrecondition, NotFound, Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState, TaskRecord
@@ -34,7 +35,7 @@ from tango.model.layers import NodeImages
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
 from tango.model.settings import CentralSettings
 from tango.model.views import BatchPolicyView, EdgeView, ImagesView, JobCounts, SiteImages
-from tango.ports import Store
+from tango.ports import Solver, Store
 from tango.wire.backends import EdgeSession
 from tango.wire.stream_session import SessionBroken
 
@@ -43,7 +44,10 @@ NO_REGISTRY = "the central master asks no registry: its configuration has no [re
 
 
 class CentralDaemon:
-    """CentralBackend over a CentralController; all of it on one event loop."""
+    """CentralBackend over a CentralController; all of it on one event loop.
+
+    solver: who closes it is who made it. bound_rule: as the controller was given it.
+    """
 
     def __init__(
         self,
@@ -55,12 +59,15 @@ class CentralDaemon:
         incarnation: int,
         metrics: CentralMetrics,
         layers: LayerKeeper | None = None,
+        solver: Solver | None = None,
+        bound_rule: BoundRule | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._settings = settings
         self._controller = controller
         self._policy = policy
-        self._solver = InProcessSolver()
+        self._solver = solver or InProcessSolver()
+        self._bound_rule = bound_rule
         self._store = store
         self._group = group
         self._metrics = metrics
@@ -95,6 +102,8 @@ class CentralDaemon:
                 event = self._changed.pop(job.job_id, None)
                 if event is not None:
                     event.set()
+            case cmd.Solve(solve_id, BoundSnapshot() as snapshot):
+                self._plan(solve_id, snapshot)
             case cmd.Solve(solve_id, snapshot):
                 self._solve(solve_id, cast("BatchSnapshot", snapshot))
             case cmd.CloseEdge(session, reason):
@@ -116,6 +125,20 @@ class CentralDaemon:
             self.shell.post(ev.BatchSolved(solve_id, plan, cost_s, time.time(), policy.name))
 
         self._solver.place(policy, snapshot, done)
+
+    def _plan(self, solve_id: int, snapshot: BoundSnapshot) -> None:
+        rule = self._bound_rule
+        assert rule is not None, "nobody asks for what no rule makes"
+
+        def done(plan: BoundPlan | Exception, cost_s: float) -> None:
+            if isinstance(plan, Exception):
+                log_event("error", "plan of bounds failed", error=repr(plan))
+                self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
+                return
+            self._metrics.planned(cost_s)
+            self.shell.post(ev.BoundsSolved(solve_id, plan, cost_s, time.time()))
+
+        self._solver.plan(rule, snapshot, done)
 
     # ---- users
 

@@ -8,6 +8,7 @@ from typing import cast
 
 from tango.adapters.bound_rules import bound_rule
 from tango.adapters.delay_sources import delay_source
+from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import batch_policy
 from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
@@ -45,6 +46,7 @@ async def main(settings: CentralSettings) -> None:
     policy = batch_policy(settings.batch_policy, settings.placement)
     state = lifecycle.private_dir(settings.server.state_dir)
     incarnation = lifecycle.next_incarnation(state)
+    solver = HelperSolver()
     store = await SqliteStore.open(state / "central.db")
     try:
         jobs = cast("dict[str, JobRecord]", await store.load("job"))
@@ -59,12 +61,22 @@ async def main(settings: CentralSettings) -> None:
             reservations=tuple(reservations.items()),
             **marks_of(policy),
         )
-        controller = begin(start, bound_rule(settings.placement))
+        rule = bound_rule(settings.placement)
+        controller = begin(start, rule)
         registry = Scrape()
         metrics = CentralMetrics(registry)
         async with registries(settings.registry) as layers, asyncio.TaskGroup() as group:
             daemon = CentralDaemon(
-                settings, controller, policy, store, group, incarnation, metrics, layers
+                settings,
+                controller,
+                policy,
+                store,
+                group,
+                incarnation,
+                metrics,
+                layers,
+                solver=solver,
+                bound_rule=rule,
             )
             metrics.watch(daemon.job_counts, daemon.edges)
             source = delay_source(settings.delays)
@@ -86,4 +98,5 @@ async def main(settings: CentralSettings) -> None:
                 await run_to_end(group, daemon.shell.failed, server, daemon.stop)
             daemon.shell.close()
     finally:
+        await solver.close()
         await store.close()

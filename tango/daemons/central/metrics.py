@@ -20,6 +20,7 @@ class CentralMetrics:
         self._scrape = scrape
         self._changed = dict.fromkeys(JobState, 0)
         self._solves = Buckets(SOLVE_BUCKETS_S)
+        self._plans = Buckets(SOLVE_BUCKETS_S)
         scrape.add(self._changes)
 
     def changed(self, job: JobRecord) -> None:
@@ -29,6 +30,10 @@ class CentralMetrics:
     def solved(self, cost_s: float) -> None:
         """A solve took this long."""
         self._solves.observe(cost_s)
+
+    def planned(self, cost_s: float) -> None:
+        """A plan for bounds and backups took this long."""
+        self._plans.observe(cost_s)
 
     def watch(
         self, counts: Callable[[], JobCounts], edges: Callable[[], tuple[EdgeView, ...]]
@@ -44,6 +49,9 @@ class CentralMetrics:
             changed.add_metric([state.value], count)
         yield changed
         yield self._solves.family("tango_batch_solve_seconds", "Time of one batch solve")
+        yield self._plans.family(
+            "tango_bounds_solve_seconds", "Time of one plan for delay bounds and backups"
+        )
 
 
 def _views(counts: JobCounts, edges: tuple[EdgeView, ...]) -> Iterator[Metric]:

@@ -1,0 +1,123 @@
+"""Carries out what is decided of tasks with bounds and backups, by the means of every task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tango.controllers.central import jobs as rules
+from tango.controllers.central.bound_store import BoundStore
+from tango.controllers.central.bound_words import what_became
+from tango.controllers.central.core import Core
+from tango.controllers.central.ledger import Job, SendStart, SendStop
+from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, task_name
+from tango.model.cores import format_cores, ids_of, lowest
+from tango.model.decision import JOB_BOUND, JOB_EVICT
+from tango.model.placements import BoundRecord
+
+ELSEWHERE = "it shall run within its bound again, on"
+
+
+class Carrier:
+    """Moves and starts; what is decided is on its way to the disk already."""
+
+    def __init__(self, core: Core, store: BoundStore) -> None:
+        self._core = core
+        self._store = store
+
+    def _job(self, name: str) -> tuple[Job, int]:
+        job_id, _, number = name.rpartition(".")
+        return self._core.ledger.jobs[job_id], int(number)
+
+    def carry_out(
+        self,
+        name: str,
+        record: BoundRecord,
+        before: BoundRecord | None,
+        known: BoundTask | None,
+        failed: Iterable[str],
+        look: BoundLook | None = None,
+    ) -> None:
+        """Tell what changed; stop what shall run elsewhere."""
+        core = self._core
+        job, index = self._job(name)
+        job_id, spec = job.record.job_id, job.record.spec.tasks[index]
+        task = job.record.tasks[index]
+        said = what_became(known, before, record, failed)
+        if said:
+            edge, _, node = record.node.partition("/")
+            core.record(JOB_BOUND, job_id, spec.name, edge, node, record.backup, said, look)
+        if known is None or not known.at or record.node in ("", known.at) or task.evicting:
+            return
+        reason = f"{ELSEWHERE} {record.node}"
+        if index in core.unsent(job):
+            core.change(job, rules.refused(job.record, index, reason, core.wall, 0.0))
+            return
+        attempt = core.sites.attempts[task.attempt_id]
+        core.record(
+            JOB_EVICT, job_id, spec.name, task.attempt_id, attempt.edge, attempt.node, reason
+        )
+        moved = rules.evicting(job.record, index, reason)
+        core.change(job, moved, (SendStop(task.attempt_id, reason),))
+        core.note("info", "attempt_moved", attempt=task.attempt_id, node=attempt.node)
+
+    def start_ready(self, jobs: Iterable[Job], tasks: Mapping[str, BoundTask]) -> None:
+        """Start gangs of which each task has a place, and the room for it is free."""
+        core = self._core
+        for job in jobs:
+            gang = core.batch.bound_queue.get(job.record.job_id)
+            if gang is None:
+                continue
+            places: dict[int, str] = {}
+            for task in gang.tasks:
+                known = tasks.get(task_name(gang.job_id, task.task_index))
+                if known is not None and known.bound.node:
+                    places[task.task_index] = known.bound.node
+            if len(places) < len(gang.tasks):
+                continue
+            reason = self._no_room(job, places)
+            if reason:
+                core.batch.wait(job, f"waiting for room: {reason}", core.now)
+            else:
+                self._start(job, places)
+
+    def _no_room(self, job: Job, places: Mapping[int, str]) -> str:
+        """Why these places cannot be taken yet, though they are kept: somebody is to leave first,
+        or LC is in the way."""
+        needs: dict[str, Size] = {}
+        for index, node in places.items():
+            spec = job.record.spec.tasks[index]
+            need = Size(spec.cpu_millis, spec.memory_bytes, spec.cores)
+            needs[node] = needs.get(node, NOTHING).plus(need)
+        for name, need in sorted(needs.items()):
+            edge, _, node = name.partition("/")
+            free = self._core.sites.site(edge).free(node)
+            if free is None:
+                return f"its place, {name}, takes nothing new now"
+            if not need.within(free):
+                return f"its place, {name}, is not free yet"
+        return ""
+
+    def _start(self, job: Job, places: Mapping[int, str]) -> None:
+        core = self._core
+        nodes: dict[int, tuple[str, str]] = {}
+        cores: dict[int, tuple[int, ...]] = {}
+        free: dict[str, int] = {}
+        for index, name in places.items():
+            edge, _, node = name.partition("/")
+            nodes[index] = edge, node
+            count = job.record.spec.tasks[index].cores
+            if count:
+                left = free[name] if name in free else core.sites.site(edge).free_cores(node)
+                taken = lowest(left, count)
+                cores[index], free[name] = ids_of(taken), left ^ taken
+        record = rules.assigned(job.record, nodes, cores)
+        job.told_reason = ""
+        starts = [SendStart(record.tasks[index].attempt_id) for index in places]
+        for start in starts:
+            self._store.rest(start.attempt_id)
+        core.change(job, record, starts)
+        for index, (edge, node) in nodes.items():
+            core.note(
+                "info", "placed", job=record.job_id, task=index, edge=edge, node=node,
+                cores=format_cores(record.tasks[index].cores),
+            )  # fmt: skip
