@@ -163,7 +163,8 @@ class BoundBooks:
             warning = UNPROTECTED
         return Bound(pod, names[node], "" if host is None else names[host], warning)
 
-    def _move(self, one: Bound, node: int, host: int | None) -> None:
+    def move(self, one: Bound, node: int, host: int | None) -> None:
+        """The pod is there from now on, covered by this host, whose size suffices; None: by none."""
         name, pod = one.pod.name, one.pod
         left = self.room.give(name).node
         before = self.placeholders.uncover(name)
