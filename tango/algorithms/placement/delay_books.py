@@ -164,7 +164,7 @@ class BoundBooks:
         return Bound(pod, names[node], "" if host is None else names[host], warning)
 
     def move(self, one: Bound, node: int, host: int | None) -> None:
-        """The pod is there from now on, covered by this host, whose size suffices; None: by none."""
+        """The pod is there from now on, covered by this host, which suffices, or by none."""
         name, pod = one.pod.name, one.pod
         left = self.room.give(name).node
         before = self.placeholders.uncover(name)

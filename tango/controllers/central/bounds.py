@@ -236,9 +236,7 @@ class Bounds:
             for one in wishes
             if one.task in tasks and tasks[one.task].at and self._takes(tasks[one.task], one.node)
         )
-        asked = Asked(
-            0, self._snapshot((), (), ()), tasks, {}, (), delays, self._core.now
-        )
+        asked = Asked(0, self._snapshot((), (), ()), tasks, {}, (), delays, self._core.now)
         taken, _ = self._taken(asked, BoundPlan(records, (), ()), wished=True)
         self._core.batch.bounds_due = True
         self._follow()

@@ -92,14 +92,12 @@ class Improvements:
 
     def pump(self) -> None:
         """After `bounds` has followed what changed: go on."""
-        if self._asked is not None:
-            if not self._solve_id:
-                self._read()
-            elif self._core.now >= self._asked_at + SOLVE_TIMEOUT_S:
-                self._fail(Unavailable(NO_PLAN_IN_TIME))
+        if self._asked is not None and not self._solve_id:
+            self._read()
+        elif self._asked is not None and self._core.now >= self._asked_at + SOLVE_TIMEOUT_S:
+            self._fail(Unavailable(NO_PLAN_IN_TIME))
         if self._run is not None and not self._run.done:
-            self._run.pump()
-            if self._run.done:
+            if self._run.pump():
                 self._core.note("info", "improvement_done", stopped=self._run.stopped)
 
     def _fail(self, error: TangoError) -> None:
@@ -111,7 +109,8 @@ class Improvements:
 
     def _read(self) -> None:
         asked, reading = self._asked, self._bounds.reading()
-        if asked is None or reading is None:
+        assert asked is not None
+        if reading is None:
             return
         now, self._delays = reading
         if now.failed:

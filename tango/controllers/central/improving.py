@@ -69,8 +69,8 @@ class Run:
         self._begun = True
         self._go_on()
 
-    def pump(self) -> None:
-        """See who has arrived; the next wave, when all have."""
+    def pump(self) -> bool:
+        """See who has arrived; the next wave, when all have. Whether nothing more will happen."""
         self._moving = tuple(wish for wish in self._moving if self._on_its_way(wish))
         if self._moving and self.due_at is not None and self._core.now >= self.due_at:
             task = self.moves[self._moving[0].task]
@@ -78,6 +78,7 @@ class Run:
             self._moving = ()
         if not self._moving:
             self._go_on()
+        return self.done
 
     def _go_on(self) -> None:
         self.due_at = None
