@@ -10,13 +10,13 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import pytest
 from central_world import Edge, Node, World
 from test_central_bounds import RULE
 
-from tango.controllers.central.bound_carry import BETTER
+from tango.controllers.central.bound_carry import BETTER, Carrier
 from tango.model.improvement import ImproveView, MoveState
 from tango.model.job import AttemptState, Near
-from tango.model.messages import StopAttempt, ToEdge
 from tango.model.placements import BoundRecord
 
 NEAR = Near(node="e1/n1", within_s=0.020)
@@ -28,29 +28,24 @@ ACTIONS = {
 
 
 class Wide(World):
-    """Five nodes; stops are compared with what is on disk."""
+    """Five nodes. stopped: how many tasks, for a better plan; compared with what is on disk."""
 
     def __init__(self) -> None:
         super().__init__(RULE)
         names = {"e1": ("n1", "n2", "n3"), "e2": ("n1", "n2")}
         self.edges = [Edge(edge, [Node(name) for name in nodes]) for edge, nodes in names.items()]
-        self.stopped: set[str] = set()
+        self.stopped = 0
         for edge, node in self.places():
             edge.link(node)
         for edge in self.edges:
             self.connect(edge)
 
-    def _check(self, edge: Edge | None, message: ToEdge) -> None:
-        super()._check(edge, message)
-        if not isinstance(message, StopAttempt) or not message.reason.startswith(BETTER):
-            return
-        if message.attempt_id in self.stopped:
-            return  # a repeat
-        self.stopped.add(message.attempt_id)
-        name = message.attempt_id.rpartition(".")[0]
+    def stops(self, name: str, target: str, reason: str) -> None:
+        """Central is about to mark this task as one that is stopped."""
+        self.stopped += reason.startswith(BETTER)
         kept = self.bench.kept["bound", name]
         assert isinstance(kept, BoundRecord)
-        assert message.reason.endswith(kept.node), "stopped before its new place is on disk"
+        assert kept.node == target, "stopped before its new place is on disk"
         if kept.backup:
             assert ("reservation", kept.backup) in self.bench.kept
 
@@ -75,8 +70,19 @@ def crowd(world: World, rng: random.Random) -> None:
 
 def lived(seed: int, n_steps: int) -> tuple[Counter[MoveState], int]:
     """One history; what became of moves, and how many tasks were stopped for them."""
-    rng = random.Random(seed)
     world = Wide()
+    stop = Carrier._stop
+
+    def checked(self: Carrier, name: str, target: str, reason: str) -> None:
+        world.stops(name, target, reason)
+        stop(self, name, target, reason)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Carrier, "_stop", checked)
+        return _lived(world, random.Random(seed), n_steps)
+
+
+def _lived(world: Wide, rng: random.Random, n_steps: int) -> tuple[Counter[MoveState], int]:
     seen: dict[tuple[int, int], ImproveView] = {}
     plans = 0
     for _ in range(n_steps):
@@ -131,7 +137,7 @@ def lived(seed: int, n_steps: int) -> tuple[Counter[MoveState], int]:
     view = world.bench.central.improvement
     assert view is None or view.done
     states = Counter(move.state for view in seen.values() for move in view.moves)
-    return states, len(world.stopped)
+    return states, world.stopped
 
 
 def test_better_plans_in_random_histories() -> None:

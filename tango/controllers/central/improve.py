@@ -96,9 +96,9 @@ class Improvements:
             self._read()
         elif self._asked is not None and self._core.now >= self._asked_at + SOLVE_TIMEOUT_S:
             self._fail(Unavailable(NO_PLAN_IN_TIME))
-        if self._run is not None and not self._run.done:
-            if self._run.pump():
-                self._core.note("info", "improvement_done", stopped=self._run.stopped)
+        run = self._run
+        if run is not None and not run.done and run.pump():
+            self._core.note("info", "improvement_done", stopped=run.stopped)
 
     def _fail(self, error: TangoError) -> None:
         assert self._asked is not None
