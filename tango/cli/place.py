@@ -51,8 +51,9 @@ def place(
     Exit status 0 only if every job would find room now.
 
     This is the placement framework's decision (docs/placement.md). The central master places jobs
-    by its batch policy (docs/batch.md), which may choose another node. `backup` of tasks, and room
-    reserved for backups, do not count here; `near` does on a snapshot.
+    by its batch policy (docs/batch.md), which may choose another node. Jobs with `near` or `backup`
+    it places by delay bounds, and on the running cluster it says itself where they and their
+    backups would be, each as if it came next (docs/delay.md). Reserved room counts for all.
 
     With --improve it is about tasks with delay bounds and backups that run: the central master
     looks for a plan with more of them protected, or less room reserved (docs/delay.md). Tasks that
@@ -83,10 +84,8 @@ def place(
         raise InvalidField("place", needs, "install the extra `solver`") from None
     stdin = sys.stdin.buffer.read() if file == "-" else b""
     outcome = place_run.decide(file, stdin, snapshot, profile_file, save_snapshot, state)
-    if outcome.note:
-        click.echo(f"note: {outcome.note}", err=True)
     if output == "json":
         print_json(place_view.document(outcome))
     else:
         place_view.show(outcome)
-    return int(not all(one.placed for one in outcome.gangs))
+    return int(not outcome.all_placed)

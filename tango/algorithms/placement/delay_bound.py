@@ -272,7 +272,7 @@ class DelayBound(BoundBooks):
         others = radius.copy()
         others[node] = False
         sizes = dict(self.placeholders.sizes)
-        found = self._found_cover(one.pod, node, others)
+        found = self.cover_of(one.pod, node, others)
         if found is not None:
             grew = found in sizes and sizes[found] != self.placeholders.sizes[found]
             known = any(self.placeholders.load(found, node))
