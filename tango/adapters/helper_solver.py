@@ -36,7 +36,7 @@ LIMIT_S = 0.002
 START_S = 30.0
 ANSWER_S = 10.0
 # Of a better plan for tasks with bounds and backups, its process included.
-IMPROVE_S = 50.0
+IMPROVE_S = 110.0
 # Before a policy was measured: seconds for a pair of a demand and an offer, an offer, a request.
 FIRST_GUESS_S = 2e-6
 # Of the rule for bounds and backups: seconds for a node or a task, and for the plan itself in such.

@@ -25,7 +25,7 @@ from tango.model.events import ImproveBounds, ImproveSolved
 from tango.model.improvement import ImproveView
 from tango.model.job import JobState
 
-SOLVE_TIMEOUT_S = 60.0
+SOLVE_TIMEOUT_S = 120.0
 UNDER_WAY = "a better plan is being carried out; it goes on when its caller has gone"
 BUSY = "another plan is being made; ask again in a moment"
 NO_PLAN_IN_TIME = f"no plan came within {SOLVE_TIMEOUT_S:g} s"
