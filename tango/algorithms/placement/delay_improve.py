@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools, Ints
-from tango.algorithms.placement.delay_books import OUTSIDE
+from tango.algorithms.placement.delay_books import OUTSIDE, Bound
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_replan import planned
 from tango.algorithms.placement.delay_wishes import arrived, moved
@@ -88,7 +88,7 @@ def improvement(
 
 
 def copied(here: DelayBound) -> DelayBound:
-    """Books of their own that say the same."""
+    """Books of their own that say the same; who moves in them holds room at both ends."""
     room = Room(here.room.cluster)
     room.open = here.room.open.copy()
     room.delays = here.room.delays
@@ -96,7 +96,11 @@ def copied(here: DelayBound) -> DelayBound:
     copy.makes_room = here.makes_room
     for held in here.room.held.values():
         room.restore(held)
-    copy.bound, copy.runs_on = dict(here.bound), dict(here.runs_on)
+    copy.bound = dict(here.bound)
+    # Each takes a while to leave.
+    copy.runs_on = {
+        name: here.room.index_of(one.node) for name, one in here.bound.items() if one.node
+    } | here.runs_on
     copy.placeholders.sizes = dict(here.placeholders.sizes)
     for name, host in here.placeholders.host_of.items():
         copy.placeholders.cover(here.bound[name].pod, here.room.held[name].node, host)
@@ -116,11 +120,14 @@ def _rebacked(way: _Way) -> _Way:
     radius = {pod.name: _others(anew, pod) for pod in wanting}
     # Of equal ones the host that is one for most: it will be shared.
     shared = np.sum([*radius.values()], axis=0) if radius else np.zeros(0, np.int64)
-    for pod in sorted(wanting, key=lambda pod: (-pod.memory_bytes, -pod.cpu_millis, pod.name)):
+    known = way.here.bound
+    for pod in sorted(wanting, key=lambda pod: _first_to_cover(known[pod.name])):
         _cover_least(anew, pod, radius[pod.name], shared)
     anew.mend()
     if any(anew.bound[name].node != one.node for name, one in way.here.bound.items()):
         return way  # a pod that waited has found a node, which is not for this to do
+    if any(one.backup and not anew.bound[name].backup for name, one in known.items()):
+        return way  # nobody loses one
     if not totals(anew).better_than(totals(way.here)):
         return way
     wave = tuple(
@@ -129,6 +136,11 @@ def _rebacked(way: _Way) -> _Way:
         if one.backup != way.here.bound[name].backup
     )
     return _Way(anew, (*way.waves, wave), way.moves)
+
+
+def _first_to_cover(one: Bound) -> tuple[bool, int, int, str]:
+    """Who has a backup now, then the largest."""
+    return not one.backup, -one.pod.memory_bytes, -one.pod.cpu_millis, one.pod.name
 
 
 def _others(here: DelayBound, pod: Pod) -> Bools:
