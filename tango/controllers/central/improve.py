@@ -20,7 +20,7 @@ from tango.controllers.central.improving import Run, totals
 from tango.controllers.central.jobs import stopping
 from tango.model.bounds import NOTHING, BoundTask, ImproveSnapshot, node_name
 from tango.model.commands import Answer, Solve
-from tango.model.errors import Refused, TangoError, Unavailable
+from tango.model.errors import FailedPrecondition, TangoError, Unavailable
 from tango.model.events import ImproveBounds, ImproveSolved
 from tango.model.improvement import ImproveView
 from tango.model.job import JobState
@@ -62,11 +62,11 @@ class Improvements:
     def ask(self, event: ImproveBounds) -> TangoError | None:
         """Ask for a plan; or why not."""
         if not self._bounds.has_rule:
-            return Refused(f"a better plan {NO_RULE}: {NO_RULE_FIX}")
+            return FailedPrecondition(f"a better plan {NO_RULE}: {NO_RULE_FIX}")
         if self._asked is not None:
             return Unavailable(BUSY)
         if event.apply and self._run is not None and not self._run.done:
-            return Refused(UNDER_WAY)
+            return FailedPrecondition(UNDER_WAY)
         self._asked, self._asked_at, self._solve_id = event, self._core.now, 0
         return None
 
