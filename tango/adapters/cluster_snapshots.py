@@ -101,10 +101,7 @@ def snapshot_text(snapshot: ClusterSnapshot) -> str:
     if snapshot.pods:
         document["pods"] = [_placed_row(placed) for placed in snapshot.pods]
     if snapshot.reservations:
-        document["reservations"] = [
-            {"node": one.node, "cpu": format_cpu(one.cpu_millis), "memory": one.memory_bytes}
-            for one in snapshot.reservations
-        ]
+        document["reservations"] = [_reservation_row(one) for one in snapshot.reservations]
     # Escapes of JSON that YAML does not know are those beyond ASCII.
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -193,3 +190,12 @@ def _placed_row(placed: Placed) -> Row:
 
 def _reservation(row: Section) -> Reservation:
     return Reservation(row.string("node"), row.cpu("cpu", 0), row.memory("memory", 0))
+
+
+def _reservation_row(one: Reservation) -> Row:
+    row: Row = {"node": one.node}
+    if one.cpu_millis:
+        row["cpu"] = format_cpu(one.cpu_millis)
+    if one.memory_bytes:
+        row["memory"] = one.memory_bytes
+    return row
