@@ -234,7 +234,7 @@ class Bounds:
         records = tuple(
             replace(tasks[one.task].bound, node=one.node, backup=one.backup, warning=one.warning)
             for one in wishes
-            if one.task in tasks and tasks[one.task].at and self._takes(tasks[one.task], one.node)
+            if one.task in tasks and self._takes(tasks[one.task], one.node)
         )
         asked = Asked(0, self._snapshot((), (), ()), tasks, {}, (), delays, self._core.now)
         taken, _ = self._taken(asked, BoundPlan(records, (), ()), wished=True)
@@ -243,9 +243,11 @@ class Bounds:
         return set(taken)
 
     def _takes(self, task: BoundTask, node: str) -> bool:
-        """Whether the task is there, or could be started there now for all that is known."""
+        """Whether the task is there, and not on its way, or could be started there now for all that
+        is known."""
         edge, _, bare = node.partition("/")
-        return task.at == node or self._core.sites.site(edge).free(bare) is not None
+        stays = bool(task.at) and task.bound.node == task.at
+        return stays and (task.at == node or self._core.sites.site(edge).free(bare) is not None)
 
     def _snapshot(
         self,
