@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cluster_at_work import ClusterAtWork, job, running, until
@@ -20,6 +21,15 @@ pytestmark = pytest.mark.e2e
 
 ONE_WAY_S = 0.020
 NEAR_A1 = Near(node="a1", within_s=0.010)
+NEAR_FILE = """\
+kind: Job
+name: tried
+argv: [/bin/true]
+cpu: 50m
+memory: 64Mi
+near: {node: a1, within_ms: 30000}
+backup: true
+"""
 NEAR_NODES = {("site-a", "a1"), ("site-a", "a2")}
 
 
@@ -113,7 +123,7 @@ async def _is(client: Client, wanted: dict[str, int]) -> bool:
 
 
 async def test_a_better_plan_is_shown_and_carried_out(
-    cluster: ClusterAtWork, client: Client
+    cluster: ClusterAtWork, client: Client, tmp_path: Path
 ) -> None:
     """Both begin on a1, for nothing else takes them, and both backups are on a2 alone; with the
     other site in service again one of them moves, and one backup will do for both."""
@@ -139,9 +149,14 @@ async def test_a_better_plan_is_shown_and_carried_out(
         await only_takes("a2")
         await until(lambda: _is(client, {"site-a/a2": 2 * size}), "both backups on a2", 60)
         await only_takes("a2", "b1", "b2")
-        tried = await client.try_job(spec)
-        assert tried.tasks[0].node
-        assert tried.tasks[0].backup
+        file, saved = tmp_path / "near.yaml", tmp_path / "saved.json"
+        file.write_text(NEAR_FILE)
+        words = ("place", "--dry-run", "-f", str(file), "--save-snapshot", str(saved))
+        tried = json.loads(cluster.cli(*words, "--json").stdout)
+        (task,) = tried["jobs"][0]["tasks"]
+        assert task["node"] != task["backup"] != ""
+        (kept,) = json.loads(saved.read_text())["reservations"]
+        assert (kept["node"], kept["memory"]) == ("a2", 2 * size)
         shown = cluster.cli("place", "--improve").stdout
         assert "RUN TIME LOST" in shown
         assert "Nothing was done" in shown
