@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.cgroup import (
     CgroupFeatures,
     GroupPressure,
@@ -16,6 +16,7 @@ from tango.model.cgroup import (
 from tango.model.commands import Delete, Put, Stored
 from tango.model.errors import TangoError
 from tango.model.image import ImageReference
+from tango.model.improvement import Improvement
 from tango.model.layers import HeldImage, ImageLayers
 from tango.model.plan import (
     BatchPlan,
@@ -225,6 +226,15 @@ class Solver(Protocol):
         done: Callable[[BoundPlan | Exception, float], None],
     ) -> None:
         """Ask the rule for bounds and backups."""
+        ...
+
+    def improve(
+        self,
+        rule: BoundRule,
+        snapshot: ImproveSnapshot,
+        done: Callable[[Improvement | Exception, float], None],
+    ) -> None:
+        """Ask it for a better plan for tasks that run; takes longer than all others."""
         ...
 
 

@@ -13,16 +13,19 @@ from typing import Any
 from tango.adapters.recording_codec import RecordingCodec
 from tango.adapters.solver_frames import Frame
 from tango.adapters.typed_json import Decoder, Encoder
-from tango.model.bounds import BoundPlan, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundSnapshot, ImproveSnapshot
+from tango.model.improvement import Improvement
 from tango.model.placement_profile import Profile
 
 # Items in one frame: a millisecond or so to encode or to decode.
 FRAME_ITEMS = 256
 
 _CODEC = RecordingCodec()
-_CODEC.read_by(_CODEC.fields(BoundSnapshot, BoundPlan, Profile))
+_CODEC.read_by(_CODEC.fields(BoundSnapshot, BoundPlan, Profile, Improvement))
 _ENCODE_PROFILE = _CODEC.encoder(Profile)
 _DECODE_PROFILE = _CODEC.decoder(Profile)
+_ENCODE_IMPROVEMENT = _CODEC.encoder(Improvement)
+_DECODE_IMPROVEMENT = _CODEC.decoder(Improvement)
 
 
 class _Lists:
@@ -80,11 +83,17 @@ def is_bounds(frame: Frame) -> bool:
 
 
 def snapshot_frames(
-    profile: Profile, snapshot: BoundSnapshot, known: BoundSnapshot | None
+    profile: Profile,
+    snapshot: BoundSnapshot,
+    known: BoundSnapshot | None,
+    better: ImproveSnapshot | None = None,
 ) -> Iterator[Frame]:
-    """The frames of a snapshot after one that was `known`; the last asks for the plan."""
+    """The frames of a snapshot after one that was `known`; the last asks for the plan, or for a
+    better one."""
     for frame in _SNAPSHOT.frames(snapshot, known):
         if "counts" in frame:
+            if better is not None:
+                frame["better"] = [better.max_moves, better.stay, better.targets]
             frame["profile"] = _ENCODE_PROFILE(profile)
             frame["through_edges"] = snapshot.through_edges
         yield frame
@@ -96,13 +105,17 @@ class Snapshots:
     def __init__(self) -> None:
         self._lists: dict[str, list[Any]] = {}
 
-    def take(self, frame: Frame) -> tuple[Profile, BoundSnapshot] | None:
+    def take(self, frame: Frame) -> tuple[Profile, BoundSnapshot | ImproveSnapshot] | None:
         """The whole, if the frame is its last."""
         if not _SNAPSHOT.take(frame, self._lists):
             return None
         lists = {name: tuple(items) for name, items in self._lists.items()}
         snapshot = BoundSnapshot(**lists, through_edges=frame["through_edges"])
-        return _DECODE_PROFILE(frame["profile"], "profile"), snapshot
+        profile = _DECODE_PROFILE(frame["profile"], "profile")
+        if "better" not in frame:
+            return profile, snapshot
+        max_moves, stay, targets = frame["better"]
+        return profile, ImproveSnapshot(snapshot, max_moves, tuple(stay), tuple(targets))
 
 
 def plan_frames(plan: BoundPlan, cost_s: float) -> Iterator[Frame]:
@@ -111,6 +124,17 @@ def plan_frames(plan: BoundPlan, cost_s: float) -> Iterator[Frame]:
         if "counts" in frame:
             frame["cost_s"] = cost_s
         yield frame
+
+
+def improvement_frame(plan: Improvement, cost_s: float) -> Frame:
+    """The answer, whole: waves are of tasks that change, which are not many."""
+    return {"better": _ENCODE_IMPROVEMENT(plan), "cost_s": cost_s}
+
+
+def take_improvement(frame: Frame) -> Improvement:
+    """Of such an answer."""
+    plan: Improvement = _DECODE_IMPROVEMENT(frame["better"], "better")
+    return plan
 
 
 def take_plan(frame: Frame, lists: dict[str, list[Any]]) -> BoundPlan | None:

@@ -17,7 +17,12 @@ from tango.adapters.placement_pods import (
 )
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.cluster import ImageRow, NodeRow
-from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
+from tango.algorithms.placement.cluster_snapshot import (
+    ClusterSnapshot,
+    Placed,
+    Reservation,
+    RoundTrips,
+)
 from tango.model.cores import MAX_CORES
 from tango.model.errors import InvalidField
 from tango.model.image import check_digest
@@ -63,6 +68,7 @@ def read_snapshot(document: Section) -> ClusterSnapshot:
         tuple(_image(row) for row in document.sections("images", required=False)),
         _round_trips(document.section("round_trips")) if "round_trips" in document else None,
         tuple(_placed(row) for row in document.sections("pods", required=False)),
+        tuple(_reservation(row) for row in document.sections("reservations", required=False)),
     )
     document.finish()
     try:
@@ -92,7 +98,9 @@ def snapshot_text(snapshot: ClusterSnapshot) -> str:
             table["within_ms"] = trips.within_ms
         document["round_trips"] = table
     if snapshot.pods:
-        document["pods"] = [pod_row(placed.pod) | {"on": placed.node} for placed in snapshot.pods]
+        document["pods"] = [_placed_row(placed) for placed in snapshot.pods]
+    if snapshot.reservations:
+        document["reservations"] = [_reservation_row(one) for one in snapshot.reservations]
     # Escapes of JSON that YAML does not know are those beyond ASCII.
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -171,4 +179,22 @@ def _round_trips(table: Section) -> RoundTrips:
 
 
 def _placed(row: Section) -> Placed:
-    return Placed(read_pod(row), row.string("on"))
+    return Placed(read_pod(row), row.string("on"), row.string("backup", ""))
+
+
+def _placed_row(placed: Placed) -> Row:
+    row = pod_row(placed.pod) | {"on": placed.node}
+    return row | {"backup": placed.backup} if placed.backup else row
+
+
+def _reservation(row: Section) -> Reservation:
+    return Reservation(row.string("node"), row.cpu("cpu", 0), row.memory("memory", 0))
+
+
+def _reservation_row(one: Reservation) -> Row:
+    row: Row = {"node": one.node}
+    if one.cpu_millis:
+        row["cpu"] = format_cpu(one.cpu_millis)
+    if one.memory_bytes:
+        row["memory"] = one.memory_bytes
+    return row

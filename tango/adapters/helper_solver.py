@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from tango.adapters import bound_frames
 from tango.adapters import solver_frames as frames
 from tango.adapters.solvers import InProcessSolver
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.errors import TangoError
+from tango.model.improvement import Improvement
 from tango.model.placement_profile import Profile
 from tango.model.plan import (
     BatchPlan,
@@ -34,6 +35,8 @@ Done = Callable[[TrafficPlan | Exception, float], None]
 LIMIT_S = 0.002
 START_S = 30.0
 ANSWER_S = 10.0
+# Of a better plan for tasks with bounds and backups, its process included.
+IMPROVE_S = 110.0
 # Before a policy was measured: seconds for a pair of a demand and an offer, an offer, a request.
 FIRST_GUESS_S = 2e-6
 # Of the rule for bounds and backups: seconds for a node or a task, and for the plan itself in such.
@@ -117,6 +120,37 @@ class HelperSolver:
             return
         ask = self._ask((), lambda helper: helper.plan(rule.profile, snapshot), measured)
         self._later(ask)
+
+    def improve(
+        self,
+        rule: BoundRule,
+        snapshot: ImproveSnapshot,
+        done: Callable[[Improvement | Exception, float], None],
+    ) -> None:
+        """See Solver; in a process of its own, for nothing shall wait for it."""
+        self._later(self._improve(rule.profile, snapshot, done))
+
+    async def _improve(
+        self,
+        profile: Profile,
+        snapshot: ImproveSnapshot,
+        done: Callable[[Improvement | Exception, float], None],
+    ) -> None:
+        answer: tuple[Improvement | Exception, float]
+        helper: _Helper | None = None
+        try:
+            async with asyncio.timeout(IMPROVE_S):
+                helper = await _Helper.start(())
+                answer = await helper.improve(profile, snapshot)
+        except (OSError, EOFError, ValueError, TimeoutError) as error:
+            answer = HelperLost(f"the helper for a better plan is gone: {error!r}"), 0.0
+        except asyncio.CancelledError:
+            done(HelperLost("the solver is closed"), 0.0)
+            raise
+        finally:
+            if helper is not None:
+                await helper.close()
+        done(*answer)
 
     async def close(self) -> None:
         """End the helper; solves under way are answered with HelperLost."""
@@ -239,6 +273,15 @@ class _Helper:
             if plan is not None:
                 return plan, frame["cost_s"]
             await asyncio.sleep(0)
+
+    async def improve(
+        self, profile: Profile, snapshot: ImproveSnapshot
+    ) -> tuple[Improvement | Exception, float]:
+        await self._send(bound_frames.snapshot_frames(profile, snapshot.now, None, snapshot))
+        frame = await self._receive()
+        if "error" in frame:
+            return HelperFailed(frame["error"]), frame["cost_s"]
+        return bound_frames.take_improvement(frame), frame["cost_s"]
 
     async def _send(self, whole: Iterable[frames.Frame]) -> None:
         for frame in whole:

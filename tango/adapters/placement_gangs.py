@@ -33,6 +33,17 @@ def load_gangs(path: str, *, stdin: bytes | str = b"") -> tuple[Gang, ...]:
     return _gangs(read_document(Path(path)), path)
 
 
+def load_specs(path: str, *, stdin: bytes | str = b"") -> tuple[JobSpec, ...]:
+    """The jobs of the same file, none where it has pods."""
+    text, file = decode_document(stdin, "<stdin>"), "<stdin>"
+    if path != "-":
+        text, file = read_document(Path(path)), path
+    if any(one.string("kind", "") == "Pod" for one in parse_yaml(text, file)):
+        return ()
+    specs = (manifest.spec for manifest in read_manifests(text, file))
+    return tuple(spec for spec in specs if isinstance(spec, JobSpec))
+
+
 def _gangs(text: str, file: str) -> tuple[Gang, ...]:
     documents = parse_yaml(text, file)
     if any(_kind(document) is _Kind.POD for document in documents):
@@ -69,6 +80,7 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             images=in_full(task.images),
             priority=spec.priority,
             near=_near(spec.name, task.near),
+            protected=task.backup,
             bound_s=task.near.within_s if task.near is not None else math.inf,
             requires=task.requires,
             prefers=task.prefers,

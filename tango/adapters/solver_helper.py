@@ -12,7 +12,7 @@ from tango.adapters import bound_frames
 from tango.adapters import solver_frames as frames
 from tango.adapters.bound_rules import bound_rule
 from tango.adapters.policies import traffic_policy
-from tango.model.bounds import BoundRule, BoundSnapshot
+from tango.model.bounds import BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.errors import InvalidField
 from tango.model.placement_profile import Profile
 from tango.model.plan import NodeOffer, TrafficPolicy, TrafficSnapshot
@@ -50,7 +50,9 @@ def main() -> None:
 
 
 def _plan_bounds(
-    rules: dict[Profile, BoundRule | None], profile: Profile, snapshot: BoundSnapshot
+    rules: dict[Profile, BoundRule | None],
+    profile: Profile,
+    snapshot: BoundSnapshot | ImproveSnapshot,
 ) -> None:
     begun = time.perf_counter()
     try:
@@ -60,6 +62,11 @@ def _plan_bounds(
         if rule is None:
             raise InvalidField("placement", "needs numpy", "install the extra `solver`")
         begun = time.perf_counter()
+        if isinstance(snapshot, ImproveSnapshot):
+            better = rule.improve(snapshot)
+            cost_s = time.perf_counter() - begun
+            _write(sys.stdout.buffer, bound_frames.improvement_frame(better, cost_s))
+            return
         plan = rule.plan(snapshot)
     except Exception as error:  # noqa: BLE001 - a plugin may be a third party's: told, not raised
         cost_s = time.perf_counter() - begun

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
+from tango.model.improvement import Improvement
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -49,6 +50,15 @@ class InProcessSolver:
     ) -> None:
         """See Solver."""
         _solve(rule.plan, snapshot, done)
+
+    def improve(
+        self,
+        rule: BoundRule,
+        snapshot: ImproveSnapshot,
+        done: Callable[[Improvement | Exception, float], None],
+    ) -> None:
+        """See Solver."""
+        _solve(rule.improve, snapshot, done)
 
 
 def _solve(

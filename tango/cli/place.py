@@ -1,4 +1,4 @@
-"""`tango place --dry-run -f job.yaml`: where jobs would go and why, without doing it."""
+"""`tango place`: where jobs would go and why, without doing it; and better plans for what runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,19 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command()
 @click.option(
-    "-f", "--file", required=True,
+    "-f", "--file",
     help='Jobs as `tango submit -f` takes them, or `kind: Pod` (YAML); "-": standard input.',
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Show the decision and do nothing; must be given.")
+@click.option("--dry-run", is_flag=True, help="Show the decision and do nothing.")
+@click.option(
+    "--improve", is_flag=True,
+    help="Look for a better plan for tasks with `near` or `backup` that run already; only shown.",
+)  # fmt: skip
+@click.option("--apply", is_flag=True, help="With --improve: carry it out.")
+@click.option(
+    "--max-moves", type=click.IntRange(0, 10_000), default=10, show_default=True,
+    help="With --improve: how many tasks may be stopped, to begin anew elsewhere.",
+)  # fmt: skip
 @click.option(
     "--snapshot", type=FILE,
     help="Decide on this cluster (docs/placement.md).  [default: the running one]",
@@ -32,8 +41,9 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @output_option
 @state_option
 def place(
-    file: str, dry_run: bool, snapshot: Path | None, profile_file: Path | None,
-    save_snapshot: Path | None, output: str, state: Path | None,
+    file: str | None, dry_run: bool, improve: bool, apply: bool, max_moves: int,
+    snapshot: Path | None, profile_file: Path | None, save_snapshot: Path | None, output: str,
+    state: Path | None,
 ) -> int:  # fmt: skip
     """Show where jobs would go and why: which nodes were left out by what, how the best two scored.
 
@@ -41,9 +51,29 @@ def place(
     Exit status 0 only if every job would find room now.
 
     This is the placement framework's decision (docs/placement.md). The central master places jobs
-    by its batch policy (docs/batch.md), which may choose another node. `backup` of tasks, and room
-    reserved for backups, do not count here; `near` does on a snapshot.
+    by its batch policy (docs/batch.md), which may choose another node. Jobs with `near` or `backup`
+    it places by delay bounds, and on the running cluster it says itself where they and their
+    backups would be, each as if it came next (docs/delay.md). Reserved room counts for all.
+
+    With --improve it is about tasks with delay bounds and backups that run: the central master
+    looks for a plan with more of them protected, or less room reserved (docs/delay.md). Tasks that
+    move begin anew: what they have run so far is lost, and told before. Exit status 0 unless a plan
+    that was to be carried out was ended before all of it was done.
     """
+    if improve:
+        for option, given in (("-f", file), ("--snapshot", snapshot), ("--profile", profile_file),
+                              ("--save-snapshot", save_snapshot)):  # fmt: skip
+            if given is not None:
+                raise InvalidField(option, "has no place beside --improve", "leave it out")
+        if dry_run and apply:
+            raise InvalidField("--apply", "contradicts --dry-run", "give one of the two")
+        from tango.cli import improve as better
+
+        return better.improve(state, max_moves, output, apply=apply)
+    if apply:
+        raise InvalidField("--apply", "is for --improve", "`tango submit -f FILE` starts jobs")
+    if file is None:
+        raise InvalidField("-f", "is missing", "give the file with the jobs, or --improve")
     if not dry_run:
         fix = "`tango submit -f FILE` does it; with --dry-run this command shows the decision"
         raise InvalidField("--dry-run", "is missing: `tango place` places nothing", fix)
@@ -54,10 +84,8 @@ def place(
         raise InvalidField("place", needs, "install the extra `solver`") from None
     stdin = sys.stdin.buffer.read() if file == "-" else b""
     outcome = place_run.decide(file, stdin, snapshot, profile_file, save_snapshot, state)
-    if outcome.note:
-        click.echo(f"note: {outcome.note}", err=True)
     if output == "json":
         print_json(place_view.document(outcome))
     else:
         place_view.show(outcome)
-    return int(not all(one.placed for one in outcome.gangs))
+    return int(not outcome.all_placed)

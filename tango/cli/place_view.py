@@ -9,10 +9,11 @@ import click
 from tango.algorithms.placement.decision import MAX_NAMED, Chosen, named
 from tango.algorithms.placement.trial import Download, Tried
 from tango.cli import tables
-from tango.cli.place_run import Outcome
+from tango.cli.place_run import BoundTried, Outcome
 from tango.model.units import format_memory
 
 Row = dict[str, object]
+UNPROTECTED = "none has room: unprotected"
 
 
 def document(outcome: Outcome) -> Row:
@@ -22,7 +23,9 @@ def document(outcome: Outcome) -> Row:
         "source": outcome.source,
         "profile": outcome.profile.name,
         "nodes": len(names),
-        "jobs": [_gang(one, names) for one in outcome.gangs],
+        "jobs": [
+            _gang(one, names) if isinstance(one, Tried) else _bound(one) for one in outcome.gangs
+        ],
     }
 
 
@@ -32,7 +35,9 @@ def show(outcome: Outcome) -> None:
     click.echo(f"On {outcome.source} ({len(names)} nodes), by the profile {outcome.profile.name}:")
     for one in outcome.gangs:
         click.echo()
-        if one.placed:
+        if isinstance(one, BoundTried):
+            _show_bound(one)
+        elif one.placed:
             _show_placed(one, names)
         else:
             _show_missed(one, names)
@@ -53,16 +58,48 @@ def _gang(one: Tried, names: Sequence[str]) -> Row:
         "nearest": one.nearest,
         "never_fits": one.never_fits,
         "tasks": [
-            _decision(chosen, download, names)
+            _decision(chosen, download, names, dict(one.backups).get(chosen.pod))
             for chosen, download in zip(one.decisions, downloads, strict=True)
         ],
     }
 
 
-def _decision(chosen: Chosen, download: Download | None, names: Sequence[str]) -> Row:
+def _bound(one: BoundTried) -> Row:
+    """By the central master's own word: no scores."""
+    return {
+        "job": one.job,
+        "placed": bool(one.answer.tasks),
+        "reason": one.answer.reason,
+        "tasks": [
+            {
+                "task": f"{one.job}/{task.task}",
+                "node": task.node,
+                "backup": task.backup,
+                "warning": task.warning,
+            }
+            for task in one.answer.tasks
+        ],
+    }
+
+
+def _show_bound(one: BoundTried) -> None:
+    if not one.answer.tasks:
+        click.echo(f"{one.job} has no room now, says the central master: {one.answer.reason}")
+        return
+    click.echo(f"{one.job} has room, says the central master")
+    for task in one.answer.tasks:
+        backup = f", its backup on {task.backup}" if task.backup else ""
+        warning = f", {task.warning}" if task.warning else ""
+        click.echo(f"  {one.job}/{task.task} -> {task.node}{backup}{warning}")
+
+
+def _decision(
+    chosen: Chosen, download: Download | None, names: Sequence[str], backup: str | None
+) -> Row:
     return {
         "task": chosen.pod,
         "node": chosen.node,
+        "backup": backup,
         "cores": chosen.cores,
         "score": chosen.score,
         "runner_up": chosen.runner_up,
@@ -88,6 +125,7 @@ def _show_placed(one: Tried, names: Sequence[str]) -> None:
     click.echo(
         f"{one.gang} has room" + (f" for all of its {one.size} tasks" if one.size > 1 else "")
     )
+    backups = dict(one.backups)
     for chosen, download in zip(one.decisions, one.downloads, strict=True):
         cores = f" on cores {','.join(map(str, chosen.cores))}" if chosen.cores else ""
         second = (
@@ -97,6 +135,9 @@ def _show_placed(one: Tried, names: Sequence[str]) -> None:
         )
         scored = f"{chosen.score:.1f} of 100; {second}"
         click.echo(f"  {chosen.pod} -> {chosen.node}{cores}, with {scored}")
+        if chosen.pod in backups:
+            where = f"on {backups[chosen.pod]}" if backups[chosen.pod] else UNPROTECTED
+            click.echo(f"    its backup: {where}")
         if chosen.scores:
             _show_scores(chosen)
         _show_removed(chosen, names)

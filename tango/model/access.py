@@ -82,6 +82,8 @@ RPCS: Mapping[str, frozenset[Role]] = {
     "/tango.v1.CentralService/GetBatchPolicy": _USER,
     "/tango.v1.CentralService/SetBatchPolicy": _USER,
     "/tango.v1.CentralService/Explain": _USER,
+    "/tango.v1.CentralService/ImprovePlacement": _USER,
+    "/tango.v1.CentralService/TryJob": _USER,
     "/tango.v1.CentralService/ConnectEdge": frozenset({Role.EDGE}),
     "/tango.v1.CentralService/FetchCheckpoint": frozenset({Role.EDGE}),
     "/tango.v1.CentralService/OfferCheckpoint": frozenset({Role.EDGE}),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from tango.model.affinity import Labels, Taints
+from tango.model.improvement import Improvement
 from tango.model.placement_profile import Profile
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
@@ -119,6 +120,19 @@ class BoundSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class ImproveSnapshot:
+    """What a better plan for tasks that run depends on. now: without gangs.
+
+    stay: tasks that are not to be stopped. targets: nodes where something can be started now.
+    """
+
+    now: BoundSnapshot
+    max_moves: int
+    stay: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class BoundLook:
     """On what grounds a task got its place, or only its backup.
 
@@ -175,4 +189,8 @@ class BoundRule(Protocol):
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """Tasks that run stay where they are unless their bound is broken."""
+        ...
+
+    def improve(self, snapshot: ImproveSnapshot) -> Improvement:
+        """How tasks that run could better be placed, in at most so many moves."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tango.model.bounds import BoundSnapshot
+from tango.model.bounds import BoundSnapshot, ImproveSnapshot
 from tango.model.cgroup import GroupTarget
 from tango.model.job import JobRecord
 from tango.model.messages import FromEdge, FromWorker, ToEdge, ToWorker
@@ -94,10 +94,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Solve:
-    """Ask the policy; answered by RouteSolved, BatchSolved, BoundsSolved or SolveFailed."""
+    """Ask the policy; answered by RouteSolved, BatchSolved, BoundsSolved, ImproveSolved or
+    SolveFailed."""
 
     solve_id: int
-    snapshot: TrafficSnapshot | BatchSnapshot | BoundSnapshot
+    snapshot: TrafficSnapshot | BatchSnapshot | BoundSnapshot | ImproveSnapshot
 
 
 @dataclass(frozen=True, slots=True)

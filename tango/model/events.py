@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from tango.model.bounds import BoundPlan
 from tango.model.cgroup import Mismatch
 from tango.model.fast_init import fast_init
+from tango.model.improvement import Improvement
 from tango.model.job import JobSpec
 from tango.model.layers import ImageLayers, NodeImages
 from tango.model.messages import (
@@ -288,6 +289,36 @@ class ImagesLearned:
 
 
 @dataclass(frozen=True, slots=True)
+class ImproveBounds:
+    """A user wants a better plan for tasks with bounds and backups that run, in so many moves at
+    most; apply: and wants it carried out. Answered with the ImproveView as it is then."""
+
+    op_id: int
+    max_moves: int
+    apply: bool
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class TryJob:
+    """A user asks where a job with bounds or backups would go; answered with a TriedJob."""
+
+    op_id: int
+    spec: JobSpec
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImproveSolved:
+    """The plan for Solve(solve_id) of an ImproveSnapshot; cost_s is the time it took."""
+
+    solve_id: int
+    plan: Improvement
+    cost_s: float
+    wall: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchSolved:
     """The plan for Solve(solve_id). policy: which one made it; "" where that is not told."""
 
@@ -496,6 +527,9 @@ CentralEvent = (
     | EdgeDown
     | DelaysMeasured
     | ImagesLearned
+    | ImproveBounds
+    | TryJob
+    | ImproveSolved
     | BatchSolved
     | BoundsSolved
     | PolicySwitched

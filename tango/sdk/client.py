@@ -12,6 +12,7 @@ from pathlib import Path
 from tango.adapters.manifests import Manifest
 from tango.model.access import Role
 from tango.model.errors import InvalidField, NotFound, Unavailable
+from tango.model.improvement import ImproveView, TriedJob
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
@@ -315,6 +316,29 @@ class Client(Sites):
         NotFound, and FailedPrecondition with the reason: a node that cannot checkpoint, for one.
         """
         return await self._central.migrate_job(job_id, node, task, site)
+
+    async def improve_placement(
+        self, max_moves: int = 0, *, apply: bool = False
+    ) -> AsyncGenerator[ImproveView, None]:
+        """A better plan for tasks with delay bounds and backups that run, in at most so many moves.
+
+        With `apply` it is carried out, and told how it stands until that is over; each task that
+        moves is stopped and begins anew. Raises Refused, Unavailable.
+        """
+        async with contextlib.aclosing(
+            self._central.improve_placement(max_moves, apply=apply)
+        ) as views:
+            async for view in views:
+                yield view
+
+    async def try_job(self, what: str | Path | JobSpec) -> TriedJob:
+        """Where a job with delay bounds or backups would go now, and its backups.
+
+        Raises InvalidField, Refused, Unavailable.
+        """
+        spec = job_of(what)
+        spec.validate()
+        return await self._central.try_job(spec)
 
     async def logs(
         self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False

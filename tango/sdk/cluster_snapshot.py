@@ -6,7 +6,12 @@ from collections import Counter
 from dataclasses import replace
 
 from tango.algorithms.placement.cluster import NodeRow
-from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot, Placed, RoundTrips
+from tango.algorithms.placement.cluster_snapshot import (
+    ClusterSnapshot,
+    Placed,
+    Reservation,
+    RoundTrips,
+)
 from tango.algorithms.placement.pod import Pod
 from tango.model.cluster import NodeView
 from tango.model.job import JobRecord, JobState
@@ -20,7 +25,8 @@ _AT_WORK = (JobState.SCHEDULED, JobState.RUNNING)
 
 
 async def cluster_snapshot(client: Client) -> ClusterSnapshot:
-    """Nodes and tasks as the central master knows them, replicas and round trips from the sites.
+    """Nodes, tasks and what is reserved for backups as the central master knows them, replicas and
+    round trips from the sites.
 
     A site that does not answer is there with its nodes, and what they hold as one pod. Images are
     those that nodes report and registries know. Of the cores that tasks may have their number
@@ -51,11 +57,17 @@ def snapshot_of(
     for (edge, node), pod in (*_tasks(jobs), *_replicas(services)):
         if (edge, node) in held:
             held[edge, node].append(pod)
-    pods = [
-        Placed(pod, names[view.edge, view.node])
+    within = {
+        place: _within(view, names[place], held[place])
         for view in views
-        for pod in _within(view, names[view.edge, view.node], held[view.edge, view.node])
-    ]
+        for place in ((view.edge, view.node),)
+    }
+    full = {f"{edge}/{node}": name for (edge, node), name in names.items()}
+    backups = {
+        f"{job.job_id}/{task.name}": full.get(record.backup, "")
+        for job in jobs
+        for task, record in zip(job.spec.tasks, job.tasks, strict=True)
+    }
     rows, held_by = images_of(images) if images is not None else ((), {})
     nothing = HeldRow()
     return ClusterSnapshot(
@@ -65,7 +77,17 @@ def snapshot_of(
         ),
         rows,
         round_trips=_round_trips(peers, {view.edge for view in views}),
-        pods=tuple(pods),
+        pods=tuple(
+            Placed(pod, names[place], backups.get(pod.name, ""))
+            for place, pods in within.items()
+            for pod in pods
+        ),
+        reservations=tuple(
+            kept
+            for view in views
+            for place in ((view.edge, view.node),)
+            if (kept := _kept(view, names[place], within[place])) is not None
+        ),
     )
 
 
@@ -152,6 +174,17 @@ def _within(view: NodeView, name: str, pods: list[Pod]) -> list[Pod]:
     if more_cpu > 0 or more_memory > 0:
         found.append(Pod(f"{name}/held", max(0, more_cpu), max(0, more_memory)))
     return found
+
+
+def _kept(view: NodeView, name: str, pods: list[Pod]) -> Reservation | None:
+    """What is reserved there, as far as the node has it: LC may be in its place."""
+    cpu = min(view.reserved_millis, view.capacity.cpu_millis - sum(p.cpu_millis for p in pods))
+    memory = min(
+        view.reserved_bytes, view.capacity.memory_bytes - sum(p.memory_bytes for p in pods)
+    )
+    if cpu <= 0 and memory <= 0:
+        return None
+    return Reservation(name, max(0, cpu), max(0, memory))
 
 
 def _round_trips(peers: tuple[PeerView, ...], sites: set[str]) -> RoundTrips | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from tango.model.cluster import NodeView
 from tango.model.explanation import Explanation, Subject
+from tango.model.improvement import ImproveView, TriedJob
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
@@ -156,6 +157,16 @@ class SyncClient:
     def migrate(self, job_id: str, node: str, *, task: str = "", site: str = "") -> JobRecord:
         """See Client.migrate."""
         return self._do(self._client.migrate(job_id, node, task=task, site=site))
+
+    def improve_placement(
+        self, max_moves: int = 0, *, apply: bool = False
+    ) -> Iterator[ImproveView]:
+        """See Client.improve_placement."""
+        return self._each(self._client.improve_placement(max_moves, apply=apply))
+
+    def try_job(self, what: str | Path | JobSpec) -> TriedJob:
+        """See Client.try_job."""
+        return self._do(self._client.try_job(what))
 
     def logs(
         self, target: str, *, task: str = "", tail_bytes: int = 65536, follow: bool = False

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 from tango.adapters.bound_rules import bound_rule
 from tango.adapters.policies import batch_policy, traffic_policy
-from tango.model.bounds import BoundRule, BoundSnapshot
+from tango.model.bounds import BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.errors import InvalidField
-from tango.model.events import BatchSolved, BoundsSolved, RouteSolved, SolveFailed
+from tango.model.events import BatchSolved, BoundsSolved, ImproveSolved, RouteSolved, SolveFailed
 from tango.model.plan import (
     BatchPlan,
     BatchPolicy,
@@ -21,7 +21,8 @@ from tango.model.plan import (
 from tango.model.starts import CentralStart, EdgeStart, Start
 
 Policy = TrafficPolicy | BatchPolicy
-Answer = RouteSolved | BatchSolved | BoundsSolved
+OfBounds = BoundsSolved | ImproveSolved
+Answer = RouteSolved | BatchSolved | OfBounds
 BOUNDS = "bounds and backups"
 
 
@@ -49,7 +50,7 @@ class Policies:
 
     def answer(self, snapshot: object, recorded: Answer) -> Answer | SolveFailed | None:
         """As `recorded`, but with the plan that is made here; None where that cannot be."""
-        if isinstance(recorded, BoundsSolved):
+        if isinstance(recorded, OfBounds):
             return self._bounds(snapshot, recorded)
         policy = self._instead or self._of(recorded)
         if policy is None:
@@ -65,16 +66,19 @@ class Policies:
             )
         return RouteSolved(recorded.solve_id, cast("TrafficPlan", plan), recorded.cost_s, name)
 
-    def _bounds(self, snapshot: object, recorded: BoundsSolved) -> Answer | SolveFailed | None:
+    def _bounds(self, snapshot: object, recorded: OfBounds) -> Answer | SolveFailed | None:
         """By the rule of the placement profile that was configured; no policy stands in for it."""
         assert isinstance(self._start, CentralStart)
-        assert isinstance(snapshot, BoundSnapshot)
         if self._rule is None:
             self._rule = bound_rule(self._start.settings.placement)
         if self._rule is None:
             self.missing[BOUNDS] = "numpy is not installed"
             return None
         try:
+            if isinstance(recorded, ImproveSolved):
+                assert isinstance(snapshot, ImproveSnapshot)
+                return replace(recorded, plan=self._rule.improve(snapshot))
+            assert isinstance(snapshot, BoundSnapshot)
             return replace(recorded, plan=self._rule.plan(snapshot))
         except Exception as error:  # noqa: BLE001 - a plugin may be a third party's: told, not raised
             return SolveFailed(recorded.solve_id, repr(error))

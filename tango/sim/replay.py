@@ -21,21 +21,23 @@ from tango.controllers.central.begin import begin as begin_central
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.begin import begin as begin_edge
 from tango.controllers.worker.begin import begin as begin_worker
-from tango.model.bounds import BoundPlan, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundSnapshot, ImproveSnapshot
 from tango.model.commands import Persist, Solve
 from tango.model.decision import Decision
 from tango.model.errors import TangoError
 from tango.model.events import (
     BatchSolved,
     BoundsSolved,
+    ImproveSolved,
     Persisted,
     PersistFailed,
     RouteSolved,
     SolveFailed,
 )
+from tango.model.improvement import BoundTotals, Improvement
 from tango.model.plan import BatchPolicy, marks_of
 from tango.model.starts import CentralStart, EdgeStart, Start
-from tango.sim.policies import Answer, Policies, Policy
+from tango.sim.policies import Answer, OfBounds, Policies, Policy
 
 # Of the controller's ring: more than one event can add.
 RING = 65_536
@@ -155,7 +157,7 @@ class Replay:
         elif self.result.first:
             pass  # an answer to what another story asked
         elif isinstance(event, Answer):
-            if not isinstance(event, BoundsSolved):
+            if not isinstance(event, OfBounds):
                 self._latest = event
             self._solved(event)
         else:
@@ -186,6 +188,9 @@ class Replay:
         like: Answer | None = self._latest
         if isinstance(solve.snapshot, BoundSnapshot):
             like = BoundsSolved(solve.solve_id, BoundPlan(), 0.0, self._wall)
+        elif isinstance(solve.snapshot, ImproveSnapshot):
+            none = Improvement(BoundTotals(), BoundTotals())
+            like = ImproveSolved(solve.solve_id, none, 0.0, self._wall)
         elif like is None:
             return SolveFailed(solve.solve_id, "nobody answered such a question before")
         like = replace(like, solve_id=solve.solve_id)

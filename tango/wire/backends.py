@@ -7,6 +7,7 @@ from typing import Protocol
 
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView
 from tango.model.explanation import Explanation, Subject
+from tango.model.improvement import ImproveView, TriedJob
 from tango.model.job import AttemptStatus, Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, FromWorker, ReplyPart, ToEdge, ToWorker
 from tango.model.peers import FromPeer, PeerView, ToPeer
@@ -228,6 +229,19 @@ class CentralBackend(CheckpointBackend, Protocol):
         self, name: str, subjects: tuple[Subject, ...], limit: int
     ) -> tuple[Explanation, ...]:
         """How the job or node of that name stands, and why. Raises NotFound."""
+        ...
+
+    def improve_placement(
+        self, max_moves: int, *, apply: bool
+    ) -> AsyncGenerator[ImproveView, None]:
+        """A better plan for tasks with bounds that run, and how it stands while it is carried out.
+
+        Raises Refused, Unavailable.
+        """
+        ...
+
+    async def try_job(self, spec: JobSpec) -> TriedJob:
+        """Where a job with bounds would go. Raises InvalidField, Refused, Unavailable."""
         ...
 
     async def edge_session(self, session: EdgeSession) -> None:

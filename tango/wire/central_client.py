@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 import grpc
 
 from tango.model.explanation import Explanation, Subject
+from tango.model.improvement import ImproveView, TriedJob
 from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState
 from tango.model.messages import FromEdge, ToEdge
 from tango.model.views import BatchPolicyView, EdgeView, ImagesView, JobCounts
@@ -18,6 +19,7 @@ from tango.wire.checkpoint_streams import OFFER_LIMIT_S, fetched, send_offer
 from tango.wire.convert_checkpoints import checkpoint_to_pb
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
 from tango.wire.convert_images import images_view_from_pb
+from tango.wire.convert_improvement import improve_view_from_pb, tried_job_from_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
 from tango.wire.convert_policy import batch_policy_view_from_pb
@@ -173,6 +175,28 @@ class CentralClient:
                 request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
             )
         return tuple(explanation_from_pb(one) for one in response.explanations)
+
+    async def improve_placement(
+        self, max_moves: int, *, apply: bool
+    ) -> AsyncGenerator[ImproveView, None]:
+        """The plan, and how it stands until it is carried out. Raises Refused, Unavailable."""
+        request = pb.ImprovePlacementRequest(max_moves=max_moves, apply=apply)
+        stream = self._stub.ImprovePlacement(request, metadata=self._metadata)
+        try:
+            with model_errors():
+                async for response in stream:
+                    yield improve_view_from_pb(response)
+        finally:
+            stream.cancel()
+
+    async def try_job(self, spec: JobSpec) -> TriedJob:
+        """Where it would go now. Raises InvalidField, Refused, Unavailable."""
+        request = pb.TryJobRequest(spec=job_spec_to_pb(spec))
+        with model_errors():
+            response = await self._stub.TryJob(
+                request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+            )
+        return tried_job_from_pb(response)
 
     async def connect_edge(
         self,

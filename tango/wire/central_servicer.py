@@ -17,10 +17,11 @@ from tango.wire.checkpoint_streams import first_offered, offered
 from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_part_to_pb
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
 from tango.wire.convert_images import images_view_to_pb
+from tango.wire.convert_improvement import improve_view_to_pb, tried_job_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb, node_view_to_pb
 from tango.wire.convert_policy import batch_policy_view_to_pb
-from tango.wire.convert_requests import submitted_job_from_pb
+from tango.wire.convert_requests import job_from_pb, submitted_job_from_pb
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
 from tango.wire.sessions import decode_from_edge, encode_to_edge
@@ -147,6 +148,20 @@ class CentralServicer(CentralServiceServicer):
         return pb.CentralServiceExplainResponse(
             explanations=[explanation_to_pb(one) for one in found]
         )
+
+    async def ImprovePlacement(
+        self, request: pb.ImprovePlacementRequest, context: Context
+    ) -> AsyncGenerator[pb.ImprovePlacementResponse, None]:
+        """The plan, and how it stands until it is carried out."""
+        async with aclosing(
+            self._backend.improve_placement(request.max_moves, apply=request.apply)
+        ) as views:
+            async for view in views:
+                yield improve_view_to_pb(view)
+
+    async def TryJob(self, request: pb.TryJobRequest, context: Context) -> pb.TryJobResponse:
+        """Where it would go."""
+        return tried_job_to_pb(await self._backend.try_job(job_from_pb(request)))
 
     async def ConnectEdge(  # type: ignore[override]  # grpc.aio takes a coroutine that uses the context
         self, request_iterator: AsyncIterator[pb.ConnectEdgeRequest], context: Context

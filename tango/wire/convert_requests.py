@@ -1,6 +1,6 @@
 """The door for what users declare: presence, conversion, validation, errors in proto terms.
 
-Both functions raise InvalidField naming the field as the request has it, for example
+All functions raise InvalidField naming the field as the request has it, for example
 "spec.tasks[0].argv" or "spec.memory_bytes".
 """
 
@@ -31,8 +31,6 @@ def applied_service_from_pb(request: edge.ApplyServiceRequest) -> ServiceSpec:
 
 def submitted_job_from_pb(request: central.SubmitJobRequest) -> JobSpec:
     """The valid spec of a SubmitJobRequest; its submission_id is checked too, "" is fine."""
-    if not request.HasField("spec"):
-        raise InvalidField("spec", "is missing", "give the job's name and tasks")
     submission_id = request.submission_id
     if len(submission_id) > MAX_SUBMISSION_ID or not (
         submission_id.isascii() and submission_id.isprintable()
@@ -42,6 +40,13 @@ def submitted_job_from_pb(request: central.SubmitJobRequest) -> JobSpec:
             f"{submission_id[:40]!r}",
             f"at most {MAX_SUBMISSION_ID} printable ASCII characters",
         )
+    return job_from_pb(request)
+
+
+def job_from_pb(request: central.SubmitJobRequest | central.TryJobRequest) -> JobSpec:
+    """The valid spec of such a request."""
+    if not request.HasField("spec"):
+        raise InvalidField("spec", "is missing", "give the job's name and tasks")
     spec = job_spec_from_pb(request.spec)
     try:
         spec.validate()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cluster_at_work import ClusterAtWork, job, running, until
@@ -19,6 +21,15 @@ pytestmark = pytest.mark.e2e
 
 ONE_WAY_S = 0.020
 NEAR_A1 = Near(node="a1", within_s=0.010)
+NEAR_FILE = """\
+kind: Job
+name: tried
+argv: [/bin/true]
+cpu: 50m
+memory: 64Mi
+near: {node: a1, within_ms: 30000}
+backup: true
+"""
 NEAR_NODES = {("site-a", "a1"), ("site-a", "a2")}
 
 
@@ -109,6 +120,60 @@ async def _is(client: Client, wanted: dict[str, int]) -> bool:
         return await reserved(client) == wanted
     except Exception:  # noqa: BLE001 - it is down for a moment
         return False
+
+
+async def test_a_better_plan_is_shown_and_carried_out(
+    cluster: ClusterAtWork, client: Client, tmp_path: Path
+) -> None:
+    """Both begin on a1, for nothing else takes them, and both backups are on a2 alone; with the
+    other site in service again one of them moves, and one backup will do for both."""
+    spec = job("/bin/sleep", "600", near=Near(node="a1", within_s=30.0), backup=True)
+
+    async def only_takes(*names: str) -> None:
+        for node in ("a2", "b1", "b2"):
+            await (client.uncordon if node in names else client.cordon)(node)
+
+        async def told() -> bool:
+            nodes = [node for edge in await client.edges() for node in edge.nodes]
+            return {node.node for node in nodes if not node.cordoned} == {"a1", *names}
+
+        await until(told, f"central to know that only {names} and a1 take something", 30)
+
+    await only_takes()
+    jobs = [(await client.submit(spec)).job_id for _ in range(2)]
+    try:
+        for job_id in jobs:
+            await started(client, job_id)
+            assert (await client.job(job_id)).tasks[0].node == "a1"
+        size = spec.tasks[0].memory_bytes
+        await only_takes("a2")
+        await until(lambda: _is(client, {"site-a/a2": 2 * size}), "both backups on a2", 60)
+        await only_takes("a2", "b1", "b2")
+        file, saved = tmp_path / "near.yaml", tmp_path / "saved.json"
+        file.write_text(NEAR_FILE)
+        words = ("place", "--dry-run", "-f", str(file), "--save-snapshot", str(saved))
+        tried = json.loads(cluster.cli(*words, "--json").stdout)
+        (task,) = tried["jobs"][0]["tasks"]
+        assert task["node"] != task["backup"] != ""
+        (kept,) = json.loads(saved.read_text())["reservations"]
+        assert (kept["node"], kept["memory"]) == ("a2", 2 * size)
+        shown = cluster.cli("place", "--improve").stdout
+        assert "RUN TIME LOST" in shown
+        assert "Nothing was done" in shown
+        done = cluster.cli("place", "--improve", "--apply", "-o", "json")
+        view = json.loads(done.stdout)
+        assert (done.returncode, view["stopped"]) == (0, "")
+        assert [move["state"] for move in view["moves"]] == ["moved"]
+        assert view["now"]["reserved_bytes"] == size
+        assert sum((await reserved(client)).values()) == size
+        (move,) = view["moves"]
+        again = (await client.job(move["job_id"])).tasks[0]
+        assert (f"{again.edge}/{again.node}", again.failures) == (move["target"], 0)
+    finally:
+        await only_takes("a2", "b1", "b2")
+        for job_id in jobs:
+            await client.cancel(job_id)
+    await until(lambda: _is(client, {}), "nothing to be reserved", 60)
 
 
 async def test_wrong_bounds_are_refused_and_say_what_to_do(client: Client) -> None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from tango.algorithms.batch.most_free import MostFree
 from tango.controllers.central import CentralController
-from tango.model.bounds import BoundRule, BoundSnapshot
+from tango.model.bounds import BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.cluster import NodeCapacity, NodeView
 from tango.model.commands import (
     Answer,
@@ -34,6 +34,8 @@ from tango.model.events import (
     EdgeDown,
     EdgeSaid,
     EdgeUp,
+    ImproveBounds,
+    ImproveSolved,
     MigrateJob,
     Persisted,
     PersistFailed,
@@ -234,6 +236,11 @@ class Bench:
 
     def solve(self) -> None:
         solve = self.solves.popleft()
+        if isinstance(solve.snapshot, ImproveSnapshot):
+            assert self.bound_rule is not None
+            plan = self.bound_rule.improve(solve.snapshot)
+            self.feed(ImproveSolved(solve.solve_id, plan, 0.001, self.wall))
+            return
         if isinstance(solve.snapshot, BoundSnapshot):
             assert self.bound_rule is not None
             bounds = self.bound_rule.plan(solve.snapshot)
@@ -280,6 +287,11 @@ class Bench:
     def migrate(self, job_id: str, node: str, task: str = "", edge: str = "") -> int:
         op = self.op()
         self.feed(MigrateJob(op, job_id, task, node, edge, self.wall))
+        return op
+
+    def improve(self, max_moves: int = 10, *, apply: bool = False) -> int:
+        op = self.op()
+        self.feed(ImproveBounds(op, max_moves, apply, self.wall))
         return op
 
     def job(self, job_id: str = "j1") -> JobRecord:

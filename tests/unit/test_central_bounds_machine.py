@@ -68,6 +68,12 @@ class BoundMachine(CentralMachine):
             self.world.bench.advance(1.0)
             self.world.flow()
 
+    @rule(max_moves=st.sampled_from((0, 1, 10)), apply=st.sampled_from((True, True, False)))
+    def improve(self, max_moves: int, apply: bool) -> None:
+        """A better plan for what runs; others may be on their way, and are not overrun by it."""
+        self.world.bench.improve(max_moves, apply=apply)
+        self.world.observe()
+
 
 TestBounds = BoundMachine.TestCase
 TestBounds.settings = settings(

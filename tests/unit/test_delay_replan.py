@@ -136,6 +136,8 @@ def test_the_study_counts_what_it_says(study: ModuleType) -> None:
     found = study.placed(1, 50)
     assert found["online"]["rejected"] == 0
     assert found["applied"]["backup_gib"] <= found["online"]["backup_gib"]
+    assert found["backups"]["moves"] == 0
+    assert found["any"]["backup_gib"] <= found["backups"]["backup_gib"]
     exact = study.square(60, random.Random(0))
     layered = study.LayeredDelays(exact, study.LAYERS_S)
     for bound_s in study.BOUNDS_S:

@@ -66,6 +66,7 @@ def test_the_winner_the_runner_up_all_scores_and_who_was_left_out_by_what() -> N
                     {
                         "task": "near-web",
                         "node": "a1",
+                        "backup": None,
                         "cores": [],
                         "score": pytest.approx(91.796875),
                         "runner_up": "b1",
@@ -291,3 +292,92 @@ def test_a_jobs_bound_counts_on_a_snapshot() -> None:
     assert job["tasks"][0]["node"] == "a1", "b1 is 8 ms away, and freer"
     with pytest.raises(InvalidField, match=r"near: no node or pod is named 'nosuch'"):
         decided(BOUND_JOB % "nosuch")
+
+
+BACKED = """\
+kind: Job
+name: backed
+argv: [x]
+cpu: 500m
+memory: 1Gi
+near: {node: a, within_ms: 20}
+backup: true
+"""
+RESERVED = """\
+kind: ClusterSnapshot
+version: 1
+nodes:
+  - {name: a, cpu: 4, memory: 4Gi}
+  - {name: b, cpu: 4, memory: 4Gi}
+  - {name: c, cpu: 4, memory: 4Gi}
+round_trips:
+  between: nodes
+  pairs:
+    - {from: a, to: b, rtt_ms: 10}
+    - {from: a, to: c, rtt_ms: 50}
+    - {from: b, to: c, rtt_ms: 50}
+pods:
+  - {name: old, cpu: 1, memory: 1Gi, near: a, bound_ms: 20, on: a, backup: b}
+reservations:
+  - {node: b, cpu: 1, memory: MEMORY}
+"""
+
+
+def reserved(tmp_path: Path, memory: str) -> str:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(RESERVED.replace("MEMORY", memory))
+    return str(file)
+
+
+def test_room_that_is_reserved_counts_and_backups_are_shown(tmp_path: Path) -> None:
+    file = reserved(tmp_path, "1Gi")
+    (job,) = decided(BACKED, "--snapshot", file)["jobs"]
+    (task,) = job["tasks"]
+    # On a its backup is on b, beside that of `old`; on b it would be on a.
+    assert {task["node"], task["backup"]} == {"a", "b"}
+    assert "its backup: on" in place("-f", "-", "--snapshot", file, stdin=BACKED)
+    full = reserved(tmp_path, "3584Mi")
+    (job,) = decided(BACKED, "--snapshot", full)["jobs"]
+    (task,) = job["tasks"]
+    assert (task["node"], task["backup"]) == ("a", "")
+    assert "its backup: none has room: unprotected" in place(
+        "-f", "-", "--snapshot", full, stdin=BACKED
+    )
+    saved = tmp_path / "saved.json"
+    decided(BACKED, "--snapshot", full, "--save-snapshot", str(saved))
+    kept = json.loads(saved.read_text())
+    assert kept["reservations"] == [{"node": "b", "cpu": "1", "memory": 3584 * 2**20}]
+    assert kept["pods"][0]["backup"] == "b"
+    assert decided(BACKED, "--snapshot", str(saved))["jobs"] == [job]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("node: b,", "node: z,", "reservations[0].node: no node is named 'z'"),
+        ("memory: MEMORY", "memory: 8Gi", "reservations[0]"),
+        ("backup: b", "backup: z", "pods[0].backup: no node is named 'z'"),
+    ],
+)
+def test_reservations_that_cannot_be_are_refused(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(RESERVED.replace(old, new).replace("MEMORY", "1Gi"))
+    with pytest.raises(InvalidField) as refused:
+        place("-f", "-", "--snapshot", str(file), stdin=BACKED)
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--improve", "-f", "x"), "-f: has no place beside --improve"),
+        (("--improve", "--dry-run", "--apply"), "--apply: contradicts --dry-run"),
+        (("--apply", "-f", "x"), "--apply: is for --improve"),
+        ((), "-f: is missing"),
+    ],
+)
+def test_better_plans_take_no_file(words: tuple[str, ...], said: str) -> None:
+    done = CliRunner().invoke(tango, ["place", *words], standalone_mode=False)
+    assert said in str(done.exception)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tango.adapters.cluster_snapshots import read_snapshot, snapshot_text
 from tango.adapters.json_documents import parse_json
-from tango.algorithms.placement.cluster_snapshot import RoundTrips
+from tango.algorithms.placement.cluster_snapshot import Reservation, RoundTrips
 from tango.model.cluster import NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
 from tango.model.layers import HeldImage, ImageLayers, Layer, NodeImages
@@ -158,3 +160,24 @@ def test_images_are_those_that_nodes_hold_and_registries_know() -> None:
     assert room.layers.local((x,)).tolist() == [n * MIB for n in (10, 20, 0, 10, 0)]
     assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found
     assert snapshot_of(views, (), (), ()).images == ()
+
+
+def test_what_is_reserved_for_backups_is_kept_as_far_as_it_is_there() -> None:
+    views = (
+        node("n1", be_held_millis=300, be_memory_bytes=100 * MIB),
+        node("n2", reserved_millis=300, reserved_bytes=100 * MIB),
+        node("n3", reserved_millis=300, reserved_bytes=100 * MIB, lc_held_millis=1900,
+             lc_memory_bytes=1024 * MIB),
+    )  # fmt: skip
+    record = job("j-1", ("s1", "n1", 300))
+    record = replace(record, tasks=(replace(record.tasks[0], backup="s1/n2"),))
+    found = snapshot_of(views, (record,), (), ())
+    assert [(one.node, one.backup) for one in found.pods] == [("n1", "n2"), ("n3", "")]
+    assert found.reservations == (
+        Reservation("n2", 300, 100 * MIB),
+        Reservation("n3", 100, 0),  # LC is in the place of the rest
+    )
+    room = found.room()
+    assert room.cpu.tolist() == [1700, 1700, 0]
+    assert room.memory.tolist() == [924 * MIB, 924 * MIB, 0]
+    assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found

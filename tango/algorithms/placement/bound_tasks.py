@@ -18,6 +18,7 @@ from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
 from tango.algorithms.placement.delay_bound import DelayBound
+from tango.algorithms.placement.delay_improve import improvement
 from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
@@ -32,9 +33,11 @@ from tango.model.bounds import (
     BoundPlan,
     BoundSnapshot,
     BoundTask,
+    ImproveSnapshot,
 )
 from tango.model.commands import Delete, Put
 from tango.model.errors import Refused
+from tango.model.improvement import Improvement
 from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
@@ -57,20 +60,8 @@ class BoundTasks:
 
     def plan(self, snapshot: BoundSnapshot) -> BoundPlan:
         """See BoundRule."""
-        room = Room(Cluster(_rows(snapshot.nodes)))
-        here = DelayBound(Placer(room, self._profile, self._plugins))
-        here.makes_room = False
+        here, journal, kept, asked = self._books(snapshot)
         here.looks = {}
-        here.stays_without = TERM_FILTERS
-        journal = BoundJournal(here)
-        _hold(here, snapshot.tasks)
-        kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
-        asked = {name: record.pod for name, record in kept.items()}
-        asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
-        here.pins = _pins(asked.values(), room.cluster.names)
-        resumed = {name: _free(one) for name, one in kept.items()}
-        journal.resume(resumed, dict(snapshot.reservations))
-        room.delays = _Presumed(_delays(snapshot), _presumptions(here))
         if snapshot.failed:
             here.fail(snapshot.failed)
         else:
@@ -84,6 +75,34 @@ class BoundTasks:
         records = (replace(one, pod=asked[one.pod.name], cores=()) for one in plan.records)
         changed = tuple(one for one in records if one != kept.get(one.pod.name))
         return replace(plan, records=changed)
+
+    def improve(self, snapshot: ImproveSnapshot) -> Improvement:
+        """See BoundRule."""
+        here, _, _, _ = self._books(snapshot.now)
+        here.mend()
+        # Who names a node stays there.
+        stay = {*snapshot.stay, *here.pins}
+        return improvement(here, snapshot.max_moves, stay, snapshot.targets)
+
+    def _books(
+        self, snapshot: BoundSnapshot
+    ) -> tuple[DelayBound, BoundJournal, dict[str, BoundRecord], dict[str, PodRecord]]:
+        """As things are, before anything is mended; with what was kept of the tasks, and what all
+        ask for."""
+        room = Room(Cluster(_rows(snapshot.nodes)))
+        here = DelayBound(Placer(room, self._profile, self._plugins))
+        here.makes_room = False
+        here.stays_without = TERM_FILTERS
+        journal = BoundJournal(here)
+        _hold(here, snapshot.tasks)
+        kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
+        asked = {name: record.pod for name, record in kept.items()}
+        asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
+        here.pins = _pins(asked.values(), room.cluster.names)
+        resumed = {name: _free(one) for name, one in kept.items()}
+        journal.resume(resumed, dict(snapshot.reservations))
+        room.delays = _Presumed(_delays(snapshot), _presumptions(here))
+        return here, journal, kept, asked
 
 
 def _free(record: BoundRecord) -> BoundRecord:

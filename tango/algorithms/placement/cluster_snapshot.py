@@ -11,6 +11,7 @@ import numpy as np
 
 from tango.algorithms.placement.cluster import Cluster, ImageRow, NodeRow
 from tango.algorithms.placement.delays import Delays, MatrixDelays, SiteDelays
+from tango.algorithms.placement.placeholders import PREFIX
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
 from tango.model.errors import InvalidField, TangoError
@@ -33,10 +34,20 @@ class RoundTrips:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A pod and the node where it is."""
+    """A pod and the node where it is. backup: the one where room is kept for it, "" for none."""
 
     pod: Pod
     node: str
+    backup: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """What a node keeps free, for backups of pods of other nodes and for pods on their way."""
+
+    node: str
+    cpu_millis: int
+    memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,7 @@ class ClusterSnapshot:
     images: tuple[ImageRow, ...] = ()
     round_trips: RoundTrips | None = None
     pods: tuple[Placed, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
 
     def cluster(self) -> Cluster:
         """The nodes without their pods. Raises InvalidField."""
@@ -62,7 +74,8 @@ class ClusterSnapshot:
         return Cluster(self.nodes, images=self.images, delays=self._delays())
 
     def room(self) -> Room:
-        """What the pods leave of the nodes. Raises InvalidField where they cannot be so."""
+        """What pods and reservations leave of the nodes. Raises InvalidField where they cannot be
+        so."""
         room = Room(self.cluster())
         _no_doubles("pods", (placed.pod.name for placed in self.pods))
         known = {*room.cluster.names, *(placed.pod.name for placed in self.pods)}
@@ -71,6 +84,9 @@ class ClusterSnapshot:
                 raise InvalidField(
                     f"pods[{at}].on", f"no node is named {placed.node!r}", "name one"
                 )
+            if placed.backup and placed.backup not in room.cluster.index:
+                problem = f"no node is named {placed.backup!r}"
+                raise InvalidField(f"pods[{at}].backup", problem, "name one")
             check_reference(placed.pod, known, f"pods[{at}]")
         # Those that name their cores first, or others would have them.
         for at in sorted(range(len(self.pods)), key=lambda at: not self.pods[at].pod.cpuset):
@@ -80,7 +96,20 @@ class ClusterSnapshot:
             except TangoError as error:
                 fix = "correct what it takes, or what the node has"
                 raise InvalidField(f"pods[{at}]", str(error), fix) from None
+        self._reserve(room)
         return room
+
+    def _reserve(self, room: Room) -> None:
+        _no_doubles("reservations", (one.node for one in self.reservations), "node")
+        for at, one in enumerate(self.reservations):
+            field = f"reservations[{at}]"
+            if one.node not in room.cluster.index:
+                raise InvalidField(f"{field}.node", f"no node is named {one.node!r}", "name one")
+            pod = Pod(PREFIX + one.node, one.cpu_millis, one.memory_bytes)
+            try:
+                room.take(pod, room.index_of(one.node))
+            except TangoError as error:
+                raise InvalidField(field, str(error), "keep no more than is left") from None
 
     def _delays(self) -> Delays | None:
         trips = self.round_trips
@@ -120,9 +149,9 @@ def check_reference(pod: Pod, known: Iterable[str], field: str) -> None:
         raise InvalidField(f"{field}.near", problem, "name a node, or a pod that is placed")
 
 
-def _no_doubles(field: str, names: Iterable[str]) -> None:
+def _no_doubles(field: str, names: Iterable[str], key: str = "name") -> None:
     first: dict[str, int] = {}
     for at, name in enumerate(names):
         if first.setdefault(name, at) != at:
             problem = f"{name!r} is there already, at {field}[{first[name]}]"
-            raise InvalidField(f"{field}[{at}].name", problem, "names are unique")
+            raise InvalidField(f"{field}[{at}].{key}", problem, "names are unique")

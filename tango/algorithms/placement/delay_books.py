@@ -124,7 +124,7 @@ class BoundBooks:
         radius = self.placer.candidates(one.pod, full_too=True)
         return bool(radius[host]) and self.placeholders.suffices(host, target, need_of(one.pod))
 
-    def _found_cover(self, pod: Pod, node: int, others: Bools) -> int | None:
+    def cover_of(self, pod: Pod, node: int, others: Bools) -> int | None:
         """A placeholder that needs no growth, else a new one, else the roomiest that can grow."""
         need, hosts = need_of(pod), self._hosts(others)
         for host in hosts:
@@ -163,7 +163,8 @@ class BoundBooks:
             warning = UNPROTECTED
         return Bound(pod, names[node], "" if host is None else names[host], warning)
 
-    def _move(self, one: Bound, node: int, host: int | None) -> None:
+    def move(self, one: Bound, node: int, host: int | None) -> None:
+        """The pod is there from now on, covered by this host, which suffices, or by none."""
         name, pod = one.pod.name, one.pod
         left = self.room.give(name).node
         before = self.placeholders.uncover(name)

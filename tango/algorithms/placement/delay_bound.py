@@ -222,7 +222,7 @@ class DelayBound(BoundBooks):
                     continue
                 for target in self.ranked(self._elsewhere(one.pod, node)):
                     if self._still_covered(one, target):
-                        self._move(one, target, self._host(one))
+                        self.move(one, target, self._host(one))
                         return ((name, names[node], names[target]),)
         return ()
 
@@ -267,9 +267,9 @@ class DelayBound(BoundBooks):
         target = next(covered, None)
         self._note(one.pod, ranked[0] if target is None else target, ranked)
         if target is not None:
-            self._move(one, target, self._host(one))
+            self.move(one, target, self._host(one))
         else:
-            self._move(one, ranked[0], None)
+            self.move(one, ranked[0], None)
 
     def _recover(self, one: Bound, node: int, radius: Bools) -> None:
         """A pod where it should be: is its backup, too?"""
@@ -281,7 +281,7 @@ class DelayBound(BoundBooks):
         others = radius.copy()
         others[node] = False
         sizes = dict(self.placeholders.sizes)
-        found = self._found_cover(one.pod, node, others)
+        found = self.cover_of(one.pod, node, others)
         if found is not None:
             grew = found in sizes and sizes[found] != self.placeholders.sizes[found]
             known = any(self.placeholders.load(found, node))

@@ -81,7 +81,7 @@ def replan(here: DelayBound) -> Replan:
     for staying in (stay, {}):
         if best is not here:
             break
-        scratch = _planned(here, staying)
+        scratch = planned(here, staying)
         gone = sorted(name for name in stay if not scratch.bound[name].node)
         found = figures(scratch)
         if gone:
@@ -93,7 +93,7 @@ def replan(here: DelayBound) -> Replan:
     return Replan(best, steps_between(state_of(here), best, state_of(best)), before, after)
 
 
-def _planned(here: DelayBound, stay: Mapping[str, str]) -> DelayBound:
+def planned(here: DelayBound, stay: Mapping[str, str]) -> DelayBound:
     """All pods that are there, in books of their own."""
     scratch = _emptied(here)
     pods = [one.pod for _, one in sorted(here.bound.items())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tango.algorithms.placement.cluster import Cluster
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot
 from tango.algorithms.placement.decision import Chosen
+from tango.algorithms.placement.delay_trial import Backups
 from tango.algorithms.placement.layers import download_s
 from tango.algorithms.placement.nearest_miss import nearest_miss
 from tango.algorithms.placement.placer import Placer
@@ -40,6 +41,7 @@ class Tried:
 
     Where it has no room, decisions has the pod that found none, and `nearest` what was nearest.
     never_fits: why not even the empty cluster would take it, "" where it would, or who knows.
+    backups: by task that wants one, its node, "" where none was found.
     """
 
     gang: str
@@ -49,12 +51,19 @@ class Tried:
     downloads: tuple[Download, ...] = ()
     nearest: str = ""
     never_fits: str = ""
+    backups: tuple[tuple[str, str], ...] = ()
 
 
 def tried(
-    gangs: Gangs, snapshot: ClusterSnapshot, profile: Profile, plugins: Mapping[str, Plugin]
+    gangs: Gangs,
+    snapshot: ClusterSnapshot,
+    profile: Profile,
+    plugins: Mapping[str, Plugin],
+    backed: Collection[str] = (),
 ) -> tuple[Tried, ...]:
     """Each gang in this order, whole or not at all; later ones may overtake.
+
+    backed: pods that want a backup, which is looked for as for one that runs already.
 
     Raises InvalidField for a pod that wants to be near what nobody knows, or has the name of one
     that is placed.
@@ -62,6 +71,7 @@ def tried(
     room = snapshot.room()
     placer = Placer(room, profile, plugins)
     _check_names(gangs, room)
+    backups = Backups(placer, snapshot)
     found = []
     for gang, pods in gangs:
         misses: list[str] = []
@@ -74,7 +84,8 @@ def tried(
             found.append(Tried(gang, len(pods), False, (result,), (), misses[0], never))
         else:
             downloads = tuple(_download(room, chosen.pod) for chosen in result)
-            found.append(Tried(gang, len(pods), True, result, downloads))
+            others = tuple((pod.name, backups.look(pod)) for pod in pods if pod.name in backed)
+            found.append(Tried(gang, len(pods), True, result, downloads, backups=others))
     return tuple(found)
 
 

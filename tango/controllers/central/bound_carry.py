@@ -8,21 +8,28 @@ from tango.controllers.central import jobs as rules
 from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.bound_words import what_became
 from tango.controllers.central.core import Core
+from tango.controllers.central.jobs import ACTIVE
 from tango.controllers.central.ledger import Job, SendStart, SendStop
-from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, task_name
+from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, node_name, task_name
 from tango.model.cores import format_cores, ids_of, lowest
 from tango.model.decision import JOB_BOUND, JOB_EVICT
 from tango.model.placements import BoundRecord
 
 ELSEWHERE = "it shall run within its bound again, on"
+BETTER = "by a better plan it shall run on"
 
 
 class Carrier:
-    """Moves and starts; what is decided is on its way to the disk already."""
+    """Moves and starts; what is decided is on its way to the disk already.
+
+    leaving: tasks that are stopped as soon as their new place and the room for their backup are on
+    disk, and why.
+    """
 
     def __init__(self, core: Core, store: BoundStore) -> None:
         self._core = core
         self._store = store
+        self.leaving: dict[str, str] = {}
 
     def _job(self, name: str) -> tuple[Job, int]:
         job_id, _, number = name.rpartition(".")
@@ -36,19 +43,42 @@ class Carrier:
         known: BoundTask | None,
         failed: Iterable[str],
         look: BoundLook | None = None,
+        *,
+        wished: bool = False,
     ) -> None:
-        """Tell what changed; stop what shall run elsewhere."""
+        """Tell what changed; what shall run elsewhere leaves. wished: by a better plan."""
         core = self._core
         job, index = self._job(name)
         job_id, spec = job.record.job_id, job.record.spec.tasks[index]
         task = job.record.tasks[index]
-        said = what_became(known, before, record, failed)
+        said = what_became(known, before, record, failed, wished=wished)
         if said:
             edge, _, node = record.node.partition("/")
             core.record(JOB_BOUND, job_id, spec.name, edge, node, record.backup, said, look)
         if known is None or not known.at or record.node in ("", known.at) or task.evicting:
             return
-        reason = f"{ELSEWHERE} {record.node}"
+        self.leaving[name] = f"{BETTER if wished else ELSEWHERE} {record.node}"
+
+    def stop_ready(self) -> None:
+        """Stop what is leaving, as far as all that it rests on is on disk."""
+        for name, reason in list(self.leaving.items()):
+            record = self._store.bound.get(name)
+            if record is not None and self._store.unwritten(name, record.backup):
+                continue
+            del self.leaving[name]
+            if record is not None and name.rpartition(".")[0] in self._core.ledger.jobs:
+                self._stop(name, record.node, reason)
+
+    def _stop(self, name: str, target: str, reason: str) -> None:
+        core = self._core
+        job, index = self._job(name)
+        job_id, spec = job.record.job_id, job.record.spec.tasks[index]
+        task = job.record.tasks[index]
+        there = task.state in ACTIVE and node_name(task.edge, task.node) not in ("", target)
+        if not there or task.evicting or task.migration is not None or rules.stopping(job.record):
+            # Where it is counts, after all.
+            core.batch.reconsider_bounds(job)
+            return
         if index in core.unsent(job):
             core.change(job, rules.refused(job.record, index, reason, core.wall, 0.0))
             return

@@ -66,12 +66,15 @@ class Check:
         # By node: the most that it may hold and keep.
         self._limits: dict[str, Size] = {}
 
-    def take(self) -> tuple[dict[str, BoundRecord], bool]:
-        """The records that hold, in the books from now on; and whether that is all of the plan."""
+    def take(self, *, least: bool = False) -> tuple[dict[str, BoundRecord], bool]:
+        """The records that hold, in the books from now on; and whether that is all of the plan.
+
+        least: hosts keep what is required and no more, whatever the plan says.
+        """
         units = self._units()
         standing = self._standing(units)
         whole = len(standing) == len(units)
-        if not self._together(standing, whole=whole):
+        if not self._together(standing, whole=whole and not least):
             taken = self._one_by_one(standing)
             whole, standing = False, taken
         return {name: self._wanted[name] for unit in standing for name in unit}, whole

@@ -6,7 +6,7 @@ nodes came or went, a few at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tango.controllers.central.bound_books import BoundBooks
@@ -43,11 +43,13 @@ class Facts:
     settled: a site that has not dialled in by now may never do. stale: tasks of which something is
     kept, and that have no place any more. adjusted: those that are otherwise than is kept. fresh:
     those whose place is of a plan since their latest attempt.
+    leaving: tasks that are told to go elsewhere as soon as that is on disk.
     """
 
-    def __init__(self, core: Core, store: BoundStore) -> None:
+    def __init__(self, core: Core, store: BoundStore, leaving: Collection[str]) -> None:
         self._core = core
         self._store = store
+        self._leaving = leaving
         self.books = BoundBooks()
         self.nodes = BoundNodes(core.sites, self.books)
         self.settled = False
@@ -131,6 +133,12 @@ class Facts:
             for pod in waiting.pods
         )
 
+    def asked_by(self, record: JobRecord) -> tuple[tuple[PodRecord, ...], str]:
+        """What the tasks of any job ask for; and why that cannot be said, "" where it can."""
+        indices = range(len(record.tasks))
+        why = next(filter(None, (self._unknown(record, index) for index in indices)), "")
+        return tuple(self._pod(record, index) for index in indices), why
+
     # ---- one job
 
     def _read(self, job_id: str) -> None:
@@ -190,7 +198,8 @@ class Facts:
         if task.state in ACTIVE:
             at = node_name(task.edge, task.node)
             bound = before or BoundRecord(pod, at)
-            if bound.node != at and not (bound.node and task.evicting):
+            told = task.evicting or pod.name in self._leaving
+            if bound.node != at and not (bound.node and told):
                 # Where it is counts, unless it was told to go elsewhere.
                 bound = replace(bound, node=at)
             return BoundTask(bound, at)

@@ -87,6 +87,12 @@ class BoundStore:
         self._pending = {}
         core.out.append(Persist(number, writes))
 
+    def unwritten(self, task: str, backup: str) -> bool:
+        """Whether where the task is to be, or the room of its backup, is not on disk yet."""
+        under_way = self._writing[1] if self._writing is not None else {}
+        keys = ((BOUND, task), (RESERVATION, backup))
+        return any(key in self._pending or key in under_way for key in keys)
+
     def rest(self, attempt_id: str) -> None:
         """The start of this attempt rests on what is to be written by now."""
         ticket = self._begun + bool(self._pending)

@@ -45,7 +45,12 @@ def check_nodes(spec: JobSpec, nodes: BoundNodes, *, settled: bool) -> None:
 
 
 def what_became(
-    known: BoundTask | None, before: BoundRecord | None, now: BoundRecord, failed: Iterable[str]
+    known: BoundTask | None,
+    before: BoundRecord | None,
+    now: BoundRecord,
+    failed: Iterable[str],
+    *,
+    wished: bool = False,
 ) -> str:
     """What became of a task, in one clause, and what is not as it should be; "" for nothing new."""
     if before == now and known is not None:
@@ -56,7 +61,8 @@ def what_became(
         where = f"its backup {now.node}" if now.node == before.backup else now.node
         said = f"{before.node} failed or is drained: runs again on {where}"
     elif before.node != now.node and now.node:
-        said = f"outside its bound: moves from {known.at or before.node} to {now.node}"
+        why = "by a better plan" if wished else "outside its bound"
+        said = f"{why}: moves from {known.at or before.node} to {now.node}"
     elif not now.node:
         said = f"{before.node} failed" if before.node else ""
     else:

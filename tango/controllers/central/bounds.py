@@ -13,7 +13,7 @@ any, if the facts have changed: delays, nodes and free room do meanwhile.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tango.controllers.central.bound_carry import Carrier
@@ -42,9 +42,10 @@ from tango.model.bounds import (
 )
 from tango.model.commands import Solve
 from tango.model.events import BoundsSolved, DelaysMeasured
+from tango.model.improvement import Wish
 from tango.model.job import JobRecord, JobSpec, has_bounds
 from tango.model.messages import EdgeState, NodesChanged
-from tango.model.placements import BoundRecord, ReservationRecord
+from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.settings import DelaySettings, DelaySource
 
 # Between two plans, and until the next where nothing asks for one.
@@ -63,17 +64,17 @@ MOVED_ON = "it is planned again, for what it was planned on has changed meanwhil
 
 
 class Bounds:
-    """rule: whether the central master has one (it needs numpy); else such jobs are refused."""
+    """has_rule: whether there is one (it needs numpy); else such jobs are refused."""
 
     def __init__(self, core: Core, settings: DelaySettings, rule: BoundRule | None) -> None:
         self._core = core
-        self._has_rule = rule is not None
+        self.has_rule = rule is not None
         self._own = settings.source is DelaySource.OWN
         every_s = OWN_UPDATE_S if self._own else 0.0
         self.table = DelayTable(settings.updates, settings.max_age_s, every_s)
         self.store = BoundStore(core)
-        self._facts = Facts(core, self.store)
         self._carrier = Carrier(core, self.store)
+        self._facts = Facts(core, self.store, self._carrier.leaving)
         self._asked: Asked | None = None
         self._due_at = math.inf
         self._last = -math.inf
@@ -100,7 +101,7 @@ class Bounds:
         times = [self.store.retry_at] if self.store.retry_at is not None else []
         if self._asked is not None:
             times.append(self._asked.at + SOLVE_TIMEOUT_S)
-        elif self._due_at < math.inf and self._has_rule:
+        elif self._due_at < math.inf and self.has_rule:
             times.append(self._due_at)
         return min(times, default=None)
 
@@ -110,7 +111,7 @@ class Bounds:
         """Raise InvalidField for a job that this cannot place; others are none of its business."""
         if not has_bounds(spec):
             return
-        if not self._has_rule:
+        if not self.has_rule:
             refuse(spec)
         self._facts.nodes.refresh(0)
         check_nodes(spec, self._facts.nodes, settled=self._core.now >= self._settled_at)
@@ -158,6 +159,7 @@ class Bounds:
             self._due_at = min(self._due_at, max(self._last + GAP_S, core.now))
         if batch.bound_jobs or self._facts.stale or self._facts.books.sizes:
             current = self._follow()
+            self._carrier.stop_ready()
             if self._asked is not None and core.now >= self._asked.at + SOLVE_TIMEOUT_S:
                 self._again(0.0)
             if self._asked is None and core.now >= self._due_at:
@@ -175,20 +177,7 @@ class Bounds:
         facts = self._facts
         self._follow()
         facts.look_between()
-        present = Present(
-            self._core, facts.nodes, self.table, asked.delays, through_edges=self._own
-        )
-        records, whole = Check(facts, asked, event.plan, present).take()
-        kept = self.store.bound
-        changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
-        self.store.keep(records, ())
-        failed = asked.snapshot.failed
-        looks = {look.task: look for look in event.plan.looks}
-        for name in sorted(changed):
-            known = asked.tasks.get(name)
-            self._carrier.carry_out(
-                name, records[name], changed[name], known, failed, looks.get(name)
-            )
+        records, whole = self._taken(asked, event.plan)
         self._tell(asked, event.plan, records)
         for name, record in records.items():
             known = asked.tasks.get(name)
@@ -201,6 +190,80 @@ class Bounds:
         self._follow()
         if not whole:
             self._again(GAP_S)
+
+    def _taken(
+        self, asked: Asked, plan: BoundPlan, *, wished: bool = False
+    ) -> tuple[dict[str, BoundRecord], bool]:
+        """What holds of a plan, kept and carried out; and whether that is all of it."""
+        facts, nodes = self._facts, self._facts.nodes
+        present = Present(self._core, nodes, self.table, asked.delays, through_edges=self._own)
+        records, whole = Check(facts, asked, plan, present).take(least=wished)
+        kept = self.store.bound
+        changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
+        self.store.keep(records, ())
+        failed = asked.snapshot.failed
+        looks = {look.task: look for look in plan.looks}
+        for name in sorted(changed):
+            known, look = asked.tasks.get(name), looks.get(name)
+            self._carrier.carry_out(
+                name, records[name], changed[name], known, failed, look, wished=wished
+            )
+        return records, whole
+
+    # ---- better plans for tasks that run (improve.py), and trials (trying.py)
+
+    def reading(self) -> tuple[BoundSnapshot, int] | None:
+        """The facts of now without what waits, and the version of the delays among them; None
+        while they are being read: ask again in the next `handle`."""
+        if not self._follow():
+            return None
+        facts, tasks = self._facts, tuple(self._facts.books.tasks.values())
+        return self._snapshot(tasks, (), facts.failed), self.table.version
+
+    def pods(self, record: JobRecord) -> tuple[tuple[PodRecord, ...], str]:
+        """What the tasks of a job ask for; and why that cannot be said, "" where it can."""
+        return self._facts.asked_by(record)
+
+    def wish(self, wishes: Iterable[Wish], delays: int) -> set[str]:
+        """Take what holds of these wishes now; answers with the tasks of which that is so.
+
+        delays: the version that they were made with.
+        """
+        self._follow()
+        tasks = dict(self._facts.books.tasks)
+        records = tuple(
+            replace(tasks[one.task].bound, node=one.node, backup=one.backup, warning=one.warning)
+            for one in wishes
+            if one.task in tasks and self._takes(tasks[one.task], one.node)
+        )
+        asked = Asked(0, self._snapshot((), (), ()), tasks, {}, (), delays, self._core.now)
+        taken, _ = self._taken(asked, BoundPlan(records, (), ()), wished=True)
+        self._core.batch.bounds_due = True
+        self._follow()
+        return set(taken)
+
+    def _takes(self, task: BoundTask, node: str) -> bool:
+        """Whether the task is there, and not on its way, or could be started there now for all that
+        is known."""
+        edge, _, bare = node.partition("/")
+        stays = bool(task.at) and task.bound.node == task.at
+        return stays and (task.at == node or self._core.sites.site(edge).free(bare) is not None)
+
+    def _snapshot(
+        self,
+        tasks: tuple[BoundTask, ...],
+        gangs: tuple[tuple[str, tuple[PodRecord, ...]], ...],
+        failed: tuple[str, ...],
+    ) -> BoundSnapshot:
+        return BoundSnapshot(
+            self._facts.nodes.all(),
+            tasks,
+            gangs,
+            self.store.listed(),
+            self.table.trips(),
+            failed,
+            through_edges=self._own,
+        )
 
     def solve_failed(self, solve_id: int) -> bool:
         """The rule raised: ask again after a while. False: not the outstanding solve."""
@@ -239,7 +302,7 @@ class Bounds:
     def _look(self, *, current: bool) -> None:
         """Ask for a plan, if it may be another than the last one."""
         core, facts = self._core, self._facts
-        if not self._has_rule:
+        if not self.has_rule:
             self._due_at = math.inf
             self._wait_for_rule()
             return
@@ -282,14 +345,8 @@ class Bounds:
             # A backup that does not answer now is no place to run again.
             shown = {name: self._answering(task) for name, task in tasks.items()}
             wanted |= {name: task.bound for name, task in shown.items() if task is not tasks[name]}
-        snapshot = BoundSnapshot(
-            facts.nodes.all(),
-            tuple(shown.values()),
-            tuple((one.gang.job_id, one.pods) for one in gangs),
-            self.store.listed(),
-            self.table.trips(),
-            failed,
-            through_edges=self._own,
+        snapshot = self._snapshot(
+            tuple(shown.values()), tuple((one.gang.job_id, one.pods) for one in gangs), failed
         )
         number = core.batch.next_solve()
         return Asked(number, snapshot, tasks, wanted, gangs, self.table.version, core.now)

@@ -23,6 +23,7 @@ from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.explain import findings
 from tango.controllers.central.fits import Cores, gang_of
+from tango.controllers.central.improve import Improvements
 from tango.controllers.central.invariants import check
 from tango.controllers.central.ledger import (
     Acknowledge,
@@ -40,6 +41,7 @@ from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
 from tango.controllers.central.submissions import check_same
+from tango.controllers.central.trying import Trials
 from tango.controllers.decisions import Decisions
 from tango.model.bounds import BoundRule
 from tango.model.commands import Answer, CentralCommand, JobChanged
@@ -62,6 +64,8 @@ from tango.model.events import (
     EdgeSaid,
     EdgeUp,
     ImagesLearned,
+    ImproveBounds,
+    ImproveSolved,
     MigrateJob,
     Persisted,
     PersistFailed,
@@ -69,8 +73,10 @@ from tango.model.events import (
     SolveFailed,
     SubmitJob,
     Tick,
+    TryJob,
 )
 from tango.model.explanation import Finding, Subject
+from tango.model.improvement import ImproveView
 from tango.model.job import JobRecord, JobState
 from tango.model.layers import NodeImages
 from tango.model.messages import ForgetCheckpoints
@@ -114,6 +120,8 @@ class CentralController:
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
         self._bounds = Bounds(self._core, settings.delays, bound_rule)
+        self._improvements = Improvements(self._core, self._bounds)
+        self._trials = Trials(self._core, self._bounds)
         self._reports = Reports(self._core, settings, incarnation, self._bounds)
         self._retention = Retention(self._core, settings)
         self._preemptions = Preemptions(self._core)
@@ -160,24 +168,42 @@ class CentralController:
                 self._bounds.measured(event)
             case ImagesLearned():
                 core.images.learned(event.images)
+            case ImproveBounds():
+                error = self._improvements.ask(event)
+                if error is not None:
+                    self._fail(event.op_id, error)
+            case TryJob():
+                try:
+                    self._trials.ask(event)
+                except TangoError as refused:
+                    self._fail(event.op_id, refused)
+            case ImproveSolved():
+                self._improvements.solved(event)
             case BatchSolved():
                 n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
                 if n_placed is not None and event.plan.preempt is not None:
                     self._preemptions.asked(event.plan.preempt)
             case BoundsSolved():
                 self._bounds.solved(event)
+                self._trials.solved(event)
             case PolicySwitched():
                 self.policy = event.policy
                 core.sites.set_elastic(event.elastic)
                 core.batch.switched(strict=event.strict, needs_node=event.needs_node)
             case SolveFailed():
-                if self._bounds.solve_failed(event.solve_id) or core.batch.solve_failed(
-                    event.solve_id, now
+                number = event.solve_id
+                if (
+                    self._bounds.solve_failed(number)
+                    or self._improvements.solve_failed(number, event.error)
+                    or self._trials.solve_failed(number, event.error)
+                    or core.batch.solve_failed(number, now)
                 ):
                     core.note("error", "solve_failed", error=event.error)
         self._reports.departures.pump()
         self._preemptions.pump()
         self._bounds.pump()
+        self._improvements.pump()
+        self._trials.pump()
         self._retention.pump()
         return core.finish()
 
@@ -190,6 +216,8 @@ class CentralController:
             self._reports.departures.due_at,
             self._retention.due_at,
             self._bounds.due_at,
+            self._improvements.due_at,
+            self._trials.due_at,
         ]
         return min((at for at in times if at is not None), default=None)
 
@@ -249,6 +277,11 @@ class CentralController:
     def images_of_jobs(self) -> frozenset[str]:
         """References that jobs name which have not ended. Linear in these."""
         return self._core.ledger.images()
+
+    @property
+    def improvement(self) -> ImproveView | None:
+        """The better plan that is carried out, or was last, as it stands."""
+        return self._improvements.view
 
     @property
     def decisions(self) -> Decisions:

@@ -27,9 +27,10 @@ from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
 from tango.model import messages as msg
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot
+from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.errors import FailedPrecondition, NotFound, Unavailable
 from tango.model.explanation import Explanation, Subject
+from tango.model.improvement import Improvement, ImproveView, TriedJob
 from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState, TaskRecord
 from tango.model.layers import NodeImages
 from tango.model.plan import BatchPlan, BatchPolicy, BatchSnapshot, marks_of
@@ -40,6 +41,7 @@ from tango.wire.backends import EdgeSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
+IMPROVE_POLL_S = 0.2
 NO_REGISTRY = "the central master asks no registry: its configuration has no [registry]"
 
 
@@ -104,6 +106,8 @@ class CentralDaemon:
                     event.set()
             case cmd.Solve(solve_id, BoundSnapshot() as snapshot):
                 self._plan(solve_id, snapshot)
+            case cmd.Solve(solve_id, ImproveSnapshot() as snapshot):
+                self._improve(solve_id, snapshot)
             case cmd.Solve(solve_id, snapshot):
                 self._solve(solve_id, cast("BatchSnapshot", snapshot))
             case cmd.CloseEdge(session, reason):
@@ -140,6 +144,19 @@ class CentralDaemon:
 
         self._solver.plan(rule, snapshot, done)
 
+    def _improve(self, solve_id: int, snapshot: ImproveSnapshot) -> None:
+        rule = self._bound_rule
+        assert rule is not None, "nobody asks for what no rule makes"
+
+        def done(plan: Improvement | Exception, cost_s: float) -> None:
+            if isinstance(plan, Exception):
+                log_event("error", "better plan of bounds failed", error=repr(plan))
+                self.shell.post(ev.SolveFailed(solve_id, repr(plan)))
+                return
+            self.shell.post(ev.ImproveSolved(solve_id, plan, cost_s, time.time()))
+
+        self._solver.improve(rule, snapshot, done)
+
     # ---- users
 
     async def submit_job(
@@ -174,6 +191,32 @@ class CentralDaemon:
             )
         )
         return cast("JobRecord", job)
+
+    async def improve_placement(
+        self, max_moves: int, *, apply: bool
+    ) -> AsyncGenerator[ImproveView, None]:
+        """The plan, and how it stands; it is carried out when the caller has gone, too."""
+        asked = await self._operations.run(
+            lambda op_id: self.shell.post(ev.ImproveBounds(op_id, max_moves, apply, time.time()))
+        )
+        view = cast("ImproveView", asked)
+        while True:
+            yield view
+            told = view
+            while view == told and not view.done:
+                if self._stopping.is_set():
+                    raise Unavailable("the central master is stopping; moves under way go on")
+                await asyncio.sleep(IMPROVE_POLL_S)
+                view = self._controller.improvement or view
+            if view == told:
+                return
+
+    async def try_job(self, spec: JobSpec) -> TriedJob:
+        """Where a job with bounds would go now."""
+        tried = await self._operations.run(
+            lambda op_id: self.shell.post(ev.TryJob(op_id, spec, time.time()))
+        )
+        return cast("TriedJob", tried)
 
     def job(self, job_id: str) -> JobRecord:
         """One job."""

@@ -20,6 +20,18 @@ BODIES: Mapping[str, Any] = {
             }
         ],
     },
+    "TryJob": {
+        "name": "near-web",
+        "tasks": [
+            {
+                "name": "main",
+                "argv": ["/usr/bin/sha256sum", "/bin/bash"],
+                "near": {"node": "a1", "withinMs": 20},
+                "backup": True,
+            }
+        ],
+    },
+    "ImprovePlacement": {"maxMoves": 10, "apply": False},
     "SetBatchPolicy": {"policy": "most-free"},
 }
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tango.adapters.bound_rules import bound_rule
 from tango.adapters.memory_store import MemoryStore
 from tango.adapters.policies import batch_policy
 from tango.controllers.central.begin import begin
@@ -17,6 +18,7 @@ from tango.daemons.central.backend import CentralDaemon
 from tango.daemons.central.metrics import CentralMetrics
 from tango.daemons.tallies import Scrape
 from tango.model.addresses import Address
+from tango.model.placement_profile import DEFAULT
 from tango.model.settings import CentralSettings, ServerSettings
 from tango.model.starts import CentralStart
 from tango.wire.rest.listener import RestServer, start_rest
@@ -137,10 +139,11 @@ def unchunked(data: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def central() -> AsyncIterator[CentralDaemon]:
-    """A whole central master with its store in memory, and no edge."""
+async def central(*, bounds: bool = False) -> AsyncIterator[CentralDaemon]:
+    """A whole central master with its store in memory, and no edge. bounds: with their rule."""
+    rule = bound_rule(DEFAULT) if bounds else None
     settings = CentralSettings(ServerSettings("127.0.0.1:0", "token", "state"))
-    controller = begin(CentralStart(settings, 1, seed=1))
+    controller = begin(CentralStart(settings, 1, seed=1), rule)
     async with asyncio.TaskGroup() as group:
         daemon = CentralDaemon(
             settings,
@@ -150,6 +153,7 @@ async def central() -> AsyncIterator[CentralDaemon]:
             group,
             1,
             CentralMetrics(Scrape()),
+            bound_rule=rule,
         )
         try:
             yield daemon
@@ -160,10 +164,14 @@ async def central() -> AsyncIterator[CentralDaemon]:
 
 @contextlib.asynccontextmanager
 async def faced(
-    listen: str = "127.0.0.1:0", tls: Tls | None = None, context: ssl.SSLContext | None = None
+    listen: str = "127.0.0.1:0",
+    tls: Tls | None = None,
+    context: ssl.SSLContext | None = None,
+    *,
+    bounds: bool = False,
 ) -> AsyncIterator[Face]:
     """context: of a client, where tls is given."""
-    async with central() as daemon:
+    async with central(bounds=bounds) as daemon:
         server = await start_rest(listen, TOKEN, central_service(daemon), tls=tls)
         try:
             face = Face(server.address, daemon, context)
