@@ -85,7 +85,8 @@ async def test_a_placed_and_a_waiting_job(cluster: ClusterAtWork, client: Client
     node, site = record.tasks[0].node, record.tasks[0].edge
     central, edge = await client.explain(placed.job_id)
     assert (central.daemon, edge.daemon) == ("central", f"edge {site}")
-    assert f"is running on {node} of {site}, attempt 1, 0 of 0 retries used" in central.summary
+    assert f"is running on {node} of {site} for " in central.summary
+    assert " s, attempt 1, 0 of 0 retries used" in central.summary
     assert "most-free scored it" in central.decisions[0].text
     assert kinds(central, edge) == {
         "central": {"job-place"},

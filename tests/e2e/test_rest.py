@@ -93,7 +93,7 @@ def test_the_commands_of_the_page(cluster: ClusterAtWork) -> None:
     commands = [
         html.unescape(found) for found in re.findall(r"<pre>(curl .*?)</pre>", page, re.DOTALL)
     ]
-    assert len(commands) == 12
+    assert len(commands) == 15
     environment = {"TANGO": at, "TOKEN": cluster.token, "PATH": "/usr/bin:/bin"}
     job_id = ""
     for command in commands:
