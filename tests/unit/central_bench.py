@@ -131,7 +131,7 @@ class Bench:
         delays: DelaySettings | None = None,
         kept: Mapping[tuple[str, str], Stored] | None = None,
     ) -> None:
-        settings = CentralSettings(
+        self.settings = CentralSettings(
             SERVER,
             max_jobs_waiting=max_jobs_waiting,
             max_overtaken=max_overtaken,
@@ -142,7 +142,7 @@ class Bench:
         self.policy = policy or MostFree()
         self.bound_rule = bound_rule
         self.central = CentralController(
-            settings,
+            self.settings,
             incarnation=incarnation,
             seed=7,
             bound_rule=bound_rule,

@@ -559,7 +559,7 @@ def test_the_same_events_give_the_same_commands() -> None:
     submit(bench, "j2", job(task(near="b1", ms=20, backup=True)))
     bench.status(running("j1.0.1"))
     die(bench)
-    start = CentralStart(bench.central._settings, incarnation=1, seed=7)
+    start = CentralStart(bench.settings, incarnation=1, seed=7)
     central = begin(start, RULE)
     assert [one for event, now in events for one in central.handle(event, now)] == bench.order
     assert len(bench.starts()) > 3

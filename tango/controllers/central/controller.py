@@ -14,15 +14,11 @@ Rules that hold throughout:
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
-from heapq import nlargest
-from itertools import islice
 
-from tango.controllers.central import jobs as rules
 from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.explain import findings
-from tango.controllers.central.fits import Cores, gang_of
+from tango.controllers.central.fits import Cores
 from tango.controllers.central.improve import Improvements
 from tango.controllers.central.invariants import check
 from tango.controllers.central.ledger import (
@@ -36,21 +32,17 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.controllers.central.named import namesakes, no_such_job
-from tango.controllers.central.never_fits import never_fits
+from tango.controllers.central.placing import place
 from tango.controllers.central.preemption import Preemptions
 from tango.controllers.central.reports import Reports
 from tango.controllers.central.retention import Retention
-from tango.controllers.central.submissions import check_same
+from tango.controllers.central.shown import DEFAULT_LIMIT, newest, shown
 from tango.controllers.central.trying import Trials
+from tango.controllers.central.users import Users
 from tango.controllers.decisions import Decisions
 from tango.model.bounds import BoundRule
 from tango.model.commands import Answer, CentralCommand, JobChanged
-from tango.model.cores import format_cores
-from tango.model.decision import JOB_CANCEL, JOB_PLACE
 from tango.model.errors import (
-    AlreadyExists,
-    FailedPrecondition,
-    ResourceExhausted,
     TangoError,
     Unavailable,
 )
@@ -81,11 +73,9 @@ from tango.model.job import JobRecord, JobState
 from tango.model.layers import NodeImages
 from tango.model.messages import ForgetCheckpoints
 from tango.model.placements import BoundRecord, ReservationRecord
-from tango.model.plan import BatchOffer, Placement
+from tango.model.plan import Placement
 from tango.model.settings import CentralSettings
 from tango.model.views import EdgeView, JobCounts
-
-DEFAULT_LIMIT = 1000
 
 
 class CentralController:
@@ -107,7 +97,6 @@ class CentralController:
         needs_node: bool = False,
         bound_rule: BoundRule | None = None,
     ) -> None:
-        self._settings = settings
         self._core = Core(
             seed,
             settings.decisions.ring,
@@ -120,6 +109,7 @@ class CentralController:
         # Of placements, by name, for their records.
         self.policy = settings.batch_policy
         self._bounds = Bounds(self._core, settings.delays, bound_rule)
+        self._users = Users(self._core, self._bounds, settings.max_jobs_waiting)
         self._improvements = Improvements(self._core, self._bounds)
         self._trials = Trials(self._core, self._bounds)
         self._reports = Reports(self._core, settings, incarnation, self._bounds)
@@ -147,13 +137,13 @@ class CentralController:
             case Tick():
                 pass  # what is due is done below, after every event
             case SubmitJob():
-                self._submit(event)
+                self._users.submit(event)
             case CancelJob():
-                self._cancel(event)
+                self._users.cancel(event)
             case MigrateJob():
                 error = self._reports.migrations.ask(event)
                 if error is not None:
-                    self._fail(event.op_id, error)
+                    self._users.fail(event.op_id, error)
             case Persisted():
                 self._persisted(event)
             case PersistFailed():
@@ -171,16 +161,16 @@ class CentralController:
             case ImproveBounds():
                 error = self._improvements.ask(event)
                 if error is not None:
-                    self._fail(event.op_id, error)
+                    self._users.fail(event.op_id, error)
             case TryJob():
                 try:
                     self._trials.ask(event)
                 except TangoError as refused:
-                    self._fail(event.op_id, refused)
+                    self._users.fail(event.op_id, refused)
             case ImproveSolved():
                 self._improvements.solved(event)
             case BatchSolved():
-                n_placed = core.batch.solved(event.solve_id, event.plan, now, self._commit)
+                n_placed = core.batch.solved(event.solve_id, event.plan, now, self._place)
                 if n_placed is not None and event.plan.preempt is not None:
                     self._preemptions.asked(event.plan.preempt)
             case BoundsSolved():
@@ -231,7 +221,9 @@ class CentralController:
     def job(self, job_id: str) -> JobRecord | None:
         """The job as users may see it; None for none."""
         job = self._core.ledger.jobs.get(job_id)
-        return self._view(job) if job is not None and job.durable is not None else None
+        if job is None or job.durable is None:
+            return None
+        return shown(self._core, self._bounds, job)
 
     def existing_job(self, job_id: str) -> JobRecord:
         """The same; raises NotFound, which tells the ids where it is a name of jobs."""
@@ -248,19 +240,7 @@ class CentralController:
         self, states: Collection[JobState] = (), limit: int = DEFAULT_LIMIT
     ) -> tuple[JobRecord, ...]:
         """At most `limit` jobs (0: 1000) in these states (none: all), the newest, newest last."""
-        limit = limit or DEFAULT_LIMIT
-        ledger = self._core.ledger
-        wanted = frozenset(states) or frozenset(JobState)
-        n_found = sum(len(ledger.by_state[state]) for state in wanted)
-        if 20 * n_found < len(ledger.jobs):
-            ids = (job_id for state in wanted for job_id in ledger.by_state[state])
-            rare = (ledger.jobs[job_id] for job_id in ids)
-            found = nlargest(limit, rare, key=lambda job: job.arrival)
-        else:
-            newest = reversed(ledger.jobs.values())
-            matching = (job for job in newest if job.durable and job.durable.state in wanted)
-            found = list(islice(matching, min(limit, n_found)))
-        return tuple(self._view(job) for job in reversed(found))
+        return newest(self._core, self._bounds, states, limit)
 
     def counts(self) -> JobCounts:
         """Jobs on disk by state, and the CPU time of their attempts that have ended."""
@@ -297,83 +277,12 @@ class CentralController:
         """
         return findings(self._core, self.job(name), name, subjects, limit, now)
 
-    def _view(self, job: Job) -> JobRecord:
-        record = job.durable
-        assert record is not None
-        if record.job_id in self._core.batch.bound_jobs:
-            record = self._bounds.shown(record)
-        reason = job.wait_reason
-        batch = self._core.batch
-        if not reason and (record.job_id in batch.queue or record.job_id in batch.bound_queue):
-            some = self._core.sites.has_offers()
-            reason = "waiting to be placed" if some else "waiting for room: no node is ready"
-        if not reason or record.state is not JobState.PENDING:
-            return record
-        return replace(record, reason=f"{record.reason}; {reason}" if record.reason else reason)
-
-    # ---- users
-
-    def _submit(self, event: SubmitJob) -> None:
-        ledger = self._core.ledger
-        try:
-            event.spec.validate()
-            known = ledger.submissions.get(event.submission_id) if event.submission_id else None
-            if known is None:
-                self._admit(event)
-            else:
-                check_same(ledger.jobs[known].record, event.spec)
-        except TangoError as error:
-            self._fail(event.op_id, error)
-            return
-        job = ledger.jobs[known or event.job_id]
-        if job.durable is not None:
-            self._core.out.append(Answer(event.op_id, self._view(job)))
-        else:
-            ledger.when_durable(job, AnswerJob(event.op_id))
-
-    def _admit(self, event: SubmitJob) -> None:
-        ledger = self._core.ledger
-        self._bounds.check(event.spec)
-        if event.job_id in ledger.jobs:
-            raise AlreadyExists(f"job {event.job_id} exists already")
-        n_waiting = len(ledger.by_state[JobState.PENDING]) + ledger.new
-        if n_waiting >= self._settings.max_jobs_waiting:
-            raise ResourceExhausted(f"{n_waiting} jobs are waiting already; try again later")
-        record = rules.new_job(event.job_id, event.submission_id, event.spec, event.wall)
-        if event.require_fit:
-            self._require_fit(record)
-        ledger.create(record)
-
-    def _require_fit(self, record: JobRecord) -> None:
-        core, name = self._core, record.spec.name
-        if not core.sites.has_nodes:
-            raise Unavailable(f"whether job {name} fits cannot be said: no node is known yet")
-        gang = gang_of(record, range(len(record.tasks)))
-        why = never_fits(gang, record, core.sites, needs_node=core.batch.needs_node)
-        if why:
-            raise FailedPrecondition(f"job {name} can never run here: {why}")
-
-    def _cancel(self, event: CancelJob) -> None:
-        job = self._core.ledger.jobs.get(event.job_id)
-        if job is None or job.durable is None:
-            self._fail(event.op_id, no_such_job(self._core.ledger, event.job_id))
-            return
-        if not rules.stopping(job.record):
-            unsent = self._core.unsent(job)
-            self._core.record(JOB_CANCEL, event.job_id)
-            self._core.change(job, rules.cancelled(job.record, event.wall, unsent))
-        if not self._core.ledger.when_durable(job, AnswerJob(event.op_id)):
-            self._core.out.append(Answer(event.op_id, self._view(job)))
-
-    def _fail(self, op_id: int, error: TangoError) -> None:
-        self._core.out.append(Answer(op_id, None, error))
-
     # ---- the disk
 
     def _persisted(self, event: Persisted) -> None:
         for job, effects in self._core.ledger.persisted(event.persist_id):
             self._core.batch.reconsider(job, self._core.now, self._core.wall)
-            seen = self._view(job)
+            seen = shown(self._core, self._bounds, job)
             for effect in effects:
                 self._release(job, effect, seen)
             self._core.out.append(JobChanged(seen))
@@ -391,7 +300,7 @@ class CentralController:
             later = "" if job.durable is None else "; the change is kept and written again"
             error = Unavailable(f"the job could not be stored: {event.error}{later}")
             for answer in answers:
-                self._fail(answer.op_id, error)
+                self._users.fail(answer.op_id, error)
             self._core.batch.reconsider_bounds(job)
 
     def _release(self, job: Job, effect: Effect, seen: JobRecord) -> None:
@@ -423,48 +332,7 @@ class CentralController:
         if attempt is not None:
             self._reports.start(core.ledger.jobs[attempt.job_id], attempt)
 
-    # ---- placement
-
-    def _commit(
+    def _place(
         self, job: Job, nodes: Mapping[int, Placement], cores: Cores, candidates: int
     ) -> None:
-        places = {index: (placement.edge, placement.node) for index, placement in nodes.items()}
-        record = rules.assigned(job.record, places, cores)
-        job.told_reason = ""
-        for index, placement in nodes.items():
-            # The offer as it is before this gang takes its part.
-            offer = self._core.sites.offer(placement.edge, placement.node)
-            attempt = record.tasks[index].attempt_id
-            own = format_cores(cores[index])
-            self._record_place(job, attempt, index, placement, offer, candidates, own)
-        starts = [SendStart(record.tasks[index].attempt_id) for index in places]
-        self._core.change(job, record, starts)
-        for placement in nodes.values():
-            self._core.note(
-                "info",
-                "placed",
-                job=placement.job_id,
-                task=placement.task_index,
-                edge=placement.edge,
-                node=placement.node,
-                cores=format_cores(cores[placement.task_index]),
-                score=placement.score,
-                runner_up=placement.runner_up,
-            )
-
-    def _record_place(
-        self,
-        job: Job,
-        attempt_id: str,
-        index: int,
-        placement: Placement,
-        offer: BatchOffer | None,
-        candidates: int,
-        cores: str,
-    ) -> None:
-        spec = job.record.spec.tasks[index]
-        self._core.record(
-            JOB_PLACE, job.record.job_id, spec.name, attempt_id, placement.edge, placement.node,
-            self.policy, spec.cpu_millis, spec.memory_bytes, placement, offer, candidates,
-            cores,
-        )  # fmt: skip
+        place(self._core, self.policy, job, nodes, cores, candidates)
