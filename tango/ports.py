@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
 from tango.model.cgroup import (
     CgroupFeatures,
     GroupPressure,
@@ -16,7 +15,6 @@ from tango.model.cgroup import (
 from tango.model.commands import Delete, Put, Stored
 from tango.model.errors import TangoError
 from tango.model.image import ImageReference
-from tango.model.improvement import Improvement
 from tango.model.layers import HeldImage, ImageLayers
 from tango.model.plan import (
     BatchPlan,
@@ -28,6 +26,11 @@ from tango.model.plan import (
 )
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.round_trips import MeasuredTrips
+
+if TYPE_CHECKING:
+    # A worker has ports, too, and nothing of bounds: what every node loads stays small.
+    from tango.model.bounds import BoundPlan, BoundRule, BoundSnapshot, ImproveSnapshot
+    from tango.model.improvement import Improvement
 
 
 class Timer(Protocol):

@@ -12,10 +12,11 @@ import click
 from tango.adapters.cgroup_values import parse_cpus
 from tango.adapters.documents import read_document
 from tango.adapters.manifests import load_manifests
+from tango.adapters.master_settings import load_central, load_edge
 from tango.adapters.placement_profiles import load_profile
 from tango.adapters.policies import batch_policy, placement_plugins, traffic_policy
-from tango.adapters.settings import load_central, load_edge, load_worker
 from tango.adapters.toml_documents import load_toml
+from tango.adapters.worker_settings import load_worker
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
 from tango.model.placement_profile import DEFAULT, SPREAD, Profile

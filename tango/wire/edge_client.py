@@ -30,7 +30,6 @@ from tango.wire.convert_services import service_view_from_pb
 from tango.wire.convert_specs import service_spec_to_pb
 from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
-from tango.wire.peer_client import PeerClient
 from tango.wire.route_client import RouteStream
 from tango.wire.sessions import decode_to_worker, encode_from_worker
 from tango.wire.stream_session import StreamSession
@@ -49,7 +48,7 @@ class EdgeClient:
     def __init__(self, channel: grpc.aio.Channel, metadata: Metadata) -> None:
         self._stub: EdgeServiceAsyncStub = EdgeServiceStub(channel)
         self._metadata = tuple(metadata)
-        self._peers = PeerClient(channel, metadata)
+        self._channel = channel
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool = False) -> ServiceView:
         """Declare or change a service. Raises InvalidField, Unavailable."""
@@ -105,7 +104,10 @@ class EdgeClient:
 
     async def peers(self) -> tuple[PeerView, ...]:
         """The sites that this one dials, and how they stand."""
-        return await self._peers.peers()
+        # Workers use this client, too, and have no peers.
+        from tango.wire.peer_client import PeerClient
+
+        return await PeerClient(self._channel, self._metadata).peers()
 
     async def cordon_node(self, node: str) -> NodeView:
         """No new replicas and tasks on a node. Raises NotFound."""

@@ -19,7 +19,7 @@ import pytest
 from cluster_at_work import job, service, tango, until, wait_for
 
 from tango.adapters import authority
-from tango.adapters.settings import is_loopback
+from tango.adapters.setting_fields import is_loopback
 from tango.model.access import Identity, Role
 from tango.model.errors import Refused, Unavailable
 from tango.model.job import JobState

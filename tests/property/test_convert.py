@@ -20,6 +20,7 @@ from tango.model import (
     affinity,
     cluster,
     explanation,
+    improvement,
     job,
     layers,
     messages,
@@ -41,6 +42,7 @@ from tango.wire import (
     convert_checkpoints,
     convert_explanations,
     convert_images,
+    convert_improvement,
     convert_jobs,
     convert_nodes,
     convert_peers,
@@ -313,6 +315,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
                 messages.ForgetCheckpoints,
             ],
         ),
+        (convert_improvement, [improvement.ImproveView, improvement.TriedJob]),
         (
             convert_session_shared,
             [
@@ -353,7 +356,7 @@ def test_every_message_of_the_protos_has_a_converter() -> None:
         "Header", "ReplicaView", "ReplicaTarget", "DrainItem", "QosView", "TrafficPolicyView",
         "BatchPolicyView", "SiteImages", "ImageLayer", "ImagesView",
         "Reason", "ForwardedRequest", "ReplicaRoute", "ReplicaTally", "PublishedShare",
-            "Migration", "NodePreference",
+        "Migration", "NodePreference", "BoundTotals", "TaskMove", "TriedTask",
     }  # fmt: skip
     envelopes = ("Request", "Response")
     for module in (types_pb2, edge, central, peer, worker_service_pb2):

@@ -11,7 +11,8 @@ import pytest
 
 from tango.adapters import decision_log
 from tango.adapters.decision_log import DecisionLog, logged
-from tango.adapters.settings import load_central, load_edge, load_worker
+from tango.adapters.master_settings import load_central, load_edge
+from tango.adapters.worker_settings import load_worker
 from tango.controllers.decisions import Decisions
 from tango.daemons.decision_writer import DecisionWriter
 from tango.model.decision import END, JOB_WAIT, REJECT, RETURN, ROUTE, Decision, line

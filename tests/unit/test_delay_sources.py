@@ -22,7 +22,7 @@ WITHOUT_NUMPY = """
 import sys
 sys.modules["numpy"] = None
 from tango.adapters.bound_rules import bound_rule
-from tango.adapters.settings import load_central
+from tango.adapters.master_settings import load_central
 from tango.daemons.central import main
 from tango.model.placement_profile import DEFAULT
 assert bound_rule(DEFAULT) is None

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tango.adapters.master_settings import load_central
 from tango.adapters.policies import policy_names
-from tango.adapters.settings import load_central
 from tango.cli import describe
 from tango.cli.config import config
 from tango.cli.tables import node_status, ran_s

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tango.adapters.settings import load_central, load_worker
+from tango.adapters.master_settings import load_central
+from tango.adapters.worker_settings import load_worker
 from tango.model.affinity import Taint
 from tango.model.errors import InvalidField
 from tango.sdk.embedded_plan import central_toml, marked, plan_nodes, worker_toml

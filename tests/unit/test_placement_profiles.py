@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from placement_world import PLUGINS, node, room
 
+from tango.adapters.master_settings import load_edge
 from tango.adapters.placement_profiles import load_profile
-from tango.adapters.settings import load_edge
 from tango.algorithms.placement.fit import Fit
 from tango.algorithms.placement.plugin import made
 from tango.cli.config import check_file

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tango.adapters.master_settings import load_central, load_edge
 from tango.adapters.placement_profiles import load_profile
 from tango.adapters.replica_rules import replica_rule
-from tango.adapters.settings import load_central, load_edge
 from tango.algorithms.placement.spread import Spread
 from tango.cli.config import check_file
 from tango.model.errors import InvalidField

@@ -16,9 +16,10 @@ from recorded_worlds import Events, recorded
 
 from tango.adapters import recording
 from tango.adapters.clocks import ManualClock
+from tango.adapters.master_settings import load_central, load_edge
 from tango.adapters.recording import RecordingWriter
 from tango.adapters.recording_reader import RecordingReader
-from tango.adapters.settings import load_central, load_edge, load_worker
+from tango.adapters.worker_settings import load_worker
 from tango.controllers.central.begin import begin
 from tango.daemons.journal import journal, recording_to
 from tango.daemons.shell import Shell

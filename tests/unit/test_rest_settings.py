@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tango.adapters.settings import load_central, load_edge, load_worker
+from tango.adapters.master_settings import load_central, load_edge
+from tango.adapters.worker_settings import load_worker
 from tango.cli.config import check_file
 from tango.daemons.central.rest import rest_face
 from tango.model.errors import InvalidField

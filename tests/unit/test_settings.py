@@ -10,15 +10,10 @@ import pytest
 
 from tango.adapters.cluster_snapshots import load_snapshot
 from tango.adapters.manifests import load_manifests
+from tango.adapters.master_settings import load_central, load_edge
 from tango.adapters.placement_profiles import load_profile
-from tango.adapters.settings import (
-    check_run_as,
-    is_loopback,
-    load_central,
-    load_edge,
-    load_worker,
-    split_host_port,
-)
+from tango.adapters.setting_fields import is_loopback, split_host_port
+from tango.adapters.worker_settings import check_run_as, load_worker
 from tango.model.affinity import Taint
 from tango.model.errors import InvalidField
 from tango.model.reassurance import ReassuranceRule

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tango.adapters.settings import load_central, load_edge, load_worker
+from tango.adapters.master_settings import load_central, load_edge
+from tango.adapters.worker_settings import load_worker
 from tango.supervisor.__main__ import Arguments
 
 SYSTEMD = Path(__file__).parents[2] / "systemd"

@@ -16,8 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+from tango.adapters.master_settings import load_central
 from tango.adapters.policies import batch_policy
-from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.central.controller import CentralController
 from tango.daemons import lifecycle

@@ -9,8 +9,8 @@ from typing import cast
 from tango.adapters.bound_rules import bound_rule
 from tango.adapters.delay_sources import delay_source
 from tango.adapters.helper_solver import HelperSolver
+from tango.adapters.master_settings import load_central
 from tango.adapters.policies import batch_policy
-from tango.adapters.settings import load_central
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.central.begin import begin
 from tango.controllers.central.bound_store import BOUND, RESERVATION

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import cast
 
 from tango.adapters.helper_solver import HelperSolver
+from tango.adapters.master_settings import load_edge
 from tango.adapters.policies import traffic_policy
 from tango.adapters.replica_rules import installed, replica_rule
-from tango.adapters.settings import load_edge
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.begin import begin
 from tango.daemons import lifecycle

@@ -13,16 +13,15 @@ from tango.adapters.cgroup_detect import Detection, detect
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_observe import ObservingFiles
 from tango.adapters.cgroup_shared_be import SharedBe
-from tango.adapters.engine_images import EngineImages
 from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
-from tango.adapters.settings import load_worker
 from tango.adapters.supervisor_start import (
     answering_pid,
     ensure_supervisor,
     wait_for_supervisor,
 )
+from tango.adapters.worker_settings import load_worker
 from tango.controllers.worker.begin import begin
 from tango.daemons import lifecycle
 from tango.daemons.journal import journal, recording_to
@@ -33,7 +32,6 @@ from tango.daemons.tallies import Scrape
 from tango.daemons.worker.backend import WorkerDaemon
 from tango.daemons.worker.checkpoints import DialEdge, WorkerCheckpoints
 from tango.daemons.worker.cores import task_cores
-from tango.daemons.worker.images import report_images
 from tango.daemons.worker.kept_targets import KeptTargets
 from tango.daemons.worker.metrics import WorkerMetrics
 from tango.daemons.worker.supervisor import SupervisorWatch
@@ -220,6 +218,10 @@ async def _serve(
         dial = redial(peer, connect, stopping, random.Random(incarnation))
         tasks.append(group.create_task(dial, name="edge"))
         if settings.engine.socket:
+            # Off by default: a node without an engine does not pay for it.
+            from tango.adapters.engine_images import EngineImages
+            from tango.daemons.worker.images import report_images
+
             source = EngineImages(settings.engine.socket)
             asked = report_images(source, settings.node, settings.engine, daemon.shell.post)
             tasks.append(group.create_task(asked, name="images"))
