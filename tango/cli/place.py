@@ -9,6 +9,7 @@ import click
 
 from tango.cli.options import output_option, print_json, state_option
 from tango.model.errors import InvalidField
+from tango.model.improvement import DEFAULT_MAX_MOVES
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -25,7 +26,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 )  # fmt: skip
 @click.option("--apply", is_flag=True, help="With --improve: carry it out.")
 @click.option(
-    "--max-moves", type=click.IntRange(0, 10_000), default=10, show_default=True,
+    "--max-moves", type=click.IntRange(0, 10_000), default=DEFAULT_MAX_MOVES, show_default=True,
     help="With --improve: how many tasks may be stopped, to begin anew elsewhere.",
 )  # fmt: skip
 @click.option(

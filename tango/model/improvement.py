@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+# Tasks that are stopped at most, where nobody says how many.
+DEFAULT_MAX_MOVES = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Wish:

@@ -12,7 +12,7 @@ from pathlib import Path
 from tango.adapters.manifests import Manifest
 from tango.model.access import Role
 from tango.model.errors import InvalidField, NotFound, Unavailable
-from tango.model.improvement import ImproveView, TriedJob
+from tango.model.improvement import DEFAULT_MAX_MOVES, ImproveView, TriedJob
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
@@ -318,7 +318,7 @@ class Client(Sites):
         return await self._central.migrate_job(job_id, node, task, site)
 
     async def improve_placement(
-        self, max_moves: int = 0, *, apply: bool = False
+        self, max_moves: int = DEFAULT_MAX_MOVES, *, apply: bool = False
     ) -> AsyncGenerator[ImproveView, None]:
         """A better plan for tasks with delay bounds and backups that run, in at most so many moves.
 

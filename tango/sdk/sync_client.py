@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from tango.model.cluster import NodeView
 from tango.model.explanation import Explanation, Subject
-from tango.model.improvement import ImproveView, TriedJob
+from tango.model.improvement import DEFAULT_MAX_MOVES, ImproveView, TriedJob
 from tango.model.job import JobRecord, JobSpec, JobState
 from tango.model.messages import ReplyPart
 from tango.model.request import CallReply
@@ -159,7 +159,7 @@ class SyncClient:
         return self._do(self._client.migrate(job_id, node, task=task, site=site))
 
     def improve_placement(
-        self, max_moves: int = 0, *, apply: bool = False
+        self, max_moves: int = DEFAULT_MAX_MOVES, *, apply: bool = False
     ) -> Iterator[ImproveView]:
         """See Client.improve_placement."""
         return self._each(self._client.improve_placement(max_moves, apply=apply))

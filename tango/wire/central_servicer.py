@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tango.model.errors import NotFound
+from tango.model.improvement import DEFAULT_MAX_MOVES
 from tango.model.messages import EdgeHello, FromEdge
 from tango.v1 import central_service_pb2 as pb
 from tango.v1.central_service_pb2_grpc import CentralServiceServicer
@@ -153,9 +154,8 @@ class CentralServicer(CentralServiceServicer):
         self, request: pb.ImprovePlacementRequest, context: Context
     ) -> AsyncGenerator[pb.ImprovePlacementResponse, None]:
         """The plan, and how it stands until it is carried out."""
-        async with aclosing(
-            self._backend.improve_placement(request.max_moves, apply=request.apply)
-        ) as views:
+        moves = request.max_moves if request.HasField("max_moves") else DEFAULT_MAX_MOVES
+        async with aclosing(self._backend.improve_placement(moves, apply=request.apply)) as views:
             async for view in views:
                 yield improve_view_to_pb(view)
 

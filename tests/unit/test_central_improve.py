@@ -9,9 +9,15 @@ from test_central_bounds import RULE, again, at, job, reserved, task
 from tango.controllers.central.improving import WAVE_S
 from tango.model.cluster import NodeView
 from tango.model.errors import Refused, Unavailable
-from tango.model.events import SolveFailed
+from tango.model.events import ImproveSolved, SolveFailed
 from tango.model.explanation import Subject
-from tango.model.improvement import ImproveView, MoveState
+from tango.model.improvement import (
+    BoundTotals,
+    Improvement,
+    ImproveView,
+    MoveState,
+    Wish,
+)
 from tango.model.job import JobState
 from tango.model.round_trips import EdgeTrip
 
@@ -224,6 +230,7 @@ def test_a_job_that_ends_meanwhile_is_let_go() -> None:
         MoveState.DROPPED, "it has ended",
     )  # fmt: skip
     assert len(bench.starts()) == 3
+    assert "changed since the plan was made" in now(bench).stopped
 
 
 def test_a_task_whose_target_dies_runs_elsewhere() -> None:
@@ -239,6 +246,48 @@ def test_a_task_whose_target_dies_runs_elsewhere() -> None:
     assert places(bench)[move.job_id] != gone
     assert now(bench).done
     assert now(bench).moves[0].state is MoveState.DROPPED
+    assert "changed since the plan was made" in now(bench).stopped
+
+
+def with_plan(bench: Bench, *waves: tuple[Wish, ...]) -> ImproveView:
+    """As if these waves were the rule's plan; carried out."""
+    bench.hold_solves = True
+    op = bench.improve(apply=True)
+    solve = bench.solves.popleft()
+    better = Improvement(BoundTotals(), BoundTotals(placed=1), waves)
+    bench.feed(ImproveSolved(solve.solve_id, better, 0.001, bench.wall))
+    bench.hold_solves = False
+    view = bench.answers[op].result
+    assert isinstance(view, ImproveView)
+    return view
+
+
+def test_another_backup_before_the_move_is_not_taken_for_the_move() -> None:
+    """Its first wish is to stay with another backup, the second to go: that one is waited for."""
+    bench = crowded()
+    staying, going = Wish("j1.0", "a/a1", "a/a3"), Wish("j1.0", "a/a2", "a/a3")
+    last = Wish("j2.0", "a/a1", "a/a3")
+    (move,) = with_plan(bench, (staying,), (going,), (last,)).moves
+    assert (move.target, move.state) == ("a/a2", MoveState.MOVING)
+    bench.advance(1.0)
+    assert not now(bench).done
+    assert bench.job("j2").tasks[0].backup == "a/a2", "the last wave waits for the move"
+    bench.status(ended("j1.0.1", None, signal=15))
+    bench.advance(0.5)
+    bench.status(running("j1.0.2", bench.wall))
+    bench.advance(0.5)
+    assert (now(bench).done, now(bench).stopped) == (True, "")
+    assert now(bench).moves[0].state is MoveState.MOVED
+    assert bench.job("j2").tasks[0].backup == "a/a3"
+
+
+def test_a_backup_that_is_not_there_any_more_is_said() -> None:
+    bench = crowded()
+    with_plan(bench, (Wish("j1.0", "a/a1", "a/gone"),), (Wish("j2.0", "a/a2", "a/a3"),))
+    bench.advance(1.0)
+    assert now(bench).done
+    assert "changed since the plan was made" in now(bench).stopped
+    assert not bench.stops()
 
 
 def test_who_finds_no_room_at_its_target_is_not_waited_for_for_ever() -> None:

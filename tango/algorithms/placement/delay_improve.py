@@ -30,6 +30,7 @@ from tango.model.improvement import BoundTotals, Improvement, Wish
 # Moves that are looked at one by one whether all is as good without them.
 MOST_WEIGHED = 32
 NO_BETTER = "no better plan was found than what is there"
+NO_MOVES = "no better plan was found in which no task is stopped; none was allowed to be"
 
 Waves = tuple[tuple[Wish, ...], ...]
 
@@ -83,7 +84,7 @@ def improvement(
     best = _fewest(best, stays)
     before, after = totals(here), totals(best.here)
     if not after.better_than(before):
-        return Improvement(before, before, why_not=NO_BETTER)
+        return Improvement(before, before, why_not=NO_BETTER if max_moves else NO_MOVES)
     return Improvement(before, after, best.waves)
 
 

@@ -21,6 +21,7 @@ from tango.model.job import JobRecord
 # For a wave: whoever has no room at its target by then waits there without the others.
 WAVE_S = 300.0
 CHANGED = "things have changed since the plan was made"
+ENDED = "it has ended"
 # How the warning of a task begins that is outside its bound (delay_books, which needs numpy).
 OUTSIDE = "outside its bound"
 
@@ -90,21 +91,23 @@ class Run:
             self._waves = []
 
     def _begin(self, wave: tuple[Wish, ...]) -> None:
-        """What of a wave holds; where a move does not, what follows is no plan any more."""
+        """What of a wave holds; where something does not, what follows is no plan any more."""
         taken = self._bounds.wish(wave, self._delays)
         leaving: list[Wish] = []
         for wish in wave:
             move = self.moves.get(wish.task)
-            if move is None or move.state is not MoveState.PLANNED:
-                continue
+            # One that moves may get another backup before that, and after it.
+            planned = move is not None and move.state is MoveState.PLANNED
+            moves = planned and move is not None and move.target == wish.node
             if wish.task in taken:
-                self._note(wish, MoveState.MOVING)
-                leaving.append(wish)
-            else:
+                if moves:
+                    self._note(wish, MoveState.MOVING)
+                    leaving.append(wish)
+                continue
+            if moves:
                 gone = self._record(wish) is None
-                why = "it has ended" if gone else f"{wish.node} does not take it any more"
-                self._note(wish, MoveState.DROPPED, why)
-                self.stopped = CHANGED
+                self._drop(wish, ENDED if gone else f"{wish.node} does not take it any more")
+            self.stopped = CHANGED
         self._moving = tuple(leaving)
         if leaving:
             self.due_at = self._core.now + WAVE_S
@@ -113,12 +116,12 @@ class Run:
         record, kept = self._record(wish), self._bounds.store.bound.get(wish.task)
         task = record.tasks[int(wish.task.rpartition(".")[2])] if record is not None else None
         if record is None or task is None or task.state.ended or stopping(record):
-            self._note(wish, MoveState.DROPPED, "it has ended")
+            self._drop(wish, ENDED)
         elif task.state in ACTIVE and node_name(task.edge, task.node) == wish.node:
             self._note(wish, MoveState.MOVED)
         elif kept is None or kept.node != wish.node:
             where = kept.node if kept is not None and kept.node else "nowhere yet"
-            self._note(wish, MoveState.DROPPED, f"it runs elsewhere: {where}")
+            self._drop(wish, f"it runs elsewhere: {where}")
         else:
             return True
         return False
@@ -126,6 +129,11 @@ class Run:
     def _record(self, wish: Wish) -> JobRecord | None:
         job = self._core.ledger.jobs.get(wish.task.rpartition(".")[0])
         return job.record if job is not None else None
+
+    def _drop(self, wish: Wish, why: str) -> None:
+        """What comes after it was planned with it."""
+        self._note(wish, MoveState.DROPPED, why)
+        self.stopped = CHANGED
 
     def _note(self, wish: Wish, state: MoveState, detail: str = "") -> None:
         self.moves[wish.task] = replace(self.moves[wish.task], state=state, detail=detail)
