@@ -68,6 +68,13 @@ def snapshot_of(
         for job in jobs
         for task, record in zip(job.spec.tasks, job.tasks, strict=True)
     }
+    reservations = tuple(
+        kept
+        for view in views
+        for place in ((view.edge, view.node),)
+        if (kept := _kept(view, names[place], within[place])) is not None
+    )
+    keeping = {kept.node for kept in reservations}
     rows, held_by = images_of(images) if images is not None else ((), {})
     nothing = HeldRow()
     return ClusterSnapshot(
@@ -78,16 +85,13 @@ def snapshot_of(
         rows,
         round_trips=_round_trips(peers, {view.edge for view in views}),
         pods=tuple(
-            Placed(pod, names[place], backups.get(pod.name, ""))
+            # Nodes and jobs were read one after the other: what was kept may have gone meanwhile.
+            Placed(pod, names[place], host if host in keeping - {names[place]} else "")
             for place, pods in within.items()
             for pod in pods
+            for host in (backups.get(pod.name, ""),)
         ),
-        reservations=tuple(
-            kept
-            for view in views
-            for place in ((view.edge, view.node),)
-            if (kept := _kept(view, names[place], within[place])) is not None
-        ),
+        reservations=reservations,
     )
 
 
@@ -177,13 +181,13 @@ def _within(view: NodeView, name: str, pods: list[Pod]) -> list[Pod]:
 
 
 def _kept(view: NodeView, name: str, pods: list[Pod]) -> Reservation | None:
-    """What is reserved there, as far as the node has it: LC may be in its place."""
+    """What is reserved there, as far as the node has it: LC may be in its place, even of all."""
+    if view.reserved_millis <= 0 and view.reserved_bytes <= 0:
+        return None
     cpu = min(view.reserved_millis, view.capacity.cpu_millis - sum(p.cpu_millis for p in pods))
     memory = min(
         view.reserved_bytes, view.capacity.memory_bytes - sum(p.memory_bytes for p in pods)
     )
-    if cpu <= 0 and memory <= 0:
-        return None
     return Reservation(name, max(0, cpu), max(0, memory))
 
 

@@ -76,7 +76,9 @@ def snapshots(draw: st.DrawFn) -> ClusterSnapshot:
         for name in draw(st.lists(IMAGE, unique=True))
     )
     known = sorted({node.site for node in nodes})
-    pair = st.tuples(st.sampled_from(known), st.sampled_from(known), MS)
+    pair = st.tuples(st.sampled_from(known), st.sampled_from(known), MS).map(
+        lambda one: (one[0], one[1], one[2] if one[0] != one[1] else 0.0)
+    )
     between = st.builds(
         RoundTrips, st.just("sites"), st.lists(pair, max_size=3).map(tuple), MS
     )  # fmt: skip

@@ -162,6 +162,18 @@ def changed(old: str, new: str) -> str:
         (changed("between: sites", "between: racks"), 20, "round_trips.between", "nodes, sites"),
         (changed("to: b", "to: c"), 23, "round_trips.pairs[0].to", "no site is named 'c'"),
         (changed("rtt_ms: 12.1", "rtt_ms: -1"), 23, "round_trips.pairs[0].rtt_ms", "-1 is out"),
+        (
+            changed("from: a, to: b", "from: b, to: b"), 23, "round_trips.pairs[0].rtt_ms",
+            "12.1 ms from 'b' to itself; leave the pair out",
+        ),
+        (
+            changed("on: n2}", "on: n2, backup: n2}\nreservations: [{node: n2}]"), 41,
+            "pods[1].backup", "n2 is the pod's own node; name another one",
+        ),
+        (
+            changed("on: n2}", "on: n2, backup: n1}\nreservations: [{node: n2}]"), 41,
+            "pods[1].backup", "nothing is reserved on n1; add n1 to `reservations`",
+        ),
         (changed("    on: n1\n", "    on: n3\n"), 26, "pods[0].on", "no node is named 'n3'"),
         (changed("cpuset: [2]", "cpuset: [2, 2]"), 30, "pods[0].cpuset", "core 2 is there twice"),
         (changed("cpuset: [2]", "cpuset: 2-3"), 30, "pods[0].cpuset", "2 cores, and cores is 1"),

@@ -162,6 +162,22 @@ def test_images_are_those_that_nodes_hold_and_registries_know() -> None:
     assert snapshot_of(views, (), (), ()).images == ()
 
 
+def test_a_backup_is_said_only_with_the_room_that_is_kept_for_it() -> None:
+    kept = {"reserved_millis": 300, "reserved_bytes": 100 * MIB}
+    views = (
+        node("n1", be_held_millis=300, be_memory_bytes=100 * MIB, **kept),
+        node("n2", lc_held_millis=2000, lc_memory_bytes=1024 * MIB, **kept),
+        node("n3"),
+    )
+    record = job("j-1", ("s1", "n1", 300))
+    for host, expected in (("s1/n2", "n2"), ("s1/n3", ""), ("s1/n1", "")):
+        told = replace(record, tasks=(replace(record.tasks[0], backup=host),))
+        found = snapshot_of(views, (told,), (), ())
+        assert found.pods[0].backup == expected, "read at two moments"
+        assert found.reservations[1] == Reservation("n2", 0, 0), "LC is in the place of all of it"
+        assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found
+
+
 def test_what_is_reserved_for_backups_is_kept_as_far_as_it_is_there() -> None:
     views = (
         node("n1", be_held_millis=300, be_memory_bytes=100 * MIB),

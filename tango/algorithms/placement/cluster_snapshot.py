@@ -84,9 +84,8 @@ class ClusterSnapshot:
                 raise InvalidField(
                     f"pods[{at}].on", f"no node is named {placed.node!r}", "name one"
                 )
-            if placed.backup and placed.backup not in room.cluster.index:
-                problem = f"no node is named {placed.backup!r}"
-                raise InvalidField(f"pods[{at}].backup", problem, "name one")
+            if placed.backup:
+                _check_backup(placed, room.cluster, f"pods[{at}].backup")
             check_reference(placed.pod, known, f"pods[{at}]")
         # Those that name their cores first, or others would have them.
         for at in sorted(range(len(self.pods)), key=lambda at: not self.pods[at].pod.cpuset):
@@ -110,6 +109,12 @@ class ClusterSnapshot:
                 room.take(pod, room.index_of(one.node))
             except TangoError as error:
                 raise InvalidField(field, str(error), "keep no more than is left") from None
+        keeping = {one.node for one in self.reservations}
+        for at, placed in enumerate(self.pods):
+            if placed.backup and placed.backup not in keeping:
+                problem = f"nothing is reserved on {placed.backup}"
+                fix = f"add {placed.backup} to `reservations`, or leave `backup` out"
+                raise InvalidField(f"pods[{at}].backup", problem, fix)
 
     def _delays(self) -> Delays | None:
         trips = self.round_trips
@@ -132,6 +137,10 @@ class ClusterSnapshot:
                     raise InvalidField(f"{field}.{key}", problem, "name one of the snapshot")
             if not 0 <= rtt_ms < math.inf:
                 raise InvalidField(f"{field}.rtt_ms", f"{rtt_ms:g} is no time", "give 0 and up")
+            if by_site and one == other and rtt_ms > 0:
+                problem = f"{rtt_ms:g} ms from {one!r} to itself"
+                fix = "leave the pair out; round_trips.within_ms is between nodes of one site"
+                raise InvalidField(f"{field}.rtt_ms", problem, fix)
             # Measured from both ends, the greater one counts.
             rtt_s = max(rtt_ms / 1000, matrix[index[one], index[other]])
             matrix[index[one], index[other]] = matrix[index[other], index[one]] = rtt_s
@@ -147,6 +156,14 @@ def check_reference(pod: Pod, known: Iterable[str], field: str) -> None:
     if pod.near and pod.near not in known:
         problem = f"no node or pod is named {pod.near!r}"
         raise InvalidField(f"{field}.near", problem, "name a node, or a pod that is placed")
+
+
+def _check_backup(placed: Placed, cluster: Cluster, field: str) -> None:
+    host = placed.backup
+    if host not in cluster.index:
+        raise InvalidField(field, f"no node is named {host!r}", "name one")
+    if host == placed.node:
+        raise InvalidField(field, f"{host} is the pod's own node", "name another one")
 
 
 def _no_doubles(field: str, names: Iterable[str], key: str = "name") -> None:
