@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from central_bench import MIB, Bench, running, spec
 from test_central_bounds import job, place, reserved, submit, task, two_sites, up
 
@@ -44,6 +47,23 @@ def test_what_is_reserved_for_others_counts() -> None:
     assert isinstance(tried, TriedJob)
     assert not tried.tasks
     assert "none of 3 nodes will do" in tried.reason
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        job(task(near="a1", ms=3, cpu=3000)),
+        job(task(backup=True, memory=9000 * MIB)),
+        job(replace(task(near="a1", ms=3), node="nowhere")),
+    ],
+)
+def test_what_never_fits_is_told_as_when_it_is_submitted(wanted: JobSpec) -> None:
+    bench = two_sites()
+    tried = asked(bench, wanted)
+    submit(bench, "j1", wanted)
+    assert isinstance(tried, TriedJob)
+    assert tried.reason.startswith("NeverFits: ")
+    assert tried == TriedJob(reason=bench.job("j1").reason)
 
 
 def test_one_without_a_backup_is_told_to_be_unprotected() -> None:

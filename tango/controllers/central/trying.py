@@ -7,6 +7,8 @@ from dataclasses import replace
 from tango.controllers.central import jobs as rules
 from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
+from tango.controllers.central.fits import gang_of
+from tango.controllers.central.never_fits import never_fits
 from tango.model.bounds import BoundPlan, task_name
 from tango.model.commands import Answer, Solve
 from tango.model.errors import InvalidField, TangoError, Unavailable
@@ -77,7 +79,10 @@ class Trials:
         for event in waiting:
             record = rules.new_job(TRIAL, "", event.spec, event.wall)
             pods, unknown = self._bounds.pods(record)
-            if snapshot.failed:
+            gang = gang_of(record, range(len(record.tasks)))
+            if never := never_fits(gang, record, self._core.sites):
+                self._core.out.append(Answer(event.op_id, TriedJob(reason=never)))
+            elif snapshot.failed:
                 self._fail(event, Unavailable("nodes have just failed; try again in a moment"))
             elif unknown:
                 self._core.out.append(Answer(event.op_id, TriedJob(reason=unknown)))
