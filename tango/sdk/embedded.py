@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -87,6 +88,9 @@ class EmbeddedCluster:
         rest_port: of central's REST face on 127.0.0.1, 0 for a free one; None for no such face.
         labels, taints: of nodes: "a1:zone=west", "b1:gpu=true:NoSchedule".
         """
+        if rest_port is not None and importlib.util.find_spec("aiohttp") is None:
+            fix = "install the extra `rest` (in a clone: pip install '.[rest]')"
+            raise InvalidField("--rest", "needs aiohttp, which is not installed", fix)
         plan = plan or plan_nodes(
             sites=sites,
             workers_per_site=workers_per_site,

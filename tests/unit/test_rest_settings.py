@@ -15,6 +15,7 @@ from tango.cli.config import check_file
 from tango.daemons.central.rest import rest_face
 from tango.model.errors import InvalidField
 from tango.model.settings import ServerSettings
+from tango.sdk.embedded import EmbeddedCluster
 from tango.sdk.embedded_plan import central_toml
 from tango.wire.credentials import Credentials
 from tango.wire.servers import Service
@@ -99,7 +100,18 @@ async def test_without_aiohttp_it_says_what_to_install(monkeypatch: pytest.Monke
         async with rest_face(settings, Credentials("t"), NOTHING):
             pass
     assert caught.value.field == "server.rest"
-    assert "tango-edge[rest]" in caught.value.fix
+    assert "pip install '.[rest]'" in caught.value.fix, "tango-edge of PyPI is not ours"
+
+
+def test_up_says_so_before_it_starts_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    cluster = EmbeddedCluster(tmp_path / "state")
+    monkeypatch.setattr(cluster, "_start", lambda *args: pytest.fail("a daemon is started"))
+    with pytest.raises(InvalidField, match=r"--rest: needs aiohttp.*pip install '\.\[rest\]'"):
+        cluster.start(rest_port=0)
+    assert not cluster.state_dir.exists()
 
 
 async def test_where_it_is_off_nothing_of_it_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:

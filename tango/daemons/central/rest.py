@@ -26,7 +26,9 @@ async def rest_face(
         if error.name != "aiohttp":
             raise
         raise InvalidField(
-            "server.rest", "needs aiohttp", "install the extra: pip install 'tango-edge[rest]'"
+            "server.rest",
+            "needs aiohttp",
+            "install the extra `rest` (in a clone: pip install '.[rest]')",
         ) from None
     server = await start_rest(
         settings.rest, credentials.token, service, tls=credentials.tls, field="server.rest"
