@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import enum
+import json
 import math
 import re
 import stat
@@ -17,6 +18,8 @@ from tango.model.errors import InvalidField
 from tango.model.units import format_number, parse_cpu, parse_memory
 
 MAX_DOCUMENT_BYTES = 2**20
+# Characters of a text that a hint repeats.
+MAX_SHOWN = 60
 
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
 _CHANGE_STEP = re.compile(r"\[(\d+|\*)\]|([^.\[\]]+)")
@@ -125,7 +128,7 @@ class Section:
         if item is None:
             return default or ()
         if not isinstance(item.value, list):
-            raise self._wrong(key, item, "a list", 'write a list: ["program", "argument"]')
+            raise self._wrong(key, item, "a list", f"write a list: {_listed(key, item)}")
         return tuple(self._text(f"{key}[{i}]", part) for i, part in enumerate(item.value))
 
     def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
@@ -317,6 +320,16 @@ class Section:
 
     def _place(self, line: int) -> str:
         return f"{self.file}:{line}" if line else self.file
+
+
+def _listed(key: str, item: Item) -> str:
+    """What could be there in place of a text that is no list."""
+    if key == "argv":
+        return '["program", "argument"]'
+    text = item.value if isinstance(item.value, str) else item.text
+    if text is None or len(text) > MAX_SHOWN:
+        return '["one", "another"]'
+    return json.dumps([text], ensure_ascii=False)
 
 
 def decode_document(data: bytes | str, file: str, max_bytes: int = MAX_DOCUMENT_BYTES) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 from tango.adapters.document_items import Item
@@ -26,6 +27,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 
+# How TOML's errors begin for what is there already; they name no key, or no line of the first one.
+_DOUBLES = ("Cannot overwrite a value", "Cannot declare ")
+
 KeyPath = tuple[str | int, ...]
 
 
@@ -35,7 +39,7 @@ def load_toml(path: Path) -> Section:
 
 
 def parse_toml(data: bytes | str, file: str) -> Section:
-    """As load_toml, from text. A key given twice is an error of TOML itself."""
+    """As load_toml, from text. A key given twice is an error of TOML itself, named here."""
     text = decode_document(data, file)
     try:
         values = tomllib.loads(text)
@@ -49,6 +53,8 @@ def parse_toml(data: bytes | str, file: str) -> Section:
             message = message[: place.start()]
             last = text.count("\n") + 1
             where = f"{file}:{place[1]}:{place[2]}" if place[1] else f"{file}:{last}"
+            if message.startswith(_DOUBLES):
+                _refuse_doubled(text, int(place[1] or last), file)
         raise InvalidField("document", f"is not TOML: {message}", "", where) from None
     lines = key_lines(text)
     items = {key: _item(value, (key,), 0, lines) for key, value in values.items()}
@@ -62,6 +68,31 @@ def key_lines(text: str) -> dict[KeyPath, int]:
     the key around them stands.
     """
     lines: dict[KeyPath, int] = {}
+    for table, key, number in _statements(text):
+        for length in range(len(key) + 1):
+            if path := (*table, *key[:length]):
+                lines.setdefault(path, number)
+    return lines
+
+
+def _refuse_doubled(text: str, line: int, file: str) -> None:
+    """Raises InvalidField if the last key up to this line, where TOML ends, was there before."""
+    first: dict[KeyPath, int] = {}
+    path: KeyPath = ()
+    number, before = 0, None
+    # What follows may be no TOML.
+    for table, key, number in _statements("\n".join(text.split("\n")[:line])):
+        path = (*table, *key)
+        before = first.get(path)
+        first.setdefault(path, number)
+    if before is not None:
+        field = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
+        problem = f"is given twice, first in line {before}"
+        raise InvalidField(field[1:], problem, "keep one", f"{file}:{number}")
+
+
+def _statements(text: str) -> Iterator[tuple[KeyPath, tuple[str, ...], int]]:
+    """Each (table, key in it, line) in the order of the text; headers have no key."""
     counts: dict[KeyPath, int] = {}
     table: KeyPath = ()
     position, number = 0, 1
@@ -72,18 +103,15 @@ def key_lines(text: str) -> dict[KeyPath, int]:
             table = _resolve(_parts(header[2]), counts)
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1
-                lines.setdefault(table, number)
+                yield table, (), number
                 table = (*table, counts[table])
-            lines.setdefault(table, number)
+            yield table, (), number
         elif pair:
-            parts = _parts(pair[1])
-            for length in range(1, len(parts) + 1):
-                lines.setdefault((*table, *parts[:length]), number)
+            yield table, _parts(pair[1]), number
         start = header.end() if header else pair.end() if pair else position
         end = _statement_end(text, start)
         number += text.count("\n", position, end)
         position = end
-    return lines
 
 
 def _resolve(parts: tuple[str, ...], counts: dict[KeyPath, int]) -> KeyPath:
