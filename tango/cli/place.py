@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from tango.cli.options import output_option, print_json, state_option
 from tango.model.errors import InvalidField
@@ -73,6 +74,9 @@ def place(
         return better.improve(state, max_moves, output, apply=apply)
     if apply:
         raise InvalidField("--apply", "is for --improve", "`tango submit -f FILE` starts jobs")
+    source = click.get_current_context().get_parameter_source("max_moves")
+    if source is not ParameterSource.DEFAULT:
+        raise InvalidField("--max-moves", "is for --improve", "leave it out")
     if file is None:
         raise InvalidField("-f", "is missing", "give the file with the jobs, or --improve")
     if not dry_run:

@@ -375,6 +375,8 @@ def test_reservations_that_cannot_be_are_refused(
         (("--improve", "-f", "x"), "-f: has no place beside --improve"),
         (("--improve", "--dry-run", "--apply"), "--apply: contradicts --dry-run"),
         (("--apply", "-f", "x"), "--apply: is for --improve"),
+        (("--dry-run", "-f", "x", "--max-moves", "3"), "--max-moves: is for --improve"),
+        (("--dry-run", "-f", "x", "--max-moves", "10"), "--max-moves: is for --improve"),
         ((), "-f: is missing"),
     ],
 )
