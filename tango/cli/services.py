@@ -61,8 +61,18 @@ def warn_of_stretch(spec: ServiceSpec) -> None:
         )
 
 
+def _one_service(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> str:
+    """The name alone. Raises UsageError where its kind is said, as `kubectl` has it, or more."""
+    first, *rest = words
+    if not rest:
+        return first
+    if len(rest) == 1 and first in ("service", "services", "svc"):
+        raise click.UsageError(f"only services are deleted: say `tango delete {rest[0]}`", ctx)
+    raise click.UsageError(f"one service at a time: {first} or {' or '.join(rest)}", ctx)
+
+
 @click.command()
-@click.argument("service")
+@click.argument("service", nargs=-1, required=True, metavar="SERVICE", callback=_one_service)
 @click.option("--site", "sites", multiple=True, help="Only at this site; may be given again.")
 @with_client
 async def delete(client: Client, service: str, sites: tuple[str, ...]) -> None:
