@@ -164,7 +164,7 @@ class RegistryTransport:
             except TimeoutError:
                 problem = "no answer in time"
             except (aiohttp.ClientError, OSError) as error:
-                problem = str(error) or type(error).__name__
+                problem = _problem(error, access)
             failures += 1
             asked_s = 0.0 if reply is None else _retry_after_s(reply.headers)
             wait_s = max(asked_s, self._retry.wait_s(failures, self._random))
@@ -235,6 +235,17 @@ class RegistryTransport:
                     raise InvalidField("ca_file", problem, fix) from None
                 self._contexts[access.ca_file] = context
             return context
+
+
+def _problem(error: Exception, access: RegistryAccess) -> str:
+    """aiohttp's own words name TLS also where there is none."""
+    if not isinstance(error, aiohttp.ClientConnectorError):
+        return str(error) or type(error).__name__
+    address = f"{error.host}:{error.port}"
+    if isinstance(error.os_error, ConnectionRefusedError):
+        # The registry's name stands before it.
+        return f"{'' if address == access.registry else address + ' '}refused the connection"
+    return f"cannot connect to {address}: {error.os_error.strerror or error.os_error}"
 
 
 async def _read(response: aiohttp.ClientResponse, access: RegistryAccess, max_bytes: int) -> bytes:

@@ -117,6 +117,20 @@ async def test_a_push_is_seen_and_what_is_gone_is_unknown() -> None:
         await learned.until(APP, None)
 
 
+async def test_what_nobody_asks_about_is_shown_with_the_reason() -> None:
+    nodes = (
+        NodeImages("n1", (HeldImage(("good:1/held:v1", f"far:1/b@{DIGEST}", "far:1/b:v1", "?")),)),
+    )
+    here, away = FakeRegistry({}), "docker.io/library/busybox:latest"
+    jobs = (APP, "busybox", f"far:1/a@{DIGEST}")
+    problem = "not asked: its registry is not in [registry]"
+    async with keeping({"good:1": here}, *jobs, held=nodes) as (keeper, _):
+        shown = {view.image: view.problem for view in keeper.views() if view.problem == problem}
+        assert sorted(shown) == [away, f"far:1/a@{DIGEST}", "far:1/b:v1"]
+    async with keeping({"good:1": here, "": here}, *jobs, held=nodes) as (keeper, _):
+        assert problem not in {view.problem for view in keeper.views()}
+
+
 async def test_what_fails_is_logged_once_and_shown(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     lie = DigestMismatch("the registry lies about a digest")

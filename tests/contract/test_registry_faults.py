@@ -37,8 +37,9 @@ async def _there() -> AsyncIterator[HostileRegistry]:
 async def test_nothing_listens() -> None:
     async with HostileRegistry() as gone:
         pass
-    with pytest.raises(Unavailable, match=r"3 tries"):
+    with pytest.raises(Unavailable) as caught:
         await resolve(gone)
+    assert str(caught.value) == f"{gone.host}: refused the connection (3 tries)"
 
 
 async def test_slow_ones_have_an_end(there: HostileRegistry) -> None:

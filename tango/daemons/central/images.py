@@ -33,6 +33,7 @@ MAX_FIRST = 64
 MAX_LEARNED = 64
 # The registry of all that are not listed, where [registry] allows them.
 OTHERS = ""
+UNLISTED = "not asked: its registry is not in [registry]"
 
 
 class _Lane:
@@ -59,6 +60,8 @@ class LayerKeeper:
             name: _Lane(name, client, settings.refresh_s) for name, client in clients.items()
         }
         self._group: asyncio.TaskGroup | None = None
+        self._in_use: Callable[[], Iterable[str]] = tuple
+        self._held: Callable[[], Iterable[NodeImages]] = tuple
         self._post: Callable[[ImagesLearned], None] | None = None
 
     @contextlib.asynccontextmanager
@@ -71,11 +74,12 @@ class LayerKeeper:
     ) -> AsyncIterator[None]:
         """Ask meanwhile. in_use: references that jobs name; held: what nodes have."""
         self._group, self._post = group, post
+        self._in_use, self._held = in_use, held
         tasks = [
             group.create_task(self._ask(lane), name=f"registry {lane.name or 'others'}")
             for lane in self._lanes.values()
         ]
-        tasks.append(group.create_task(self._remind(in_use, held), name="images in use"))
+        tasks.append(group.create_task(self._remind(), name="images in use"))
         try:
             yield
         finally:
@@ -105,13 +109,20 @@ class LayerKeeper:
             await asyncio.wait(looks, timeout=self._wait_s)
 
     def views(self) -> tuple[ImageView, ...]:
-        """Every image that somebody wants to know about, by name."""
+        """Every image that somebody wants to know about, by name; and what is not asked about."""
         found = [
             ImageView(str(one.reference), one.image, one.age_s, one.problem)
             for lane in self._lanes.values()
             for one in lane.index.entries(_now())
         ]
+        found += [ImageView(name, problem=UNLISTED) for name in self._unlisted()]
         return tuple(sorted(found, key=lambda view: view.image))
+
+    def _unlisted(self) -> set[str]:
+        """What jobs name, or nodes hold under a tag, of registries that are not asked."""
+        tags = (name for told in self._held() for one in told.images for name in one.names)
+        references = (*_references(self._in_use()), *_references(n for n in tags if "@" not in n))
+        return {str(one) for one in references if self._lane(one) is None}
 
     def _begin(self, lane: _Lane, reference: ImageReference) -> asyncio.Task[None] | None:
         if self._group is None or len(lane.first) >= MAX_FIRST:
@@ -139,12 +150,10 @@ class LayerKeeper:
             if lane is not None and lane.index.want(reference, now):
                 lane.poked.set()
 
-    async def _remind(
-        self, in_use: Callable[[], Iterable[str]], held: Callable[[], Iterable[NodeImages]]
-    ) -> None:
+    async def _remind(self) -> None:
         while True:
-            self._want(_references(in_use()))
-            for images in tuple(held()):
+            self._want(_references(self._in_use()))
+            for images in tuple(self._held()):
                 self.node_has(images)
             await asyncio.sleep(AGAIN_S)
 
