@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from central_bench import MIB, Bench, running, spec
-from test_central_bounds import job, place, reserved, submit, task, two_sites, up
+from test_central_bounds import at, job, place, reserved, submit, task, tell, two_sites, up
 
+from tango.model.affinity import Taint
 from tango.model.errors import InvalidField, TangoError
 from tango.model.events import SolveFailed, TryJob
 from tango.model.improvement import TriedJob, TriedTask
@@ -47,6 +48,27 @@ def test_what_is_reserved_for_others_counts() -> None:
     assert isinstance(tried, TriedJob)
     assert not tried.tasks
     assert "none of 3 nodes will do" in tried.reason
+
+
+@pytest.mark.parametrize("more", [{"cordoned": True}, {"taints": (Taint("gpu", "yes"),)}])
+def test_another_node_within_the_bound_that_takes_nothing_is_no_absent_one(
+    more: dict[str, object],
+) -> None:
+    bench = two_sites()
+    tell(bench, at("a1"), at("a2", **more))
+    bench.advance(0.2)
+    said = "unprotected: no other node within its bound takes it"
+    for bound in ({"near": "a1", "ms": 3}, {"near": "a1", "ms": 3, "memory": 900 * MIB}):
+        tried = asked(bench, job(task(backup=True, **bound)))  # type: ignore[arg-type]
+        assert tried == TriedJob((TriedTask("main", "a/a1", "", said),))
+    submit(bench, "j1", job(task(near="a1", ms=3, backup=True)))
+    assert bench.job("j1").tasks[0].warning == said
+    tell(bench, at("a1"), at("a2"))
+    bench.advance(6.0)
+    assert bench.job("j1").tasks[0].warning == ""
+    tell(bench, at("a1"), at("a2", **more))
+    bench.advance(6.0)
+    assert bench.job("j1").tasks[0].warning == said, "found out later, too"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tango.algorithms.placement.arrays import Bools
-from tango.algorithms.placement.delay_looks import looked
+from tango.algorithms.placement.delay_looks import inside, looked
 from tango.algorithms.placement.placeholders import PREFIX, Need, Placeholders, need_of
 from tango.algorithms.placement.placer import Placer
 from tango.algorithms.placement.pod import Pod
@@ -19,6 +19,7 @@ from tango.model.errors import Refused
 
 UNPROTECTED = "unprotected: no room for its backup within its bound"
 ALONE = "unprotected: no other node within its bound"
+BARRED = "unprotected: no other node within its bound takes it"
 OUTSIDE = "outside its bound: no node within it has room"
 WAITS = "waits for a node"
 # Before a pod's name: what it still holds of the node that it leaves.
@@ -184,6 +185,12 @@ class BoundBooks:
 
     def _node(self, name: str) -> int:
         return self.room.held[name].node
+
+    def _alone(self, pod: Pod, node: int) -> str:
+        """The warning of a pod that no other node will do for, be it empty: is there one at all?"""
+        others = inside(self.placer, pod)
+        others[node] = False
+        return BARRED if others.any() else ALONE
 
     def _hosts(self, among: Bools) -> list[int]:
         return [host for host in sorted(self.placeholders.sizes) if among[host]]

@@ -16,7 +16,6 @@ import numpy as np
 
 from tango.algorithms.placement.arrays import Bools
 from tango.algorithms.placement.delay_books import (
-    ALONE,
     OUTSIDE,
     UNPROTECTED,
     WAITS,
@@ -184,7 +183,7 @@ class DelayBound(BoundBooks):
             return Answer(self._put(pod, fitting[0]), moved)
         if np.count_nonzero(radius) == 1:
             self._note(pod, fitting[0], fitting)
-            return Answer(self._put(pod, fitting[0], warning=ALONE), moved)
+            return Answer(self._put(pod, fitting[0], warning=self._alone(pod, fitting[0])), moved)
         need = need_of(pod)
         # A node that the placeholder covers nothing of yet, before one that it does.
         for fresh in (True, False):
@@ -288,8 +287,10 @@ class DelayBound(BoundBooks):
             step = 5 if sizes.get(found) != self.placeholders.sizes[found] else 4 if known else 3
             self._note(one.pod, node, (), step, grew=grew)
             self.placeholders.cover(one.pod, node, found)
-        warning = "" if found is not None else UNPROTECTED if others.any() else ALONE
-        backup = "" if found is None else self.room.cluster.names[found]
+        if found is not None:
+            backup, warning = self.room.cluster.names[found], ""
+        else:
+            backup, warning = "", UNPROTECTED if others.any() else self._alone(one.pod, node)
         self.bound[one.pod.name] = replace(one, backup=backup, warning=warning)
 
     # ---- failure

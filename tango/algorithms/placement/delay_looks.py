@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tango.algorithms.placement.arrays import Bools
 from tango.algorithms.placement.decision import named
 from tango.algorithms.placement.placer import CLOSED, Placer
 from tango.algorithms.placement.pod import Pod
@@ -52,15 +53,26 @@ def looked(
     )
 
 
+def inside(placer: Placer, pod: Pod) -> Bools:
+    """Which nodes are within the pod's bound, whether they take it or not. All are without one."""
+    room = placer.room
+    reference = room.place_of(pod.near)
+    within: Bools = np.ones(room.cluster.size, np.bool_)
+    if room.delays is not None and reference is not None and pod.bound_s < math.inf:
+        within = room.delays.row(reference) <= pod.bound_s
+    if ANYWHERE in room.cluster.index:
+        within[room.cluster.index[ANYWHERE]] = False
+    return within
+
+
 def _inside(placer: Placer, pod: Pod) -> tuple[tuple[tuple[str, float], ...], int]:
     """The nearest within the bound with their round trips, and how many there are in all."""
     room = placer.room
     reference = room.place_of(pod.near)
-    n_nodes = room.cluster.size - (ANYWHERE in room.cluster.index)
+    among = np.flatnonzero(inside(placer, pod)).tolist()
     if room.delays is None or reference is None or pod.bound_s == math.inf:
-        return (), n_nodes
+        return (), len(among)
     row = room.delays.row(reference)
-    within = np.flatnonzero(row <= pod.bound_s)
-    nearest = sorted(within.tolist(), key=lambda at: (float(row[at]), at))[:MOST_NAMED]
+    nearest = sorted(among, key=lambda at: (float(row[at]), at))[:MOST_NAMED]
     names = room.cluster.names
-    return tuple((names[at], float(row[at])) for at in nearest), len(within)
+    return tuple((names[at], float(row[at])) for at in nearest), len(among)
