@@ -14,7 +14,7 @@ import click
 from tango.adapters.policies import batch_policy
 from tango.cli.options import record_option, state_option
 from tango.model.errors import InvalidField
-from tango.model.units import format_cpu, format_memory, parse_cpu
+from tango.model.units import format_count, format_cpu, format_memory, parse_cpu
 from tango.sdk.cluster_file import default_state_dir, read_cluster_file
 from tango.sdk.embedded import EmbeddedCluster
 from tango.sdk.embedded_plan import EmbeddedPlan
@@ -144,7 +144,8 @@ def _stop_signals() -> int:
 
 def describe_plan(plan: EmbeddedPlan) -> list[str]:
     """What was started, a line each."""
-    lines = [f"central master, {len(plan.sites)} sites, {len(plan.nodes)} nodes by {plan.by}"]
+    sites, nodes = format_count(len(plan.sites), "site"), format_count(len(plan.nodes), "node")
+    lines = [f"central master, {sites}, {nodes} by {plan.by}"]
     lines.extend(
         f"  {node.site}: node {node.name}, {format_cpu(node.cpu_millis)} CPU, "
         f"{format_memory(node.memory_bytes)} memory"

@@ -27,6 +27,7 @@ from tango.model.settings import (
     RegistrySettings,
     WorkerSettings,
 )
+from tango.model.units import format_count
 from tango.sim.scenario_file import ScenarioFile
 from tango.wire.channels import read_token
 
@@ -92,7 +93,10 @@ def check_file(file: Path) -> tuple[str, list[InvalidField]]:
     if file.suffix == ".toml" and load_toml(file).has("placement") and not _has_daemon(file):
         profile = load_profile(file)
         _check_profile(profile)
-        return f"the placement profile {profile.name}, {len(profile.plugins)} plugins", []
+        return (
+            f"the placement profile {profile.name}, {format_count(len(profile.plugins), 'plugin')}",
+            [],
+        )
     if file.suffix == ".toml":
         kind = daemon_kind(file)
         settings = LOADERS[kind](file)
@@ -203,7 +207,7 @@ def _snapshot(file: Path) -> tuple[str, list[InvalidField]]:
         problem = f"was not read: that needs {error.name}, which is not installed here"
         fix = "install the extra `solver`"
         return what, [InvalidField("document", problem, fix, str(file))]
-    return f"{what}, {len(load_snapshot(file).nodes)} nodes", []
+    return f"{what}, {format_count(len(load_snapshot(file).nodes), 'node')}", []
 
 
 def _has_daemon(file: Path) -> bool:

@@ -19,7 +19,7 @@ from tango.model.errors import NotFound
 from tango.model.job import JobRecord, JobState, TaskRecord, TaskSpec
 from tango.model.layers import NodeImages
 from tango.model.service import ReplicaStatus
-from tango.model.units import format_cpu, format_memory
+from tango.model.units import format_count, format_cpu, format_memory
 from tango.model.views import EdgeView, ServiceView
 from tango.sdk.client import Client
 
@@ -96,7 +96,7 @@ async def _node(client: Client, name: str, site: str, output: str) -> None:
             )
             _rows(
                 "Tasks",
-                ("ATTEMPT", "STATE", "CORES"),
+                ("ATTEMPT", "STATE", "CORE IDS"),
                 ((t.attempt_id, t.state.value, format_cores(t.cores) or "-") for t in tasks),
             )
     if output == "json":
@@ -231,7 +231,8 @@ def _task_facts(record: TaskRecord) -> Facts:
     place = f"{record.node} of {record.edge}" if record.node else ""
     moved = record.moved
     if record.losses or record.evictions:
-        moved = f"{record.losses} times lost with a node, {record.evictions} times evicted"
+        moved = f"lost {format_count(record.losses, 'time')} with a node, "
+        moved += f"evicted {format_count(record.evictions, 'time')}"
         moved += f"; the last time: {record.moved}"
     to = record.migration
     migrating = "" if to is None else f"with its state to {to.to_node} of {to.to_edge}"

@@ -10,7 +10,7 @@ from tango.algorithms.placement.decision import MAX_NAMED, Chosen, named
 from tango.algorithms.placement.trial import Download, Tried
 from tango.cli import tables
 from tango.cli.place_run import BoundTried, Outcome
-from tango.model.units import format_memory
+from tango.model.units import format_count, format_memory
 
 Row = dict[str, object]
 UNPROTECTED = "none has room: unprotected"
@@ -32,7 +32,8 @@ def document(outcome: Outcome) -> Row:
 def show(outcome: Outcome) -> None:
     """Each job, its tasks, and why they go where they go."""
     names = _names(outcome)
-    click.echo(f"On {outcome.source} ({len(names)} nodes), by the profile {outcome.profile.name}:")
+    nodes = format_count(len(names), "node")
+    click.echo(f"On {outcome.source} ({nodes}), by the profile {outcome.profile.name}:")
     for one in outcome.gangs:
         click.echo()
         if isinstance(one, BoundTried):

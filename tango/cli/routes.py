@@ -18,6 +18,7 @@ from tango.cli.tables import table as table_of
 from tango.cli.upstreams import haproxy, nginx, replace_file
 from tango.model.errors import InvalidField, NotFound, Unavailable
 from tango.model.routes import FollowReport, RouteTable
+from tango.model.units import format_count
 from tango.sdk.client import Client
 
 FORMATS = ("table", "json", "nginx", "haproxy")
@@ -119,7 +120,9 @@ def _put(table: RouteTable, style: str, write: Path | None, pid: int | None) -> 
     if write is None:
         click.echo(text, nl=not text.endswith("\n"))
     elif replace_file(write, text):
-        click.echo(f"{write}: version {table.version}, {len(table.routes)} replicas")
+        click.echo(
+            f"{write}: version {table.version}, {format_count(len(table.routes), 'replica')}"
+        )
         if pid is not None:
             os.kill(pid, RELOAD[style])
 

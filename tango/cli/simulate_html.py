@@ -13,6 +13,7 @@ from tango.cli.simulate_charts import group_words, pictures
 from tango.cli.simulate_results import Ended, Group, Results
 from tango.cli.simulate_view import COLUMNS, RATIOS, figure_words, ratio_words
 from tango.cli.whole_file import whole_file
+from tango.model.units import format_count
 from tango.workload.comparison import BY_NAME
 from tango.workload.latency import LatencySummary
 from tango.workload.report import RequestCounts
@@ -97,7 +98,7 @@ def _lead(results: Results) -> str:
         run, report = results.single.run, results.single.report
         words = (
             f"{run}; {report.duration_s:g} s of load counted, {report.requests.sent:,} requests, "
-            f"{len(report.nodes):,} nodes."
+            f"{format_count(len(report.nodes), 'node')}."
         )
     else:
         most = max(len(results.variants(group)) for group in results.groups)

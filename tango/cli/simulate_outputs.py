@@ -16,6 +16,7 @@ from tango.cli.simulate_html import write_html
 from tango.cli.simulate_results import Results
 from tango.cli.whole_file import check_place, whole_file
 from tango.model.errors import InvalidField
+from tango.model.units import format_count
 from tango.sim.scenario_file import ScenarioFile
 
 
@@ -83,8 +84,9 @@ def _facts(results: Results, files: Sequence[ScenarioFile]) -> dict[str, str]:
         cores = sum(node.cpu_millis for _, node in nodes) / 1000
         found[f"Scenario {file.name}"] = file.description or str(file.path)
         found[f"{file.name} has"] = (
-            f"{len(topology.sites):,} sites, {len(nodes):,} nodes, {cores:,.0f} cores; "
-            f"{topology.neighbours} neighbours a site; {len(scenario.services)} services; "
+            f"{format_count(len(topology.sites), 'site')}, {format_count(len(nodes), 'node')}, "
+            f"{cores:,.0f} cores; {format_count(topology.neighbours, 'neighbour')} a site; "
+            f"{format_count(len(scenario.services), 'service')}; "
             f"{scenario.duration_s:g} s of load, the first {scenario.warmup_s:g} s not counted"
         )
         found[f"{file.name}'s costs are"] = scenario.costs.calibrated or "plausible, not measured"

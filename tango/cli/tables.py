@@ -62,7 +62,7 @@ def nodes_table(nodes: Sequence[NodeView]) -> Table:
         )
     headings = (
         "NODE", "SITE", "STATUS", "CPU", "LC CPU", "BE CPU", "MEMORY", "LC MEM", "BE MEM",
-        "REPLICAS", "TASKS", "CORES", "ENFORCEMENT",
+        "REPLICAS", "TASKS", "CORE IDS", "ENFORCEMENT",
     )  # fmt: skip
     return table((*headings, "RESERVED") if reserves else headings, rows)
 

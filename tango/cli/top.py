@@ -15,6 +15,7 @@ from tango.cli.options import with_client
 from tango.cli.panels import Panels
 from tango.cli.report_view import PIPE_COLUMNS
 from tango.model.errors import InvalidField
+from tango.model.units import format_count
 from tango.sdk.client import Client
 from tango.sdk.observe import ClusterSnapshot, CpuMeter, ServiceMeter, observe
 
@@ -82,7 +83,7 @@ def _picture(
 ) -> RenderableType:
     ready = sum(node.ready for node in snapshot.nodes)
     heading = (
-        f"tango top  {time.strftime('%H:%M:%S')}  {len(client.sites)} sites, "
-        f"{ready} of {len(snapshot.nodes)} nodes ready"
+        f"tango top  {time.strftime('%H:%M:%S')}  {format_count(len(client.sites), 'site')}, "
+        f"{ready} of {format_count(len(snapshot.nodes), 'node')} ready"
     )
     return panels.draw(heading, snapshot, meters.cpu.rates(), meters.services.rates)

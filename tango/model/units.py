@@ -73,3 +73,8 @@ def format_memory(size: int) -> str:
             return f"{value:.0f} {suffix}" if suffix == "B" else f"{value:.1f} {suffix}"
         value /= 1024
     return f"{value:.1f} TiB"
+
+
+def format_count(count: int, noun: str) -> str:
+    """For people, the noun in the plural where that is called for: "1 site", "1,000 sites"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -215,7 +215,7 @@ def test_up_twice_and_down_twice(tmp_path: Path) -> None:
     assert f"no cluster of `tango up` is at {state}" in nothing.stderr
     up = tango("up", "--detach", "--sites", "1", state=state)
     assert up.returncode == 0, up.stderr
-    assert "central master, 1 sites, 1 nodes" in up.stdout
+    assert "central master, 1 site, 1 node by" in up.stdout
     pids = {process.pid for process in processes_of(state)}
     again = tango("up", "--detach", "--sites", "1", state=state)
     assert again.returncode == 1

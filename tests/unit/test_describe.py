@@ -12,12 +12,13 @@ from tango.adapters.master_settings import load_central
 from tango.adapters.policies import policy_names
 from tango.cli import describe
 from tango.cli.config import config
-from tango.cli.tables import node_status, ran_s
+from tango.cli.tables import node_status, nodes_table, ran_s
 from tango.cli.watch import service_line
 from tango.model.cgroup import Mismatch
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport, NodeView, SideUsage
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
 from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
+from tango.model.units import format_count
 from tango.model.views import EdgeView, QosView, ReplicaView, RequestCounts, ServiceView
 
 SPEC = ServiceSpec("web", ("serve", "[bold]"), replicas=2)
@@ -81,9 +82,22 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     describe.show_job(JobRecord("crunch-1", "s", spec, JobState.RUNNING, (task,), 1.0))
     said = capsys.readouterr().out
     assert "On:           a2 of site-a" in said
-    assert "1 times lost with a node, 1 times evicted; the last time: node a1 lost" in said
+    assert "lost 1 time with a node, evicted 1 time; the last time: node a1 lost" in said
     assert "Being moved:  node a2 is drained" in said
     assert "Failures" not in said, "what is empty is left out"
+
+
+def test_ids_of_cores_are_headed_so() -> None:
+    table = nodes_table(
+        (NodeView("a1", "s", True, NodeCapacity(2000, 1), cores=(0, 2), be_cores=(2,)),)
+    )
+    found = {str(column.header): list(column.cells) for column in table.columns}
+    assert found["CORE IDS"] == ["0,2 (1 free)"], "ids, not counts"
+
+
+@pytest.mark.parametrize(("count", "said"), [(0, "0 sites"), (1, "1 site"), (1040, "1,040 sites")])
+def test_one_of_a_thing_is_no_plural(count: int, said: str) -> None:
+    assert format_count(count, "site") == said
 
 
 def test_what_ended_unheard_ran_until_its_end() -> None:
