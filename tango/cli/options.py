@@ -7,13 +7,17 @@ import dataclasses
 import enum
 import functools
 import json
+import shlex
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from tango.model.errors import Unavailable
 from tango.sdk.client import Client
+from tango.sdk.cluster_file import default_state_dir
+from tango.wire.errors import NOBODY
 
 NOT_SHOWN = "(not shown)"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -61,7 +65,17 @@ def with_client(function: Callable[..., Coroutine[Any, Any, int | None]]) -> Cal
             async with Client(state) as client:
                 return await function(client, **arguments)
 
-        return asyncio.run(run()) or 0
+        try:
+            return asyncio.run(run()) or 0
+        except Unavailable as error:
+            if type(error) is not Unavailable or not str(error).startswith(NOBODY):
+                raise
+            from tango.sdk.embedded import EmbeddedCluster  # only here; it loads a lot
+
+            if not EmbeddedCluster(state or default_state_dir()).is_ours:
+                raise
+            words = f"tango up --state {shlex.quote(str(state))}" if state else "tango up"
+            raise Unavailable(f"{error}; `{words}` starts it again") from None
 
     return command
 

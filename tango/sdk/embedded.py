@@ -65,6 +65,11 @@ class EmbeddedCluster:
         digest = hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:8]
         return f"tango-{digest}"
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether a cluster was started here, and not stopped since, whatever of it still runs."""
+        return (self.state_dir / PIDS).exists()
+
     # ---- start
 
     def start(
@@ -222,7 +227,7 @@ class EmbeddedCluster:
             return False
         with self._lock():
             # Without it these are somebody's own daemons, with a token of his own.
-            if not (self.state_dir / PIDS).exists():
+            if not self.is_ours:
                 return False
             self._stop(grace_s=grace_s)
         return True

@@ -48,6 +48,8 @@ _NO_CONNECTION = re.compile(
     r"failed to connect to all addresses.*?(?:ipv[46]:|unix:)(?P<where>\S+?): "
     r".*?(?P<why>[^:]+?)(?: \(\d+\))?$"
 )
+# How it begins where no daemon listens.
+NOBODY = "nothing answers at"
 # What the C core says of a handshake that failed, and what is the matter then.
 _TLS_FAILURES = {
     "Hostname Verification Check failed": "the server at {where} is not the one asked for: "
@@ -161,7 +163,7 @@ def _connection(details: str) -> str:
             f"the certificate of the server at {found['where']} is not to be trusted: "
             f"{untrusted['why'].strip()}; see tls.ca_file"
         )
-    return f"nothing answers at {found['where']}: {found['why'].strip().lower()}"
+    return f"{NOBODY} {found['where']}: {found['why'].strip().lower()}"
 
 
 class model_errors:  # noqa: N801 - a context manager, used as a verb: `with model_errors():`
