@@ -9,11 +9,13 @@ import sys
 import click
 
 from tango.cli import tables
+from tango.cli.end_unknown import tell_end_unknown
 from tango.cli.listing import known_nodes
+from tango.cli.notes import note
 from tango.cli.options import output_option, print_json, with_client
 from tango.cli.reasons import why
 from tango.cli.services import read_manifests
-from tango.model.errors import InvalidField
+from tango.model.errors import InvalidField, Unavailable
 from tango.model.job import CPU_BY_CORES, JobRecord, JobSpec, JobState, TaskSpec
 from tango.model.units import parse_cpu, parse_memory
 from tango.sdk.client import Client
@@ -39,7 +41,11 @@ _GIVEN_AS = {
     is_flag=True,
     help="Refuse a job that could not run even if nothing else did, instead of keeping it waiting.",
 )
-@click.option("--wait", is_flag=True, help="Wait for the end; exit 0 only if all succeeded.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Wait for the end; exit 0 only if all succeeded, 3 if the central master stays away.",
+)
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @output_option
 @with_client
@@ -57,22 +63,37 @@ async def submit(
     for job in jobs:
         if job.warning:
             click.echo(f"note: {job.warning}", err=True)
-    if wait:
-        jobs = [await _followed(client, job) for job in jobs]
+    status = await _follow_all(client, jobs) if wait else 0
     if output == "json":
         print_json(jobs)
     else:
         for job in jobs:
             click.echo(f"job {job.job_id}: {describe(job)}")
-    return int(wait and any(job.state is not JobState.SUCCEEDED for job in jobs))
+    return status
 
 
-async def _followed(client: Client, job: JobRecord) -> JobRecord:
-    """Wait for its end; how it stands goes to stderr meanwhile, each time that it changes."""
+async def _follow_all(client: Client, jobs: list[JobRecord]) -> int:
+    """Wait for the end of each, which takes its place in the list; the exit status."""
+    for index in range(len(jobs)):
+        try:
+            await _follow(client, jobs, index)
+        except Unavailable as error:
+            return tell_end_unknown(error, [job.job_id for job in jobs[index:]])
+    return int(any(job.state is not JobState.SUCCEEDED for job in jobs))
+
+
+async def _follow(client: Client, jobs: list[JobRecord], index: int) -> None:
+    """Wait for its end; how it stands goes to stderr meanwhile, each time that it changes.
+
+    The list always has what is known of it latest.
+    """
     said = ""
+    job = jobs[index]
     try:
-        async with contextlib.aclosing(client.watch(job.job_id)) as records:
+        # The answer to the submit has shown that it is there.
+        async with contextlib.aclosing(client.watch(job.job_id, say=note, known=True)) as records:
             async for job in records:
+                jobs[index] = job
                 if not job.state.ended and describe(job) != said:
                     said = describe(job)
                     click.echo(f"job {job.job_id}: {said}", err=True)
@@ -80,7 +101,6 @@ async def _followed(client: Client, job: JobRecord) -> JobRecord:
         text = f"job {job.job_id} goes on; `tango cancel {job.job_id}` ends it"
         click.echo(text, err=True)
         raise
-    return job
 
 
 def _specs(file: str) -> tuple[JobSpec, ...]:

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
+
 from tango.adapters.manifests import Manifest
 from tango.model.access import Role
 from tango.model.errors import InvalidField, NotFound, Unavailable
@@ -24,6 +26,7 @@ from tango.sdk.call_failed import CallFailed
 from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_file
 from tango.sdk.declared import job_of, services_of
 from tango.sdk.follow import Followed
+from tango.sdk.lasting import Say, lasting, unsaid
 from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.sdk.sites import Sites, whole
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
@@ -49,25 +52,53 @@ class Client(Sites):
     def __init__(
         self, state: str | Path | None = None, *, cluster: ClusterFile | None = None
     ) -> None:
-        self._cluster = cluster or read_cluster_file(Path(state or default_state_dir()))
+        self._state = None if cluster else Path(state or default_state_dir())
+        self._cluster = cluster or read_cluster_file(self._state or Path())
+        self._token: str | None = None  # None before it is connected
         self._stack = contextlib.AsyncExitStack()
         self._new_id = RequestIds()
         self._edges: dict[str, EdgeClient] = {}
         self._streams: dict[EdgeClient, CallStream] = {}
 
     async def __aenter__(self) -> Client:
-        credentials = client_credentials(self._cluster.token_file, self._cluster.tls)
-        metadata = credentials.metadata
-        channel = await self._stack.enter_async_context(
-            credentials.channel(self._cluster.central, Role.CENTRAL)
-        )
-        self._central = CentralClient(channel, metadata)
-        for name, address in self._cluster.edges:
-            edge_channel = await self._stack.enter_async_context(
-                credentials.channel(address, Role.EDGE, name)
-            )
-            self._edges[name] = EdgeClient(edge_channel, metadata)
+        self._connect(self._cluster)
         return self
+
+    def _connect(self, cluster: ClusterFile) -> None:
+        """Open channels to where the cluster is, unless those there are go there.
+
+        Earlier ones stay open with the client: calls may still be on them.
+        """
+        credentials = client_credentials(cluster.token_file, cluster.tls)
+        if (cluster, credentials.token) == (self._cluster, self._token):
+            return
+
+        def channel(address: str, role: Role, name: str = "") -> grpc.aio.Channel:
+            opened = credentials.channel(address, role, name)
+            self._stack.push_async_callback(opened.close)
+            return opened
+
+        metadata = credentials.metadata
+        central = CentralClient(channel(cluster.central, Role.CENTRAL), metadata)
+        edges = {
+            name: EdgeClient(channel(address, Role.EDGE, name), metadata)
+            for name, address in cluster.edges
+        }
+        self._central, self._edges = central, edges
+        self._cluster, self._token = cluster, credentials.token
+
+    def _find_again(self) -> None:
+        """Connect to where the cluster is now: each `tango up` draws new ports and a new token.
+
+        Raises Unavailable while there is none.
+        """
+        if self._state is None:
+            return
+        try:
+            self._connect(read_cluster_file(self._state))
+        except InvalidField as error:
+            # `tango down` took the token after the addresses were read.
+            raise Unavailable(str(error)) from error
 
     async def __aexit__(self, *exc_info: object) -> None:
         for stream in self._streams.values():
@@ -149,10 +180,19 @@ class Client(Sites):
         return whole(await self.from_sites(EdgeClient.services))
 
     async def watch_service(
-        self, name: str, *, site: str = ""
+        self, name: str, *, site: str = "", say: Say = unsaid
     ) -> AsyncGenerator[ServiceView, None]:
-        """The service at one site, now and after each change, until it is deleted."""
-        async with contextlib.aclosing(self.edge(site).watch_service(name)) as views:
+        """The service at one site, now and after each change, until it is deleted.
+
+        Outlives a restart of the edge and of the cluster as `watch` does.
+        """
+        watched = lasting(
+            lambda: self.edge(site).watch_service(name),
+            f"the edge of {site or 'the first site'}",
+            say,
+            again=self._find_again,
+        )
+        async with contextlib.aclosing(watched) as views:
             async for view in views:
                 yield view
 
@@ -292,17 +332,38 @@ class Client(Sites):
         """The newest jobs of these states, newest last; and the counts over all jobs."""
         return await self._central.jobs(states, limit)
 
-    async def watch(self, job_id: str) -> AsyncGenerator[JobRecord, None]:
-        """The job now and after each change, until it has ended."""
-        async with contextlib.aclosing(self._central.watch_job(job_id)) as jobs:
+    async def watch(
+        self, job_id: str, *, say: Say = unsaid, known: bool = False
+    ) -> AsyncGenerator[JobRecord, None]:
+        """The job now and after each change, until it has ended.
+
+        Where the central master restarts meanwhile, or the whole cluster by `tango down` and `up`,
+        the job is watched again, found by its state directory; say is told so. The same record may
+        come twice then. Raises Unavailable where it does not answer for 60 s, which tells nothing
+        of the job; or never did, unless the job is known to be there. Raises NotFound.
+        """
+        watched = lasting(
+            lambda: self._central.watch_job(job_id),
+            "the central master",
+            say,
+            again=self._find_again,
+            known=known,
+        )
+        async with contextlib.aclosing(watched) as jobs:
             async for job in jobs:
                 yield job
 
     async def wait(self, job_id: str) -> JobRecord:
-        """The job when it has ended."""
-        latest = await self.job(job_id)
-        async for job in self.watch(job_id):
-            latest = job
+        """The job when it has ended. Outlives restarts as `watch` does, from the start.
+
+        Raises Unavailable where the central master does not answer for 60 s: the job goes on.
+        """
+        latest: JobRecord | None = None
+        async with contextlib.aclosing(self.watch(job_id, known=True)) as jobs:
+            async for job in jobs:
+                latest = job
+        if latest is None:
+            raise Unavailable(f"the central master told nothing of job {job_id}")
         return latest
 
     async def cancel(self, job_id: str) -> JobRecord:

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 
 import pytest
 
-from tango.cli import lasting as module
-from tango.cli.lasting import lasting
 from tango.model.errors import NotFound, TangoError, Unavailable
+from tango.sdk import lasting as module
+from tango.sdk.lasting import lasting
 
 AWAY = Unavailable("nothing answers at h:1: connection refused")
 
@@ -74,3 +74,13 @@ async def test_what_never_answered_or_has_gone_is_an_error(
         async for _ in lasting(streams(script[0]), "site a", said.append):
             pass
     assert said == []
+
+
+async def test_what_is_known_to_be_there_is_tried_from_the_start() -> None:
+    tries: list[int] = []
+    opened = streams([AWAY], [AWAY], [1])
+    watched = lasting(
+        opened, "site a", lambda _: None, known=True, again=lambda: tries.append(len(tries))
+    )
+    assert [item async for item in watched] == [1]
+    assert tries == [0, 1], "looked for anew before each further try"

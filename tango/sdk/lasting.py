@@ -14,25 +14,36 @@ FIRST_S = 0.2
 LONGEST_S = 1.0
 GIVE_UP_S = 60.0
 T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+def unsaid(text: str) -> None:
+    """A `say` for those who tell nobody."""
 
 
 async def lasting(
     open_stream: Callable[[], AsyncGenerator[T, None]],
     whose: str,
-    say: Callable[[str], None],
+    say: Say,
     *,
-    give_up_s: float = GIVE_UP_S,
+    again: Callable[[], None] | None = None,
+    known: bool = False,
+    give_up_s: float | None = None,
 ) -> AsyncGenerator[T, None]:
     """What the stream brings, and those opened after it where it breaks, until one ends.
 
-    whose: who answers, for people. say: is told when it breaks and when it is there again. Raises
-    Unavailable where it never answered, or not for give_up_s after it broke; any other error of
-    the stream as it is.
+    whose: who answers, for people. say: is told when it breaks and when it is there again. again:
+    called before each further try, to find it where it is now. known: it has answered before, so
+    that it is tried again from the start. Raises Unavailable where it never answered, or not for
+    give_up_s (GIVE_UP_S by default) after it broke; any other error of the stream as it is.
     """
+    give_up_s = GIVE_UP_S if give_up_s is None else give_up_s
     loop = asyncio.get_running_loop()
-    answered, broke_at, delay_s = False, 0.0, FIRST_S  # broke_at: 0 while it answers
+    answered, broke_at, delay_s = known, 0.0, FIRST_S  # broke_at: 0 while it answers
     while True:
         try:
+            if broke_at and again is not None:
+                again()
             async with contextlib.aclosing(open_stream()) as items:
                 while True:
                     # One that takes the call and says nothing is away too.
