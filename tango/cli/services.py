@@ -8,6 +8,7 @@ import sys
 import click
 
 from tango.adapters.manifests import Manifest, load_manifests
+from tango.cli.notes import note
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.errors import InvalidField
 from tango.model.job import JobSpec
@@ -33,7 +34,10 @@ def read_manifests(path: str) -> tuple[Manifest, ...]:
 async def apply(
     client: Client, file: str, sites: tuple[str, ...], wait_s: float, output: str
 ) -> None:
-    """Declare services, or change them; all of the file or nothing of it."""
+    """Declare services, or change them; all of the file or nothing of it.
+
+    What keeps replicas from being ready is told on stderr, after a second and when it changes.
+    """
     manifests = read_manifests(file)
     for manifest in manifests:
         if isinstance(manifest.spec, JobSpec):
@@ -41,7 +45,7 @@ async def apply(
                 "kind", "Job", "`tango submit -f` takes jobs, `apply` services", manifest.where
             )
         warn_of_stretch(manifest.spec)
-    views = await client.apply(manifests, sites=sites, wait_s=wait_s)
+    views = await client.apply(manifests, sites=sites, wait_s=wait_s, say=note)
     if output == "json":
         print_json(views)
         return

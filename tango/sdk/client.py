@@ -27,14 +27,12 @@ from tango.sdk.cluster_file import ClusterFile, default_state_dir, read_cluster_
 from tango.sdk.declared import job_of, services_of
 from tango.sdk.follow import Followed
 from tango.sdk.lasting import Say, lasting, unsaid
-from tango.sdk.readiness import backs_off, is_current, not_ready_reason
 from tango.sdk.sites import Sites, whole
+from tango.sdk.until_ready import until_ready
 from tango.wire.call_client import CallStream, RequestIds, client_timeout
 from tango.wire.central_client import CentralClient
 from tango.wire.credentials import client_credentials
 from tango.wire.edge_client import EdgeClient
-
-BACKOFF_PATIENCE_S = 5.0
 
 
 class Client(Sites):
@@ -113,11 +111,13 @@ class Client(Sites):
         *,
         sites: Sequence[str] = (),
         wait_s: float = 0.0,
+        say: Say = unsaid,
     ) -> tuple[ServiceView, ...]:
         """Declare services at sites (all, unless named here or in the manifest).
 
         Everything is checked at every site before anything is changed. With wait_s, returns when
-        all replicas are ready; raises Unavailable, with the reason, when they are not by then.
+        all replicas are ready; raises Unavailable, with the reason, when they are not by then. say
+        is told what it waits for, once that takes more than a second.
         """
         planned: list[tuple[str, ServiceSpec]] = []
         for spec, wanted in services_of(what):
@@ -128,39 +128,17 @@ class Client(Sites):
             ]
         if not wait_s:
             return tuple(views)
-        waits = [self._wait_ready(site, spec.name, wait_s) for site, spec in planned]
+        waits = [
+            until_ready(
+                self.edge(site).watch_service(spec.name),
+                f"{spec.name} at {site}",
+                spec.name,
+                wait_s,
+                say,
+            )
+            for site, spec in planned
+        ]
         return tuple(await asyncio.gather(*waits))
-
-    async def _wait_ready(self, site: str, name: str, wait_s: float) -> ServiceView:
-        view: ServiceView | None = None
-        loop = asyncio.get_running_loop()
-        begun = loop.time()
-        backing_off = 0.0  # since when, 0 while none does
-        try:
-            async with (
-                asyncio.timeout_at(begun + wait_s) as limit,
-                contextlib.aclosing(self.edge(site).watch_service(name)) as views,
-            ):
-                async for view in views:
-                    if view.ready >= view.spec.replicas and is_current(view):
-                        return view
-                    # What does not even start is not worth the whole wait.
-                    patience = begun + wait_s
-                    if backs_off(view):
-                        backing_off = backing_off or loop.time()
-                        patience = min(patience, backing_off + BACKOFF_PATIENCE_S)
-                    else:
-                        backing_off = 0.0
-                    limit.reschedule(patience)
-        except TimeoutError:
-            pass
-        waited = loop.time() - begun
-        stays = "" if view is None else f"; it stays declared until `tango delete {name}`"
-        if view is not None and not is_current(view) and view.ready:
-            stays = "; the replicas of the earlier generation go on serving until one is ready"
-        raise Unavailable(
-            f"{name} at {site}: {not_ready_reason(view)}, after {waited:.0f} s{stays}"
-        )
 
     async def delete(self, name: str, *, sites: Sequence[str] = ()) -> tuple[str, ...]:
         """Remove a service where it is; the sites it was at. Raises NotFound if nowhere."""
