@@ -9,6 +9,7 @@ import click
 
 from tango.cli import tables
 from tango.cli.images import images_table, left_out
+from tango.cli.job_list import listed, not_shown
 from tango.cli.options import output_option, print_json, with_client
 from tango.model.cluster import NodeView
 from tango.model.errors import TangoError
@@ -21,7 +22,10 @@ KINDS = ("nodes", "services", "jobs", "edges", "peers", "images")
 
 @click.command()
 @click.argument("kind", type=click.Choice(KINDS))
-@click.option("--limit", default=50, show_default=True, help="At most this many jobs, the newest.")
+@click.option(
+    "--limit", default=50, show_default=True,
+    help="At most this many jobs that have ended, the newest; others are always shown, up to 1000.",
+)  # fmt: skip
 @click.option(
     "--job-state", multiple=True, type=click.Choice([s.value for s in JobState]),
     help="Only jobs in this state; may be given again.",
@@ -67,14 +71,14 @@ async def get(
             if note:
                 click.echo(f"note: {note}", err=True)
     else:
-        jobs, counts = await client.jobs(*(JobState(s) for s in job_state), limit=limit)
+        states = [JobState(name) for name in job_state]
+        jobs, counts = await listed(client, states, limit)
         if output == "json":
             print_json({"jobs": jobs, "counts": counts})
             return 0
         tables.show(tables.jobs_table(jobs, await known_nodes(client)))
-        total = sum(getattr(counts, state.value) for state in JobState)
-        if total > len(jobs):
-            click.echo(f"{len(jobs)} of {total} jobs; --limit shows more", err=True)
+        if text := not_shown(jobs, counts, states):
+            click.echo(text, err=True)
     for site, error in away.items():
         click.echo(f"tango: {site} is not in this list: {error}", err=True)
     return int(bool(away))

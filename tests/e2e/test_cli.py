@@ -131,7 +131,7 @@ def test_jobs(busy: ClusterAtWork) -> None:
     only = busy.json("get", "jobs", "--job-state", "failed")["jobs"]
     assert [each["state"] for each in only] == ["failed"]
     newest = busy.cli("get", "jobs", "--limit", "1")
-    assert "1 of 3 jobs; --limit shows more" in newest.stderr
+    assert "2 of 3 jobs, with all that have not ended; --limit shows more" in newest.stderr
 
 
 def test_describe_cordon_and_uncordon(busy: ClusterAtWork) -> None:
