@@ -148,11 +148,15 @@ async def test_a_job_goes_where_its_layers_are_and_follows_a_push(
 def _restart(cluster: ClusterAtWork, host: str, sockets: dict[str, Path]) -> None:
     configs = cluster.state_dir / "configs"
     central = configs / "central.toml"
-    text = central.read_text().replace("[central]\n", '[central]\nbatch_policy = "profile"\n')
+    # A second try after a failure finds what the first one wrote.
+    text = central.read_text().partition("[[placement.plugins]]")[0]
+    if "batch_policy" not in text:
+        text = text.replace("[central]\n", '[central]\nbatch_policy = "profile"\n')
     central.write_text(text + CENTRAL.format(host=host))
     for node, socket in sockets.items():
         worker = configs / f"node-{node}.toml"
-        worker.write_text(worker.read_text() + f'\n[images]\nsocket = "{socket}"\nevery_s = 1\n')
+        text = worker.read_text().partition("\n[images]")[0]
+        worker.write_text(f'{text}\n[images]\nsocket = "{socket}"\nevery_s = 1\n')
     for name in ("central", *(f"node-{node}" for node in sockets)):
         cluster.kill(name)
         cluster.start_again(name)

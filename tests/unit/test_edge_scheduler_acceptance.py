@@ -12,7 +12,7 @@ from placement_world import GIB, PLUGINS, node, placer, room
 
 from tango.adapters.delay_files import read_delays, read_nodes
 from tango.algorithms.placement.cluster import Cluster
-from tango.algorithms.placement.delay_books import ALONE, OUTSIDE, UNPROTECTED, WAITS
+from tango.algorithms.placement.delay_books import ALONE, BARRED, OUTSIDE, UNPROTECTED, WAITS
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_labels import bound_of, is_cloud
 from tango.algorithms.placement.delays import MatrixDelays
@@ -326,7 +326,7 @@ def test_failure_of_several_nodes_at_once() -> None:
     changed = here.fail(["edge-1", "edge-3"])
     # The placeholder is made for one of them: a restarts there, b stays known and waits.
     assert {one.pod.name: (one.node, one.warning) for one in changed} == {
-        "a": ("edge-2", ALONE),
+        "a": ("edge-2", BARRED),
         "b": ("", WAITS),
     }
     assert sizes(here) == {}
@@ -342,7 +342,7 @@ def test_failure_of_the_reference_node_is_no_crash() -> None:
     here.fail(["edge-1"])
     assert all(one.node not in ("", "edge-1") for one in here.bound.values())
     later = here.schedule(pod("c", 1, "edge-1", 15)).bound
-    assert (later.node, later.warning) == ("edge-2", ALONE)
+    assert (later.node, later.warning) == ("edge-2", BARRED)
 
 
 def test_a_broken_bound_moves_the_pod_where_its_cover_still_suffices() -> None:

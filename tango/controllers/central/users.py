@@ -21,7 +21,7 @@ from tango.model.errors import (
     Unavailable,
 )
 from tango.model.events import CancelJob, SubmitJob
-from tango.model.job import JobRecord, JobState
+from tango.model.job import JobRecord, JobState, has_bounds
 
 
 class Users:
@@ -86,6 +86,8 @@ class Users:
         if not core.sites.has_nodes:
             raise Unavailable(f"whether job {name} fits cannot be said: no node is known yet")
         gang = gang_of(record, range(len(record.tasks)))
-        why = never_fits(gang, record, core.sites, needs_node=core.batch.needs_node)
+        # The policy that wants nodes named has no say in tasks with bounds.
+        needs_node = core.batch.needs_node and not has_bounds(record.spec)
+        why = never_fits(gang, record, core.sites, needs_node=needs_node)
         if why:
             raise FailedPrecondition(f"job {name} can never run here: {why}")
