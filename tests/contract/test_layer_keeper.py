@@ -117,6 +117,18 @@ async def test_a_push_is_seen_and_what_is_gone_is_unknown() -> None:
         await learned.until(APP, None)
 
 
+async def test_a_push_of_what_only_a_first_look_knows_is_seen() -> None:
+    """The registry's own task had nothing to wait for when the job came."""
+    moved = ImageLayers("sha256:" + "2" * 64, IMAGE.layers, "sha256:" + "2" * 64)
+    registry = FakeRegistry({APP: IMAGE})
+    async with keeping({"good:1": registry}, refresh_s=0.05) as (keeper, learned):
+        await asyncio.sleep(0.5)
+        await keeper.look_first((APP,))
+        assert learned == {APP: IMAGE}
+        registry.images[APP] = moved
+        await learned.until(APP, moved)
+
+
 async def test_what_nobody_asks_about_is_shown_with_the_reason() -> None:
     nodes = (
         NodeImages("n1", (HeldImage(("good:1/held:v1", f"far:1/b@{DIGEST}", "far:1/b:v1", "?")),)),

@@ -134,6 +134,8 @@ class LayerKeeper:
                 await refresh(lane.index, lane.registry, _now, (reference,))
             finally:
                 del lane.first[reference]
+                # The registry's own task may sleep for good: it had nothing to refresh until now.
+                lane.poked.set()
             self._tell(lane)
 
         task = self._group.create_task(look(), name=f"first look at {reference}")
