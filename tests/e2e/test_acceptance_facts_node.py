@@ -162,11 +162,15 @@ async def test_fact_5_memory_pressure_evicts_the_least_be_and_the_books_are_the_
     whole = (await node(client)).capacity.memory_bytes
     share = whole * 2 // 5
     hold = [sys.executable, "-I", "-S", "-c", HOLD]
-    # Two jobs on each node, of two fifths of its memory each.
+    # Two jobs on each node, one of either priority, of two fifths of its memory each.
     jobs = [
-        job(*hold, name=f"holds-{index}", memory_bytes=share, priority=priority, backoff_s=0.5)
-        for index, priority in enumerate((0, 0, 5, 5))
-    ]
+        job(
+            *hold, name=f"holds-{at}-{priority}", memory_bytes=share, priority=priority,
+            backoff_s=0.5, node=at,
+        )
+        for at in ("a1", "b1")
+        for priority in (0, 5)
+    ]  # fmt: skip
     async with submitted(client, *jobs) as names:
         records = await running(client, names)
         here = {r.job_id: r for r in records if r.tasks[0].node == "a1"}

@@ -219,8 +219,9 @@ async def test_one_copy_is_left_whoever_is_killed_meanwhile(
         if after.node == target
         else f"not migrated to {target}"
     )
-    runs = [path.stem for node in NODES for path in apart.directory.glob(f"{node}-sup*/runs/*")]
-    assert runs == [after.attempt_id]
+    own = f"{submitted.job_id}.*"
+    runs = [path for node in NODES for path in apart.directory.glob(f"{node}-sup*/runs/{own}")]
+    assert [path.stem for path in runs] == [after.attempt_id]
     await until(lambda: not apart.checkpoints(), "its checkpoints to be gone")
     await client.cancel(submitted.job_id)
     await client.wait(submitted.job_id)
