@@ -23,6 +23,12 @@ def task_name(job_id: str, index: int) -> str:
     return f"{job_id}.{index}"
 
 
+def task_of(name: str) -> tuple[str, int]:
+    """The job's id and the task's index of a task_name."""
+    job_id, _, index = name.rpartition(".")
+    return job_id, int(index)
+
+
 def node_name(edge: str, node: str) -> str:
     """What a node is called here."""
     return f"{edge}/{node}"

@@ -10,7 +10,7 @@ from tango.controllers.central.bound_words import what_became
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE
 from tango.controllers.central.ledger import Job, SendStart, SendStop
-from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, node_name, task_name
+from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, node_name, task_name, task_of
 from tango.model.cores import format_cores, ids_of, lowest
 from tango.model.decision import JOB_BOUND, JOB_EVICT
 from tango.model.placements import BoundRecord
@@ -32,8 +32,8 @@ class Carrier:
         self.leaving: dict[str, str] = {}
 
     def _job(self, name: str) -> tuple[Job, int]:
-        job_id, _, number = name.rpartition(".")
-        return self._core.ledger.jobs[job_id], int(number)
+        job_id, index = task_of(name)
+        return self._core.ledger.jobs[job_id], index
 
     def carry_out(
         self,
@@ -66,7 +66,7 @@ class Carrier:
             if record is not None and self._store.unwritten(name, record.backup):
                 continue
             del self.leaving[name]
-            if record is not None and name.rpartition(".")[0] in self._core.ledger.jobs:
+            if record is not None and task_of(name)[0] in self._core.ledger.jobs:
                 self._stop(name, record.node, reason)
 
     def _stop(self, name: str, target: str, reason: str) -> None:

@@ -15,7 +15,7 @@ from tango.controllers.central.bound_store import BoundStore
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
-from tango.model.bounds import ANYWHERE, BoundTask, node_name, task_name
+from tango.model.bounds import ANYWHERE, BoundTask, node_name, task_name, task_of
 from tango.model.job import JobRecord, JobState
 from tango.model.placements import BoundRecord, PodRecord, RequirementRecord, TolerationRecord
 from tango.model.plan import Gang
@@ -129,7 +129,7 @@ class Facts:
             return False
         pods, _ = self._pods[gang.job_id]
         return all(
-            pod.name not in self.books.tasks and pods[int(pod.name.rpartition(".")[2])] == pod
+            pod.name not in self.books.tasks and pods[task_of(pod.name)[1]] == pod
             for pod in waiting.pods
         )
 

@@ -6,6 +6,7 @@ from tango.controllers.central.bound_nodes import BoundNodes
 from tango.controllers.central.core import Core
 from tango.controllers.central.delay_table import DelayTable
 from tango.controllers.central.jobs import stopping
+from tango.model.bounds import task_of
 
 
 class Present:
@@ -23,9 +24,9 @@ class Present:
 
     def may_move(self, name: str) -> bool:
         """Whether the attempt may be stopped to run elsewhere, or is being so already."""
-        job_id, _, index = name.rpartition(".")
+        job_id, index = task_of(name)
         job = self._core.ledger.jobs[job_id]
-        task = job.record.tasks[int(index)]
+        task = job.record.tasks[index]
         return bool(task.evicting) or (task.migration is None and not stopping(job.record))
 
     def within(self, reference: str, node: str, bound_s: float) -> bool:

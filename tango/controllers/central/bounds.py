@@ -39,6 +39,7 @@ from tango.model.bounds import (
     kept_on,
     size_of,
     task_name,
+    task_of,
 )
 from tango.model.commands import Solve
 from tango.model.events import BoundsSolved, DelaysMeasured
@@ -183,7 +184,7 @@ class Bounds:
             known = asked.tasks.get(name)
             if record.node and (known is None or known.bound.node != record.node):
                 facts.fresh[name] = None
-        changed_jobs = (name.rpartition(".")[0] for name in records)
+        changed_jobs = (task_of(name)[0] for name in records)
         self._core.batch.bounds_changed.update(dict.fromkeys(changed_jobs))
         self._follow()
         self._carrier.start_ready(facts.between(), facts.books.tasks)
@@ -367,7 +368,7 @@ class Bounds:
         core = self._core
         why = dict(plan.unplaced)
         for name, reason in plan.waits:
-            why.setdefault(name.rpartition(".")[0], reason)
+            why.setdefault(task_of(name)[0], reason)
         for one in asked.gangs:
             if any(pod.name not in records for pod in one.pods):
                 why.setdefault(one.gang.job_id, MOVED_ON)

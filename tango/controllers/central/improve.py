@@ -18,7 +18,7 @@ from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.improving import Run, totals
 from tango.controllers.central.jobs import stopping
-from tango.model.bounds import NOTHING, BoundTask, ImproveSnapshot, node_name
+from tango.model.bounds import NOTHING, BoundTask, ImproveSnapshot, node_name, task_of
 from tango.model.commands import Answer, Solve
 from tango.model.errors import FailedPrecondition, TangoError, Unavailable
 from tango.model.events import ImproveBounds, ImproveSolved
@@ -134,9 +134,9 @@ class Improvements:
         """Tasks that do not run, or are on their way already."""
         for one in tasks:
             name = one.bound.pod.name
-            job_id, _, index = name.rpartition(".")
+            job_id, index = task_of(name)
             record = self._core.ledger.jobs[job_id].record
-            task = record.tasks[int(index)]
+            task = record.tasks[index]
             away = one.bound.node != one.at or task.evicting or task.migration is not None
             if task.state is not JobState.RUNNING or away or stopping(record):
                 yield name

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE, stopping
-from tango.model.bounds import node_name
+from tango.model.bounds import node_name, task_of
 from tango.model.improvement import (
     BoundTotals,
     Improvement,
@@ -83,8 +83,6 @@ class Run:
 
     def _go_on(self) -> None:
         self.due_at = None
-        if self.stopped:
-            self._waves = []
         while self._waves and not self._moving and not self.stopped:
             self._begin(self._waves.pop(0))
         if self.stopped and not self._moving:
@@ -97,8 +95,9 @@ class Run:
         for wish in wave:
             move = self.moves.get(wish.task)
             # One that moves may get another backup before that, and after it.
-            planned = move is not None and move.state is MoveState.PLANNED
-            moves = planned and move is not None and move.target == wish.node
+            moves = (
+                move is not None and move.state is MoveState.PLANNED and move.target == wish.node
+            )
             if wish.task in taken:
                 if moves:
                     self._note(wish, MoveState.MOVING)
@@ -107,14 +106,15 @@ class Run:
             if moves:
                 gone = self._record(wish) is None
                 self._drop(wish, ENDED if gone else f"{wish.node} does not take it any more")
-            self.stopped = CHANGED
+            else:
+                self.stopped = CHANGED
         self._moving = tuple(leaving)
         if leaving:
             self.due_at = self._core.now + WAVE_S
 
     def _on_its_way(self, wish: Wish) -> bool:
         record, kept = self._record(wish), self._bounds.store.bound.get(wish.task)
-        task = record.tasks[int(wish.task.rpartition(".")[2])] if record is not None else None
+        task = record.tasks[task_of(wish.task)[1]] if record is not None else None
         if record is None or task is None or task.state.ended or stopping(record):
             self._drop(wish, ENDED)
         elif task.state in ACTIVE and node_name(task.edge, task.node) == wish.node:
@@ -127,7 +127,7 @@ class Run:
         return False
 
     def _record(self, wish: Wish) -> JobRecord | None:
-        job = self._core.ledger.jobs.get(wish.task.rpartition(".")[0])
+        job = self._core.ledger.jobs.get(task_of(wish.task)[0])
         return job.record if job is not None else None
 
     def _drop(self, wish: Wish, why: str) -> None:
@@ -139,14 +139,14 @@ class Run:
         self.moves[wish.task] = replace(self.moves[wish.task], state=state, detail=detail)
 
     def _move(self, wish: Wish) -> TaskMove:
-        job_id, _, index = wish.task.rpartition(".")
+        job_id, index = task_of(wish.task)
         record = self._record(wish)
         if record is None:
-            return TaskMove(job_id, index, "", wish.node, wish.backup, 0.0)
-        task = record.tasks[int(index)]
+            return TaskMove(job_id, str(index), "", wish.node, wish.backup, 0.0)
+        task = record.tasks[index]
         ran_s = max(0.0, self._core.wall - task.started_at) if task.started_at else 0.0
         return TaskMove(
-            job_id, record.spec.tasks[int(index)].name, node_name(task.edge, task.node),
+            job_id, record.spec.tasks[index].name, node_name(task.edge, task.node),
             wish.node, wish.backup, ran_s,
         )  # fmt: skip
 
