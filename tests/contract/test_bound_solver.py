@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
+from one_answer import one_answer
 from test_solver import gone, helpers
 
 from tango.adapters import bound_frames as frames
@@ -58,19 +59,7 @@ async def ask(
     solver: Solver, asked: BoundSnapshot, rule: BoundRule = RULE
 ) -> tuple[BoundPlan | Exception, float]:
     """The answer, once there; fails if a second one comes."""
-    answers: list[tuple[BoundPlan | Exception, float]] = []
-    came = asyncio.Event()
-
-    def done(plan: BoundPlan | Exception, cost_s: float) -> None:
-        answers.append((plan, cost_s))
-        came.set()
-
-    solver.plan(rule, asked, done)
-    async with asyncio.timeout(30):
-        await came.wait()
-    await asyncio.sleep(0)
-    (answer,) = answers
-    return answer
+    return await one_answer(lambda done: solver.plan(rule, asked, done))
 
 
 def taken(asked: BoundSnapshot, plan: BoundPlan) -> BoundSnapshot:

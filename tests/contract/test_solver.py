@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from one_answer import one_answer
 
 from tango.adapters import solver_frames as frames
 from tango.adapters.helper_solver import HelperFailed, HelperLost, HelperSolver
@@ -48,19 +49,7 @@ async def solver(request: pytest.FixtureRequest) -> AsyncGenerator[Solver, None]
 
 async def ask(solver: Solver, policy: TrafficPolicy, snapshot: TrafficSnapshot) -> Answer:
     """The answer, once there; fails if a second one comes."""
-    answers: list[Answer] = []
-    came = asyncio.Event()
-
-    def done(plan: TrafficPlan | Exception, cost_s: float) -> None:
-        answers.append((plan, cost_s))
-        came.set()
-
-    solver.route(policy, snapshot, done)
-    async with asyncio.timeout(30):
-        await came.wait()
-    await asyncio.sleep(0)
-    (answer,) = answers
-    return answer
+    return await one_answer(lambda done: solver.route(policy, snapshot, done))
 
 
 class Failing:
