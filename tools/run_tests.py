@@ -21,7 +21,7 @@ from pathlib import Path
 
 # Files to a process, by folder, in the order in which they are begun: what takes longest first.
 # A process takes a second to start, so that small files share one.
-FOLDERS = {"e2e": 2, "contract": 5, "property": 20, "unit": 50}
+FOLDERS = {"e2e": 2, "sim": 2, "contract": 5, "rpc": 5, "property": 10, "unit": 40}
 LIMIT_S = 600.0
 TRIES = 2
 _NOTHING_SELECTED = 5
