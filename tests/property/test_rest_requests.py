@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tango.v1 import central_service_pb2
@@ -72,6 +72,8 @@ def made(
     return refused
 
 
+@example({"tasks": ["\ud800"]})
+@example({"\ud800": 1})
 @given(st.one_of(JOBS, VALUES))
 def test_any_json(value: Any) -> None:
     data = json.dumps(value).encode("utf-8", "surrogatepass")

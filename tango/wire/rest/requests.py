@@ -53,6 +53,15 @@ def request_of(
 def _fill(message: Message, values: dict[str, Any], prefix: str, binding: Binding) -> None:
     """Set the fields. prefix: where the message is in the request."""
     try:
+        _set(message, values, prefix, binding)
+    except SystemError:
+        # protobuf 6.33 does not tell it: half a surrogate pair (RFC 8259, 8.2) where a name is due.
+        problem = "has half a surrogate pair in a name, which is no character"
+        raise invalid(prefix or "request", problem) from None
+
+
+def _set(message: Message, values: dict[str, Any], prefix: str, binding: Binding) -> None:
+    try:
         json_format.ParseDict(values, message)
     except (json_format.ParseError, ValueError, TypeError, AttributeError) as error:
         found = misfit(values, cast("Descriptor", message.DESCRIPTOR), prefix, _outside(binding))
