@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 
-from tango.adapters.http_connection import (
+from tango.adapters.answer_deadlines import AnswerDeadlines
+from tango.adapters.http_answer import (
     ClosedBeforeAnswer,
-    Exchange,
-    HttpConnection,
     HttpReply,
     OnPart,
     ReplicaError,
+    cancelled,
 )
-from tango.adapters.http_fields import request_head
-from tango.model.errors import InvalidField
+from tango.adapters.http_connection import HttpConnection
+from tango.adapters.http_request import HttpRequest, HttpRequests
 from tango.model.request import Code, Headers
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 
 __all__ = ["HttpReply", "ReplicaClient", "ReplicaError"]
 
 _MAX_HEALTH_BYTES = 64 * 1024
-_MAX_KEPT_PATH = 256
+
+
+class _Named:
+    """A request that can be aborted, paused and resumed by its name.
+
+    opening: the timeout of the connection that is being opened for it.
+    future: of its answer, once it is sent on `connection`, which carries others later.
+    """
+
+    __slots__ = ("aborted", "connection", "future", "opening")
+
+    def __init__(self) -> None:
+        self.connection: HttpConnection | None = None
+        self.future: asyncio.Future[HttpReply] | None = None
+        self.opening: asyncio.Timeout | None = None
+        self.aborted = False
+
+    @property
+    def carrier(self) -> HttpConnection | None:
+        """The connection that its answer is to come on; None where it is not sent, or has ended."""
+        connection = self.connection
+        if connection is None or connection.future is not self.future:
+            return None
+        return connection
 
 
 class ReplicaClient:
@@ -47,11 +69,12 @@ class ReplicaClient:
         self._host = host
         self._max_connections = max_connections
         self._max_idle_s = max_idle_s
-        self._max_body_bytes = max_body_bytes
+        self._requests = HttpRequests(host, max_body_bytes)
         self._idle: dict[int, list[HttpConnection]] = {}
         self._open: dict[int, int] = {}
         self._connections: set[HttpConnection] = set()
-        self._exchanges: dict[str, Exchange] = {}
+        self._deadlines = AnswerDeadlines(self._connections)
+        self._named: dict[str, _Named] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -76,16 +99,24 @@ class ReplicaClient:
         A request is sent a second time only where it did not run: the connection was closed when
         it was to be written, or it is a GET or HEAD on a reused connection that closed unanswered.
         """
-        exchange = self._exchange(
-            port, method, path, headers, body, timeout_s, max_body_bytes, on_part, request_id
-        )
+        if headers or body or on_part is not None or max_body_bytes is not None:
+            request = self._requests.make(
+                port, method, path, headers, body, max_body_bytes, on_part
+            )
+        else:
+            request = self._requests.plain(port, method, path)
+        if self._closed:
+            raise _client_closed(ran=False)
         if not request_id:
-            return await self._carry(port, exchange)
-        self._exchanges[request_id] = exchange
+            return await self._carry(port, request, timeout_s, None)
+        if request_id in self._named:
+            message = f"request {request_id!r} is under way already"
+            raise ReplicaError(Code.INVALID, message, ran=False)
+        named = self._named[request_id] = _Named()
         try:
-            return await self._carry(port, exchange)
+            return await self._carry(port, request, timeout_s, named)
         finally:
-            del self._exchanges[request_id]
+            del self._named[request_id]
 
     def begin(
         self,
@@ -95,26 +126,28 @@ class ReplicaClient:
         headers: Headers,
         body: bytes,
         timeout_s: float,
-    ) -> Exchange | None:
+        ends: float,
+    ) -> asyncio.Future[HttpReply] | None:
         """Send a request at once, on an idle connection; None where there is none.
 
-        The exchange's future is the reply; `give_up` ends it. Nothing is sent a second time here.
-        For who awaits nothing else on the way: it costs half of what `request` does.
-        Raises ReplicaError for what cannot be sent.
+        The future is the reply, in timeout_s, which is `ends` on the loop's clock; `give_up` ends
+        it. Nothing is sent a second time here. For who awaits nothing else on the way: it costs
+        half of what `request` does. Raises ReplicaError for what cannot be sent.
         """
-        if self._closed:
-            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
-        exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
+        if headers or body:
+            request = self._requests.make(port, method, path, headers, body)
+        else:
+            request = self._requests.plain(port, method, path)
         connection = self._idle_connection(port)
-        if connection is None:
-            return None
-        connection.send(exchange, timeout_s)
-        return exchange
+        return None if connection is None else connection.send(request, timeout_s, ends)
 
-    def give_up(self, exchange: Exchange) -> None:
+    def give_up(self, future: asyncio.Future[HttpReply]) -> None:
         """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
-        if exchange.connection is not None:
-            exchange.connection.fail(_cancelled(ran=True))
+        # It is rare, so that no request has to note where it went.
+        for connection in self._connections:
+            if connection.future is future:
+                connection.fail(cancelled(ran=True))
+                return
 
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
@@ -126,134 +159,120 @@ class ReplicaClient:
 
     def abort(self, request_id: str) -> bool:
         """Close the connection of a request, which ends with CANCELLED. False: it is not there."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is None:
+        named = self._named.get(request_id)
+        if named is None:
             return False
-        exchange.aborted = True
-        if exchange.connection is not None:
-            exchange.connection.fail(_cancelled(ran=True))
-        elif exchange.timeout is not None and not exchange.timeout.expired():
-            exchange.timeout.reschedule(0.0)
+        named.aborted = True
+        if named.carrier is not None:
+            named.carrier.fail(cancelled(ran=True))
+        elif named.opening is not None and not named.opening.expired():
+            named.opening.reschedule(0.0)
         return True
 
     def pause(self, request_id: str) -> None:
         """Stop reading the answer of a request: its taker is behind. Its timeout runs on."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.pause()
+        named = self._named.get(request_id)
+        if named is not None and named.carrier is not None:
+            named.carrier.pause()
 
     def resume(self, request_id: str) -> None:
         """Read on; fine where the request has ended."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.resume()
+        named = self._named.get(request_id)
+        if named is not None and named.carrier is not None:
+            named.carrier.resume()
 
     async def close(self) -> None:
         """Close every connection; requests under way end with UNAVAILABLE."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._deadlines.close()
         while self._connections:
             for connection in tuple(self._connections):
-                connection.fail(ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=True))
+                connection.fail(_client_closed(ran=True))
             await asyncio.sleep(0)
 
-    def _exchange(
-        self,
-        port: int,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        timeout_s: float,
-        max_body_bytes: int | None,
-        on_part: OnPart | None,
-        request_id: str,
-    ) -> Exchange:
-        limit = self._max_body_bytes
-        if len(body) > limit:
-            message = f"body: {len(body)} bytes are too many; at most {limit}"
-            raise ReplicaError(Code.INVALID, message, ran=False)
-        if request_id in self._exchanges:
-            message = f"request {request_id!r} is under way already"
-            raise ReplicaError(Code.INVALID, message, ran=False)
-        try:
-            if headers or body or len(path) > _MAX_KEPT_PATH:
-                head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
-            else:
-                head = _plain_head(self._host, port, method, path)
-        except InvalidField as error:
-            raise ReplicaError(Code.INVALID, str(error), ran=False) from error
-        most = limit if max_body_bytes is None else max_body_bytes
-        return Exchange(method, head, body, timeout_s, most, on_part)
-
-    async def _carry(self, port: int, exchange: Exchange) -> HttpReply:
-        if self._closed:
-            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
+    async def _carry(
+        self, port: int, request: HttpRequest, timeout_s: float, named: _Named | None
+    ) -> HttpReply:
         connection = self._idle_connection(port)
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + exchange.timeout_s
         if connection is None:
-            return await self._carry_fresh(port, exchange, ends)
+            ends = asyncio.get_running_loop().time() + timeout_s
+            return await self._carry_fresh(port, request, timeout_s, ends, named)
+        ends = connection.loop.time() + timeout_s
+        future = connection.send(request, timeout_s, ends)
+        if named is not None:
+            named.connection, named.future = connection, future
         try:
-            return await self._send(connection, exchange, exchange.timeout_s)
+            # Not by a coroutine that a fresh connection could share: each costs half a microsecond.
+            return await future
+        except asyncio.CancelledError:
+            self.give_up(future)
+            raise
         except ClosedBeforeAnswer:
-            if not exchange.repeatable or exchange.aborted:
+            if not request.repeatable or (named is not None and named.aborted):
                 raise
         try:
-            return await self._carry_fresh(port, exchange, ends)
+            return await self._carry_fresh(port, request, timeout_s, ends, named)
         except ReplicaError as error:
             error.ran = True  # the first try may have run
             raise
 
-    async def _carry_fresh(self, port: int, exchange: Exchange, ends: float) -> HttpReply:
-        loop = asyncio.get_running_loop()
-        connection = await self._connect(port, exchange, ends)
-        if exchange.aborted:
-            connection.abort()
-            raise _cancelled(ran=False)
-        return await self._send(connection, exchange, ends - loop.time())
-
-    async def _send(
-        self, connection: HttpConnection, exchange: Exchange, left_s: float
+    async def _carry_fresh(
+        self, port: int, request: HttpRequest, timeout_s: float, ends: float, named: _Named | None
     ) -> HttpReply:
+        connection = await self._connect(port, timeout_s, ends, named)
+        if named is not None and named.aborted:
+            connection.abort()
+            raise cancelled(ran=False)
+        future = connection.send(request, timeout_s, ends)
+        if named is not None:
+            named.connection, named.future = connection, future
         try:
-            return await connection.send(exchange, left_s)
+            return await future
         except asyncio.CancelledError:
-            connection.fail(_cancelled(ran=True))
+            self.give_up(future)
             raise
 
-    async def _connect(self, port: int, exchange: Exchange, ends: float) -> HttpConnection:
+    async def _connect(
+        self, port: int, timeout_s: float, ends: float, named: _Named | None
+    ) -> HttpConnection:
         count = self._open.get(port, 0)
         if count >= self._max_connections:
             message = f"{count} connections to port {port} are in use"
             raise ReplicaError(Code.RESOURCE_EXHAUSTED, message, ran=False)
-        connection = HttpConnection(port, self._release, self._closed_one)
+        loop = asyncio.get_running_loop()
+        idle = self._idle.setdefault(port, [])
+        connection = HttpConnection(port, loop, self._deadlines, idle, self._closed_one)
         self._open[port] = count + 1
         self._connections.add(connection)
-        loop = asyncio.get_running_loop()
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
         try:
-            async with asyncio.timeout_at(ends) as exchange.timeout:
+            async with asyncio.timeout_at(ends) as opening:
+                if named is not None:
+                    named.opening = opening
                 await loop.create_connection(lambda: connection, self._host, port)
         except BaseException as error:
             connection.abort()
             self._closed_one(connection)
             if isinstance(error, OSError):  # TimeoutError is one
-                raise self._no_connection(port, exchange, error) from None
+                if named is not None and named.aborted:
+                    raise cancelled(ran=False) from None
+                raise self._no_connection(port, timeout_s, error) from None
             raise
         finally:
-            exchange.timeout = None
+            if named is not None:
+                named.opening = None
         return connection
 
-    def _no_connection(self, port: int, exchange: Exchange, error: OSError) -> ReplicaError:
+    def _no_connection(self, port: int, timeout_s: float, error: OSError) -> ReplicaError:
         code = Code.UNAVAILABLE
-        if exchange.aborted:
-            return _cancelled(ran=False)
         if isinstance(error, ConnectionRefusedError):
             message = f"nothing listens on {self._host}:{port}"
         elif isinstance(error, TimeoutError):
             code = Code.DEADLINE_EXCEEDED
-            message = f"no connection to port {port} within {exchange.timeout_s * 1000:.0f} ms"
+            message = f"no connection to port {port} within {timeout_s * 1000:.0f} ms"
         else:
             message = f"no connection to {self._host}:{port}: {error.strerror or error}"
         return ReplicaError(code, message, ran=False)
@@ -268,30 +287,16 @@ class ReplicaClient:
             connection.abort()
         return None
 
-    def _release(self, connection: HttpConnection) -> None:
-        if self._closed:
-            connection.abort()
-            return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
-        self._idle.setdefault(connection.port, []).append(connection)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
-
     def _closed_one(self, connection: HttpConnection) -> None:
         if connection not in self._connections:
             return
         self._connections.remove(connection)
         port = connection.port
         self._open[port] -= 1
+        with contextlib.suppress(ValueError):
+            self._idle[port].remove(connection)
         if not self._open[port]:
-            del self._open[port]
-        idle = self._idle.get(port)
-        if idle is not None:
-            with contextlib.suppress(ValueError):
-                idle.remove(connection)
-            if not idle:
-                del self._idle[port]
+            del self._open[port], self._idle[port]
 
     def _sweep(self) -> None:
         """Close what was idle too long; each list is ordered by idle_since."""
@@ -303,15 +308,9 @@ class ReplicaClient:
                     break
                 connection.abort()
         self._sweeper = None
-        if self._idle:
+        if self._connections:
             self._sweeper = loop.call_later(self._max_idle_s / 2, self._sweep)
 
 
-@functools.lru_cache(maxsize=1024)
-def _plain_head(host: str, port: int, method: str, path: str) -> bytes:
-    """The head of a request without fields and body: the same ones are asked again and again."""
-    return request_head(f"{host}:{port}", method, path, (), 0)
-
-
-def _cancelled(*, ran: bool) -> ReplicaError:
-    return ReplicaError(Code.CANCELLED, "the request was cancelled", ran=ran)
+def _client_closed(*, ran: bool) -> ReplicaError:
+    return ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=ran)

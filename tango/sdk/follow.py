@@ -8,8 +8,9 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 
-from tango.adapters.http_connection import ClosedBeforeAnswer, Exchange
-from tango.adapters.replica_http import ReplicaClient, ReplicaError
+from tango.adapters.http_answer import ClosedBeforeAnswer, HttpReply, ReplicaError
+from tango.adapters.http_request import SAFE_METHODS
+from tango.adapters.replica_http import ReplicaClient
 from tango.model.errors import NotFound, Refused, TangoError, Unavailable
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.routes import FollowReport, RouteTable
@@ -172,21 +173,21 @@ class Followed:
                 ends_s = timeout_s or max(table.timeout_s, due_s)
                 client = choice.client or self._client(choice)
                 port = choice.route.port
-                left_s = begun + ends_s - now
                 choice.in_flight += 1
-                exchange: Exchange | None = None
+                future: asyncio.Future[HttpReply] | None = None
                 try:
-                    exchange = client.begin(port, method, path, headers, body, left_s)
-                    if exchange is None:
-                        reply = await client.request(
-                            port, method, path, headers, body, timeout_s=left_s
-                        )
+                    ends = begun + ends_s
+                    future = client.begin(port, method, path, headers, body, ends - now, ends)
+                    if future is not None:
+                        reply = await future
                     else:
-                        assert exchange.future is not None
-                        reply = await exchange.future
+                        reply = await client.request(
+                            port, method, path, headers, body, timeout_s=ends - now
+                        )
                 except ReplicaError as error:
                     now = self._loop.time()
-                    if now >= begun + due_s or not self._again(error, exchange, choice, table):
+                    repeatable = future is not None and method in SAFE_METHODS
+                    if now >= begun + due_s or not self._again(error, repeatable, choice, table):
                         choice.failed += 1
                         request_id = self._new_id() if request is None else request.request_id
                         failed = _failed(request_id, choice, error, now - begun)
@@ -195,8 +196,8 @@ class Followed:
                         return failed
                 except BaseException:
                     choice.failed += 1
-                    if exchange is not None:
-                        client.give_up(exchange)
+                    if future is not None:
+                        client.give_up(future)
                     raise
                 else:
                     self.direct += 1
@@ -255,10 +256,13 @@ class Followed:
             self._under_way -= 1
 
     def _again(
-        self, error: ReplicaError, exchange: Exchange | None, choice: Choice, table: RouteTable
+        self, error: ReplicaError, repeatable: bool, choice: Choice, table: RouteTable
     ) -> bool:
-        """Whether another try is safe and of use: nothing was sent, or it may run twice."""
-        if isinstance(error, ClosedBeforeAnswer) and exchange is not None and exchange.repeatable:
+        """Whether another try is safe and of use: nothing was sent, or it may run twice.
+
+        repeatable: a GET or HEAD that was sent on a connection kept alive.
+        """
+        if repeatable and isinstance(error, ClosedBeforeAnswer):
             # A connection that was kept alive, closed at just that moment.
             return True
         if error.code is Code.UNAVAILABLE:

@@ -675,7 +675,7 @@ async def test_nothing_is_left_over(serve: Serve) -> None:
         for index in range(5)
     ]
     await asyncio.gather(*requests, return_exceptions=True)
-    assert client._exchanges == {}
+    assert client._named == {}
     async with asyncio.timeout(5):  # a connection that was given up closes a moment later
         while not set(client._open) <= {good.port}:
             await asyncio.sleep(0.001)
