@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Collection
 from typing import Protocol
 
@@ -12,7 +13,7 @@ SPACING_S = 0.002
 
 
 class Waiting(Protocol):
-    """Waits until `ends`, on the loop's clock; infinite while it waits for nothing."""
+    """Waits until `ends`, by time.monotonic(); infinite while it waits for nothing."""
 
     ends: float
 
@@ -46,7 +47,8 @@ class AnswerDeadlines:
         if self._timer is not None:
             self._timer.cancel()
         self.due = due
-        self._timer = asyncio.get_running_loop().call_at(due, self._look)
+        left_s = max(0.0, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
 
     def close(self) -> None:
         """Nothing expires any more."""
@@ -56,7 +58,7 @@ class AnswerDeadlines:
         self.due = math.inf
 
     def _look(self) -> None:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         self._timer = None
         self.due = math.inf
         self._not_before = now + SPACING_S

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 from tango.adapters.answer_deadlines import AnswerDeadlines
 from tango.adapters.http_answer import (
@@ -126,20 +127,20 @@ class ReplicaClient:
         headers: Headers,
         body: bytes,
         timeout_s: float,
-        ends: float,
+        now: float,
     ) -> asyncio.Future[HttpReply] | None:
         """Send a request at once, on an idle connection; None where there is none.
 
-        The future is the reply, in timeout_s, which is `ends` on the loop's clock; `give_up` ends
-        it. Nothing is sent a second time here. For who awaits nothing else on the way: it costs
-        half of what `request` does. Raises ReplicaError for what cannot be sent.
+        The future is the reply; `give_up` ends it. now: time.monotonic(). Nothing is sent a second
+        time here. For who awaits nothing else on the way: it costs half of what `request` does.
+        Raises ReplicaError for what cannot be sent.
         """
         if headers or body:
             request = self._requests.make(port, method, path, headers, body)
         else:
             request = self._requests.plain(port, method, path)
-        connection = self._idle_connection(port)
-        return None if connection is None else connection.send(request, timeout_s, ends)
+        connection = self._idle_connection(port, request, now)
+        return None if connection is None else connection.send(request, timeout_s, now + timeout_s)
 
     def give_up(self, future: asyncio.Future[HttpReply]) -> None:
         """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
@@ -195,11 +196,11 @@ class ReplicaClient:
     async def _carry(
         self, port: int, request: HttpRequest, timeout_s: float, named: _Named | None
     ) -> HttpReply:
-        connection = self._idle_connection(port)
+        now = time.monotonic()
+        ends = now + timeout_s
+        connection = self._idle_connection(port, request, now)
         if connection is None:
-            ends = asyncio.get_running_loop().time() + timeout_s
             return await self._carry_fresh(port, request, timeout_s, ends, named)
-        ends = connection.loop.time() + timeout_s
         future = connection.send(request, timeout_s, ends)
         if named is not None:
             named.connection, named.future = connection, future
@@ -249,7 +250,7 @@ class ReplicaClient:
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
         try:
-            async with asyncio.timeout_at(ends) as opening:
+            async with asyncio.timeout(ends - time.monotonic()) as opening:
                 if named is not None:
                     named.opening = opening
                 await loop.create_connection(lambda: connection, self._host, port)
@@ -277,12 +278,14 @@ class ReplicaClient:
             message = f"no connection to {self._host}:{port}: {error.strerror or error}"
         return ReplicaError(code, message, ran=False)
 
-    def _idle_connection(self, port: int) -> HttpConnection | None:
+    def _idle_connection(
+        self, port: int, request: HttpRequest, now: float
+    ) -> HttpConnection | None:
         """The connection used last, which is the one least likely to be closed by the server."""
         idle = self._idle.get(port)
         while idle:
             connection = idle.pop()
-            if connection.usable:
+            if connection.usable(request, now):
                 return connection
             connection.abort()
         return None
@@ -300,8 +303,7 @@ class ReplicaClient:
 
     def _sweep(self) -> None:
         """Close what was idle too long; each list is ordered by idle_since."""
-        loop = asyncio.get_running_loop()
-        before = loop.time() - self._max_idle_s
+        before = time.monotonic() - self._max_idle_s
         for idle in tuple(self._idle.values()):
             for connection in tuple(idle):
                 if connection.idle_since > before:
@@ -309,6 +311,7 @@ class ReplicaClient:
                 connection.abort()
         self._sweeper = None
         if self._connections:
+            loop = asyncio.get_running_loop()
             self._sweeper = loop.call_later(self._max_idle_s / 2, self._sweep)
 
 

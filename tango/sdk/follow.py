@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 
@@ -12,6 +13,7 @@ from tango.adapters.http_answer import ClosedBeforeAnswer, HttpReply, ReplicaErr
 from tango.adapters.http_request import SAFE_METHODS
 from tango.adapters.replica_http import ReplicaClient
 from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.fast_init import maker
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.routes import FollowReport, RouteTable
 from tango.sdk.call_failed import CallFailed
@@ -30,6 +32,11 @@ RETRY_MAX_S = 2.0
 MAX_UNTAKEN = 256
 # Slots are asked for this part above the most that were needed lately.
 ROOM_TO_GROW = 4
+
+# Sixteen names, and the members of an enum, take as long as all else that a call does here.
+_new_reply = maker(CallReply)
+_OK = Code.OK
+_COMPLETED = Outcome.COMPLETED
 
 
 class Followed:
@@ -54,7 +61,7 @@ class Followed:
         self._open_stream = open_stream
         self._request = request
         self._carry = carry
-        self._new_id = RequestIds()
+        self._new_id = RequestIds().__call__
         self._choices = Choices()
         self._clients: dict[str, ReplicaClient] = {}
         self._table: RouteTable | None = None
@@ -159,9 +166,11 @@ class Followed:
         self._under_way += 1
         if self._under_way > self._peak:
             self._peak = self._under_way
-        begun = now = self._loop.time()
+        begun = now = time.monotonic()
         table = self._table
         tried: tuple[Choice, ...] = ()
+        # Whether a request that may be repeated met a connection that closed: not so a second time.
+        fresh = may_have_run = False
         try:
             while table is not None and now < self._valid_until:
                 if request is not None and request.stream:
@@ -170,27 +179,36 @@ class Followed:
                 if choice is None:
                     break
                 due_s = deadline_s or table.deadline_s
-                ends_s = timeout_s or max(table.timeout_s, due_s)
+                ends_s = timeout_s or table.timeout_s
+                if ends_s < due_s and not timeout_s:
+                    ends_s = due_s
                 client = choice.client or self._client(choice)
                 port = choice.route.port
+                left_s = begun + ends_s - now
                 choice.in_flight += 1
                 future: asyncio.Future[HttpReply] | None = None
                 try:
-                    ends = begun + ends_s
-                    future = client.begin(port, method, path, headers, body, ends - now, ends)
+                    if not fresh:
+                        future = client.begin(port, method, path, headers, body, left_s, now)
                     if future is not None:
                         reply = await future
                     else:
                         reply = await client.request(
-                            port, method, path, headers, body, timeout_s=ends - now
+                            port, method, path, headers, body, timeout_s=left_s
                         )
                 except ReplicaError as error:
-                    now = self._loop.time()
-                    repeatable = future is not None and method in SAFE_METHODS
-                    if now >= begun + due_s or not self._again(error, repeatable, choice, table):
+                    now = time.monotonic()
+                    may_have_run = may_have_run or error.ran
+                    fresh = (
+                        future is not None
+                        and method in SAFE_METHODS
+                        and isinstance(error, ClosedBeforeAnswer)
+                    )
+                    again = fresh or self._again(error, choice, table)
+                    if now >= begun + due_s or not again:
                         choice.failed += 1
                         request_id = self._new_id() if request is None else request.request_id
-                        failed = _failed(request_id, choice, error, now - begun)
+                        failed = _failed(request_id, choice, error, now - begun, may_have_run)
                         if request is None:
                             raise CallFailed(failed) from None
                         return failed
@@ -201,25 +219,24 @@ class Followed:
                     raise
                 else:
                     self.direct += 1
-                    total_s = self._loop.time() - begun
+                    total_s = time.monotonic() - begun
+                    outcome = _COMPLETED
                     if reply.status >= 500:
                         outcome = Outcome.FAILED
                         choice.failed += 1
-                    elif total_s <= due_s:
-                        outcome = Outcome.COMPLETED
-                        choice.completed += 1
-                        choice.latency_s += total_s
                     else:
-                        outcome = Outcome.LATE
-                        choice.late += 1
                         choice.latency_s += total_s
+                        if total_s <= due_s:
+                            choice.completed += 1
+                        else:
+                            outcome = Outcome.LATE
+                            choice.late += 1
                     total_ms = total_s * 1000
                     route = choice.route
-                    # By place: sixteen names take as long as all the rest of it.
-                    return CallReply(
+                    return _new_reply(
                         self._new_id() if request is None else request.request_id,
                         outcome,
-                        Code.OK,
+                        _OK,
                         reply.status,
                         reply.headers,
                         reply.body,
@@ -234,7 +251,8 @@ class Followed:
                     )
                 finally:
                     choice.in_flight -= 1
-                tried = (*tried, choice)
+                if not fresh:
+                    tried = (*tried, choice)
             self.carried += 1
             if request is not None:
                 return await self._carry(request)
@@ -255,16 +273,8 @@ class Followed:
         finally:
             self._under_way -= 1
 
-    def _again(
-        self, error: ReplicaError, repeatable: bool, choice: Choice, table: RouteTable
-    ) -> bool:
-        """Whether another try is safe and of use: nothing was sent, or it may run twice.
-
-        repeatable: a GET or HEAD that was sent on a connection kept alive.
-        """
-        if repeatable and isinstance(error, ClosedBeforeAnswer):
-            # A connection that was kept alive, closed at just that moment.
-            return True
+    def _again(self, error: ReplicaError, choice: Choice, table: RouteTable) -> bool:
+        """Whether a try elsewhere is safe and of use: nothing was sent, or it may run twice."""
         if error.code is Code.UNAVAILABLE:
             # It takes no connection, or closes them: the edge will see that too, but not so soon.
             choice.avoid_until = self._loop.time() + AVOID_S
@@ -374,9 +384,11 @@ class Followed:
         await stream.report(FollowReport(self._number, version, wanted, tallies, last))
 
 
-def _failed(request_id: str, choice: Choice, error: ReplicaError, total_s: float) -> CallReply:
+def _failed(
+    request_id: str, choice: Choice, error: ReplicaError, total_s: float, may_have_run: bool
+) -> CallReply:
     """As the edge puts it: what no replica may see is rejected, anything else has failed."""
-    rejected = error.code is Code.INVALID and not error.ran
+    rejected = error.code is Code.INVALID and not may_have_run
     return CallReply(
         request_id,
         Outcome.REJECTED if rejected else Outcome.FAILED,
@@ -385,5 +397,5 @@ def _failed(request_id: str, choice: Choice, error: ReplicaError, total_s: float
         replica=choice.route.replica,
         total_ms=total_s * 1000,
         error=str(error),
-        may_have_run=error.ran,
+        may_have_run=may_have_run,
     )
