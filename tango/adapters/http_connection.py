@@ -50,7 +50,7 @@ class HttpConnection(asyncio.Protocol):
     ) -> None:
         self.port = port
         # Asking for the running loop is a system call (os.getpid) in Python 3.11: 0.17 us.
-        self.loop = loop
+        self._loop = loop
         self.future: asyncio.Future[HttpReply] | None = None
         self.ends = math.inf
         self.idle_since = 0.0
@@ -80,45 +80,37 @@ class HttpConnection(asyncio.Protocol):
         self._keep_alive = False
         self._excess = False
 
-    def usable(self, request: HttpRequest, now: float) -> bool:
-        """Whether a request can be sent; asks the kernel, not only the event loop.
-
-        A close that came in since the loop last polled would else look like a failure of the
-        request, of which nobody knows whether it ran. Where it may be repeated, that does no harm;
-        then a connection that was in use just now is not looked at, which saves 0.45 us. Not so one
-        that was idle for longer: what is left on it might be taken for the answer.
-        """
-        transport = self._transport
-        if transport is None or self._poll is None or transport.is_closing():
-            return False
-        if request.repeatable and now - self.idle_since < BRIEFLY_S:
-            return True
-        return not self._poll.poll(0)
-
     def send(
-        self, request: HttpRequest, timeout_s: float, ends: float
-    ) -> asyncio.Future[HttpReply]:
-        """Write a request; the future ends with the reply or a ReplicaError, by `ends` (monotonic).
+        self, request: HttpRequest, timeout_s: float, now: float
+    ) -> asyncio.Future[HttpReply] | None:
+        """Write a request; its reply, or a ReplicaError within timeout_s of now (monotonic).
 
-        timeout_s: as it is told where that is too late.
-        Raises ReplicaError at once, with ran False, where the connection is closed already.
+        None where the connection is closed already: nothing was sent.
+
+        It asks the kernel, not only the event loop: a close that came in since that polled last
+        would else look like a failure of the request, of which nobody knows whether it ran. Where
+        it may be repeated, that does no harm; then a connection that was in use just now is not
+        looked at, which saves 0.45 us. Not so one that was idle for longer: what came in meanwhile
+        would be taken for the answer.
         """
         assert self.future is None
         transport = self._transport
-        if transport is None or transport.is_closing():
-            message = closed("before the request was sent", None)
-            raise ReplicaError(Code.UNAVAILABLE, message, ran=False)
-        future = self.future = self.loop.create_future()
+        if transport is None or self._poll is None or transport.is_closing():
+            return None
+        if not (request.repeatable and now - self.idle_since < BRIEFLY_S) and self._poll.poll(0):
+            return None
+        future = self.future = self._loop.create_future()
         self._request = request
         self._timeout_s = timeout_s
-        self.ends = ends
+        ends = self.ends = now + timeout_s
         if ends < self._deadlines.due:
             self._deadlines.arm(ends)
-        if len(request.body) <= _JOIN_BYTES:
-            transport.write(request.head + request.body)
+        body = request.body
+        if len(body) <= _JOIN_BYTES:
+            transport.write(request.head + body)
         else:
             transport.write(request.head)
-            transport.write(request.body)
+            transport.write(body)
         return future
 
     def fail(self, error: Exception) -> None:
@@ -159,6 +151,7 @@ class HttpConnection(asyncio.Protocol):
         if self._unwanted:
             self._transport.abort()
             return
+        self.idle_since = time.monotonic()
         found = transport.get_extra_info("socket")
         self._poll = select.poll()
         self._poll.register(found.fileno(), select.POLLIN | select.POLLRDHUP)
@@ -284,11 +277,13 @@ class HttpConnection(asyncio.Protocol):
     def _take_known(self, known: KnownHead, data: bytes) -> None:
         """A whole answer with a head that is known: the parser saw none of it, nor is it reset."""
         future = self.future
-        self._end()
-        if future is not None and not future.done():
+        assert future is not None
+        self.future = self._request = None
+        self.ends = math.inf
+        if not future.done():
             body = data[len(known.head) :]
             future.set_result(new_reply((known.status, known.headers, body)))
-        self._rest(keep=True)
+        self._rest()
 
     def _read_framing(self) -> int:
         """The length that the fields promise, else 0; notes whether they tell where it ends."""
@@ -313,29 +308,30 @@ class HttpConnection(asyncio.Protocol):
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         reply = HttpReply(self._status, self._headers, body)
-        keep = self._keep_alive and not self._excess
-        if keep:
-            if request.to_head:
-                self._parser = httptools.HttpResponseParser(self)
-            self._reset()
-            self.resume()
         self._end()
         if future is not None and not future.done():
             future.set_result(reply)
-        self._rest(keep=keep)
+        if not self._keep_alive or self._excess:
+            assert self._transport is not None
+            self._transport.close()
+            return
+        if request.to_head:
+            self._parser = httptools.HttpResponseParser(self)
+        self._reset()
+        self.resume()
+        self._rest()
 
     def _end(self) -> None:
-        self.future = None
-        self._request = None
+        self.future = self._request = None
         self.ends = math.inf
 
-    def _rest(self, *, keep: bool) -> None:
-        """Wait for the next request; closed instead where one cannot follow."""
+    def _rest(self) -> None:
+        """Wait for the next request; closed instead where none can follow."""
         transport = self._transport
         assert transport is not None
         # What is left to be written belongs to a request that was answered before it was read.
-        if keep and not transport.is_closing() and not transport.get_write_buffer_size():
+        if transport.is_closing() or transport.get_write_buffer_size():
+            transport.close()
+        else:
             self.idle_since = time.monotonic()
             self._idle.append(self)
-        else:
-            transport.close()

@@ -13,6 +13,7 @@ from tango.adapters.http_answer import (
     OnPart,
     ReplicaError,
     cancelled,
+    closed,
 )
 from tango.adapters.http_connection import HttpConnection
 from tango.adapters.http_request import HttpRequest, HttpRequests
@@ -27,25 +28,15 @@ _MAX_HEALTH_BYTES = 64 * 1024
 class _Named:
     """A request that can be aborted, paused and resumed by its name.
 
-    opening: the timeout of the connection that is being opened for it.
-    future: of its answer, once it is sent on `connection`, which carries others later.
+    opening: the timeout of the connection that is being opened for it. future: once it is sent.
     """
 
-    __slots__ = ("aborted", "connection", "future", "opening")
+    __slots__ = ("aborted", "future", "opening")
 
     def __init__(self) -> None:
-        self.connection: HttpConnection | None = None
         self.future: asyncio.Future[HttpReply] | None = None
         self.opening: asyncio.Timeout | None = None
         self.aborted = False
-
-    @property
-    def carrier(self) -> HttpConnection | None:
-        """The connection that its answer is to come on; None where it is not sent, or has ended."""
-        connection = self.connection
-        if connection is None or connection.future is not self.future:
-            return None
-        return connection
 
 
 class ReplicaClient:
@@ -139,16 +130,13 @@ class ReplicaClient:
             request = self._requests.make(port, method, path, headers, body)
         else:
             request = self._requests.plain(port, method, path)
-        connection = self._idle_connection(port, request, now)
-        return None if connection is None else connection.send(request, timeout_s, now + timeout_s)
+        return self._send_on_idle(port, request, timeout_s, now)
 
     def give_up(self, future: asyncio.Future[HttpReply]) -> None:
         """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
-        # It is rare, so that no request has to note where it went.
-        for connection in self._connections:
-            if connection.future is future:
-                connection.fail(cancelled(ran=True))
-                return
+        connection = self._carrier(future)
+        if connection is not None:
+            connection.fail(cancelled(ran=True))
 
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
@@ -164,8 +152,9 @@ class ReplicaClient:
         if named is None:
             return False
         named.aborted = True
-        if named.carrier is not None:
-            named.carrier.fail(cancelled(ran=True))
+        connection = self._carrier(named.future)
+        if connection is not None:
+            connection.fail(cancelled(ran=True))
         elif named.opening is not None and not named.opening.expired():
             named.opening.reschedule(0.0)
         return True
@@ -173,14 +162,16 @@ class ReplicaClient:
     def pause(self, request_id: str) -> None:
         """Stop reading the answer of a request: its taker is behind. Its timeout runs on."""
         named = self._named.get(request_id)
-        if named is not None and named.carrier is not None:
-            named.carrier.pause()
+        connection = self._carrier(named.future) if named is not None else None
+        if connection is not None:
+            connection.pause()
 
     def resume(self, request_id: str) -> None:
         """Read on; fine where the request has ended."""
         named = self._named.get(request_id)
-        if named is not None and named.carrier is not None:
-            named.carrier.resume()
+        connection = self._carrier(named.future) if named is not None else None
+        if connection is not None:
+            connection.resume()
 
     async def close(self) -> None:
         """Close every connection; requests under way end with UNAVAILABLE."""
@@ -196,16 +187,13 @@ class ReplicaClient:
     async def _carry(
         self, port: int, request: HttpRequest, timeout_s: float, named: _Named | None
     ) -> HttpReply:
-        now = time.monotonic()
-        ends = now + timeout_s
-        connection = self._idle_connection(port, request, now)
-        if connection is None:
-            return await self._carry_fresh(port, request, timeout_s, ends, named)
-        future = connection.send(request, timeout_s, ends)
+        begun = time.monotonic()
+        future = self._send_on_idle(port, request, timeout_s, begun)
+        if future is None:
+            return await self._carry_fresh(port, request, timeout_s, begun, named)
         if named is not None:
-            named.connection, named.future = connection, future
+            named.future = future
         try:
-            # Not by a coroutine that a fresh connection could share: each costs half a microsecond.
             return await future
         except asyncio.CancelledError:
             self.give_up(future)
@@ -214,21 +202,25 @@ class ReplicaClient:
             if not request.repeatable or (named is not None and named.aborted):
                 raise
         try:
-            return await self._carry_fresh(port, request, timeout_s, ends, named)
+            return await self._carry_fresh(port, request, timeout_s, begun, named)
         except ReplicaError as error:
             error.ran = True  # the first try may have run
             raise
 
     async def _carry_fresh(
-        self, port: int, request: HttpRequest, timeout_s: float, ends: float, named: _Named | None
+        self, port: int, request: HttpRequest, timeout_s: float, begun: float, named: _Named | None
     ) -> HttpReply:
-        connection = await self._connect(port, timeout_s, ends, named)
+        connection = await self._connect(port, timeout_s, begun, named)
         if named is not None and named.aborted:
             connection.abort()
             raise cancelled(ran=False)
-        future = connection.send(request, timeout_s, ends)
+        future = connection.send(request, timeout_s, begun)
+        if future is None:
+            connection.abort()
+            message = closed("before the request was sent", None)
+            raise ReplicaError(Code.UNAVAILABLE, message, ran=False)
         if named is not None:
-            named.connection, named.future = connection, future
+            named.future = future
         try:
             return await future
         except asyncio.CancelledError:
@@ -236,7 +228,7 @@ class ReplicaClient:
             raise
 
     async def _connect(
-        self, port: int, timeout_s: float, ends: float, named: _Named | None
+        self, port: int, timeout_s: float, begun: float, named: _Named | None
     ) -> HttpConnection:
         count = self._open.get(port, 0)
         if count >= self._max_connections:
@@ -250,7 +242,7 @@ class ReplicaClient:
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
         try:
-            async with asyncio.timeout(ends - time.monotonic()) as opening:
+            async with asyncio.timeout(begun + timeout_s - time.monotonic()) as opening:
                 if named is not None:
                     named.opening = opening
                 await loop.create_connection(lambda: connection, self._host, port)
@@ -278,16 +270,28 @@ class ReplicaClient:
             message = f"no connection to {self._host}:{port}: {error.strerror or error}"
         return ReplicaError(code, message, ran=False)
 
-    def _idle_connection(
-        self, port: int, request: HttpRequest, now: float
-    ) -> HttpConnection | None:
-        """The connection used last, which is the one least likely to be closed by the server."""
+    def _send_on_idle(
+        self, port: int, request: HttpRequest, timeout_s: float, now: float
+    ) -> asyncio.Future[HttpReply] | None:
+        """By the connection used last, which is the one least likely to be closed by the server."""
         idle = self._idle.get(port)
         while idle:
             connection = idle.pop()
-            if connection.usable(request, now):
-                return connection
+            future = connection.send(request, timeout_s, now)
+            if future is not None:
+                return future
             connection.abort()
+        return None
+
+    def _carrier(self, future: asyncio.Future[HttpReply] | None) -> HttpConnection | None:
+        """The connection that an answer is to come on; None where it has ended.
+
+        It is asked for rarely, so that no request has to note where it went.
+        """
+        if future is not None:
+            for connection in self._connections:
+                if connection.future is future:
+                    return connection
         return None
 
     def _closed_one(self, connection: HttpConnection) -> None:
