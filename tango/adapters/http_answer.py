@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from tango.model.request import Code, Headers
 
@@ -36,11 +35,8 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
-# A named tuple's own constructor is a Python function around this one: 0.1 us more.
-new_reply = cast(
-    "Callable[[tuple[int, Headers, bytes]], HttpReply]",
-    functools.partial(tuple.__new__, HttpReply),
-)
+# The same without the names: a tenth of a microsecond less to make, and as much to take apart.
+Answer = tuple[int, Headers, bytes]
 
 OnPart = Callable[[int, Headers, bytes], None]
 

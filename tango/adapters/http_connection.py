@@ -13,11 +13,10 @@ import httptools
 
 from tango.adapters.answer_deadlines import AnswerDeadlines
 from tango.adapters.http_answer import (
+    Answer,
     ClosedBeforeAnswer,
-    HttpReply,
     ReplicaError,
     closed,
-    new_reply,
     not_valid,
     too_large,
     too_late,
@@ -36,7 +35,7 @@ BRIEFLY_S = 0.05
 class HttpConnection(asyncio.Protocol):
     """Parses with llhttp, but for answers whose head it knows.
 
-    future: of the reply that is waited for, until `ends`; None and infinite where there is none.
+    future: of the answer that is waited for, until `ends`; None and infinite where there is none.
     idle: where it puts itself when it can take the next request. on_closed: it is gone.
     """
 
@@ -51,7 +50,7 @@ class HttpConnection(asyncio.Protocol):
         self.port = port
         # Asking for the running loop is a system call (os.getpid) in Python 3.11: 0.17 us.
         self._loop = loop
-        self.future: asyncio.Future[HttpReply] | None = None
+        self.future: asyncio.Future[Answer] | None = None
         self.ends = math.inf
         self.idle_since = 0.0
         self._deadlines = deadlines
@@ -82,8 +81,8 @@ class HttpConnection(asyncio.Protocol):
 
     def send(
         self, request: HttpRequest, timeout_s: float, now: float
-    ) -> asyncio.Future[HttpReply] | None:
-        """Write a request; its reply, or a ReplicaError within timeout_s of now (monotonic).
+    ) -> asyncio.Future[Answer] | None:
+        """Write a request; its answer, or a ReplicaError within timeout_s of now (monotonic).
 
         None where the connection is closed already: nothing was sent.
 
@@ -158,8 +157,8 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer; on an idle connection they answer nothing, and it is closed."""
-        request = self._request
-        if request is None:
+        request, future = self._request, self.future
+        if request is None or future is None:
             self.abort()
             return
         by_head = request.by_head and not self._started
@@ -170,9 +169,18 @@ class HttpConnection(asyncio.Protocol):
             if known is None or len(data) != known.answer_bytes or not data.startswith(known.head):
                 known = recognise(data)
             if known is not None and known.body_bytes <= request.max_body_bytes:
+                # The parser sees none of it, nor is it reset.
                 self._known = known
-                self._take_known(known, data)
+                self.future = self._request = None
+                self.ends = math.inf
+                if not future.done():
+                    body = data[len(known.head) :]
+                    future.set_result((known.status, known.headers, body))
+                self._rest()
                 return
+        self._parse(data, by_head=by_head)
+
+    def _parse(self, data: bytes, *, by_head: bool) -> None:
         self._started = True
         self._since_body += len(data)
         try:
@@ -274,17 +282,6 @@ class HttpConnection(asyncio.Protocol):
     def _headers_complete(self) -> bool:
         return self._status != 0
 
-    def _take_known(self, known: KnownHead, data: bytes) -> None:
-        """A whole answer with a head that is known: the parser saw none of it, nor is it reset."""
-        future = self.future
-        assert future is not None
-        self.future = self._request = None
-        self.ends = math.inf
-        if not future.done():
-            body = data[len(known.head) :]
-            future.set_result(new_reply((known.status, known.headers, body)))
-        self._rest()
-
     def _read_framing(self) -> int:
         """The length that the fields promise, else 0; notes whether they tell where it ends."""
         length = 0
@@ -307,10 +304,10 @@ class HttpConnection(asyncio.Protocol):
         assert request is not None
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        reply = HttpReply(self._status, self._headers, body)
+        answer = (self._status, self._headers, body)
         self._end()
         if future is not None and not future.done():
-            future.set_result(reply)
+            future.set_result(answer)
         if not self._keep_alive or self._excess:
             assert self._transport is not None
             self._transport.close()

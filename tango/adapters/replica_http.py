@@ -8,6 +8,7 @@ import time
 
 from tango.adapters.answer_deadlines import AnswerDeadlines
 from tango.adapters.http_answer import (
+    Answer,
     ClosedBeforeAnswer,
     HttpReply,
     OnPart,
@@ -34,7 +35,7 @@ class _Named:
     __slots__ = ("aborted", "future", "opening")
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[HttpReply] | None = None
+        self.future: asyncio.Future[Answer] | None = None
         self.opening: asyncio.Timeout | None = None
         self.aborted = False
 
@@ -119,10 +120,10 @@ class ReplicaClient:
         body: bytes,
         timeout_s: float,
         now: float,
-    ) -> asyncio.Future[HttpReply] | None:
+    ) -> asyncio.Future[Answer] | None:
         """Send a request at once, on an idle connection; None where there is none.
 
-        The future is the reply; `give_up` ends it. now: time.monotonic(). Nothing is sent a second
+        The future is the answer; `give_up` ends it. now: time.monotonic(). Nothing is sent a second
         time here. For who awaits nothing else on the way: it costs half of what `request` does.
         Raises ReplicaError for what cannot be sent.
         """
@@ -132,7 +133,7 @@ class ReplicaClient:
             request = self._requests.plain(port, method, path)
         return self._send_on_idle(port, request, timeout_s, now)
 
-    def give_up(self, future: asyncio.Future[HttpReply]) -> None:
+    def give_up(self, future: asyncio.Future[Answer]) -> None:
         """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
         connection = self._carrier(future)
         if connection is not None:
@@ -194,7 +195,7 @@ class ReplicaClient:
         if named is not None:
             named.future = future
         try:
-            return await future
+            return HttpReply(*await future)
         except asyncio.CancelledError:
             self.give_up(future)
             raise
@@ -222,7 +223,7 @@ class ReplicaClient:
         if named is not None:
             named.future = future
         try:
-            return await future
+            return HttpReply(*await future)
         except asyncio.CancelledError:
             self.give_up(future)
             raise
@@ -272,7 +273,7 @@ class ReplicaClient:
 
     def _send_on_idle(
         self, port: int, request: HttpRequest, timeout_s: float, now: float
-    ) -> asyncio.Future[HttpReply] | None:
+    ) -> asyncio.Future[Answer] | None:
         """By the connection used last, which is the one least likely to be closed by the server."""
         idle = self._idle.get(port)
         while idle:
@@ -283,7 +284,7 @@ class ReplicaClient:
             connection.abort()
         return None
 
-    def _carrier(self, future: asyncio.Future[HttpReply] | None) -> HttpConnection | None:
+    def _carrier(self, future: asyncio.Future[Answer] | None) -> HttpConnection | None:
         """The connection that an answer is to come on; None where it has ended.
 
         It is asked for rarely, so that no request has to note where it went.
