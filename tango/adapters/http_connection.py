@@ -157,8 +157,8 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer; on an idle connection they answer nothing, and it is closed."""
-        request, future = self._request, self.future
-        if request is None or future is None:
+        request, future, transport = self._request, self.future, self._transport
+        if request is None or future is None or transport is None:
             self.abort()
             return
         by_head = request.by_head and not self._started
@@ -169,14 +169,18 @@ class HttpConnection(asyncio.Protocol):
             if known is None or len(data) != known.answer_bytes or not data.startswith(known.head):
                 known = recognise(data)
             if known is not None and known.body_bytes <= request.max_body_bytes:
-                # The parser sees none of it, nor is it reset.
+                # The parser sees none of it, nor is it reset. This is _end and _rest, written out:
+                # nearly every answer comes by here, and their calls took 0.1 us of its 4.
                 self._known = known
                 self.future = self._request = None
                 self.ends = math.inf
                 if not future.done():
-                    body = data[len(known.head) :]
-                    future.set_result((known.status, known.headers, body))
-                self._rest()
+                    future.set_result((known.status, known.headers, data[len(known.head) :]))
+                if transport.is_closing() or transport.get_write_buffer_size():
+                    transport.close()
+                else:
+                    self.idle_since = time.monotonic()
+                    self._idle.append(self)
                 return
         self._parse(data, by_head=by_head)
 

@@ -49,17 +49,17 @@ class HttpRequests:
     def __init__(self, host: str, max_body_bytes: int) -> None:
         self._host = host
         self._max_body_bytes = max_body_bytes
-        self._plain: dict[tuple[int, str, str], HttpRequest] = {}
+        self.kept: dict[tuple[int, str, str], HttpRequest] = {}
 
     def plain(self, port: int, method: str, path: str) -> HttpRequest:
         """One without fields and body: the same ones are asked again and again."""
-        found = self._plain.get((port, method, path))
+        found = self.kept.get((port, method, path))
         if found is None:
             found = self.make(port, method, path, (), b"")
             if len(path) <= MAX_KEPT_PATH:
-                if len(self._plain) >= MAX_KEPT:
-                    self._plain.clear()
-                self._plain[port, method, path] = found
+                if len(self.kept) >= MAX_KEPT:
+                    self.kept.clear()
+                self.kept[port, method, path] = found
         return found
 
     def make(
