@@ -44,6 +44,7 @@ class HttpRequests:
     """Makes requests to replicas on one host.
 
     max_body_bytes: of a request, and of an answer unless its request says otherwise.
+    kept: plain ones by (port, method, path), for who cannot spare a call of `plain`.
     """
 
     def __init__(self, host: str, max_body_bytes: int) -> None:

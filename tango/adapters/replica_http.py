@@ -127,11 +127,12 @@ class ReplicaClient:
         time here. For who awaits nothing else on the way: it costs half of what `request` does.
         Raises ReplicaError for what cannot be sent.
         """
-        # Both look-ups are here a second time: to call what makes them takes as long as they do.
-        plain = not headers and not body
-        request = self._requests.kept.get((port, method, path)) if plain else None
-        if request is None:
+        # Both look-ups are written out a second time: to call what does them costs 0.1 us more.
+        if headers or body:
             request = self._requests.make(port, method, path, headers, body)
+        else:
+            kept = self._requests.kept.get((port, method, path))
+            request = kept or self._requests.plain(port, method, path)
         idle = self._idle.get(port)
         while idle:
             connection = idle.pop()
