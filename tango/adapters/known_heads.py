@@ -7,23 +7,37 @@ that. Not for answers to HEAD, whose end the head does not tell.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tango.model.request import Headers
 
 _END = b"\r\n\r\n"
 # Only small ones, and not many: some are never seen again.
 _MAX_HEADS = 256
 _MAX_BYTES = 1024
-# Status, fields, bytes of the body.
-_heads: dict[bytes, tuple[int, Headers, int]] = {}
 
 
-def recognise(data: bytes) -> tuple[int, Headers, bytes] | None:
-    """(status, fields, body) of an answer that is whole and whose head is known, else None."""
-    end = data.find(_END) + len(_END)
-    known = _heads.get(data[:end])
-    if known is None or len(data) != end + known[2]:
-        return None
-    return known[0], known[1], data[end:]
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """An answer is this head and its body where it is `answer_bytes` long and begins with `head`.
+
+    So who got it for an answer may try it for the next one, without a look at the others.
+    """
+
+    head: bytes
+    answer_bytes: int
+    body_bytes: int
+    status: int
+    headers: Headers
+
+
+_heads: dict[bytes, KnownHead] = {}
+
+
+def recognise(data: bytes) -> KnownHead | None:
+    """The head of an answer that is whole and whose head is known, else None."""
+    known = _heads.get(data[: data.find(_END) + len(_END)])
+    return known if known is not None and len(data) == known.answer_bytes else None
 
 
 def learn(data: bytes, status: int, headers: Headers, body_bytes: int) -> None:
@@ -38,4 +52,5 @@ def learn(data: bytes, status: int, headers: Headers, body_bytes: int) -> None:
         return
     if len(_heads) >= _MAX_HEADS:
         _heads.clear()
-    _heads[data[:end]] = (status, headers, body_bytes)
+    head = data[:end]
+    _heads[head] = KnownHead(head, len(data), body_bytes, status, headers)

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
+import time
 
-from tango.adapters.http_connection import (
+from tango.adapters.answer_deadlines import AnswerDeadlines
+from tango.adapters.http_answer import (
+    Answer,
     ClosedBeforeAnswer,
-    Exchange,
-    HttpConnection,
     HttpReply,
     OnPart,
     ReplicaError,
+    cancelled,
+    closed,
 )
-from tango.adapters.http_fields import request_head
-from tango.model.errors import InvalidField
+from tango.adapters.http_connection import HttpConnection
+from tango.adapters.http_request import HttpRequest, HttpRequests
 from tango.model.request import Code, Headers
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
 
 __all__ = ["HttpReply", "ReplicaClient", "ReplicaError"]
 
 _MAX_HEALTH_BYTES = 64 * 1024
-_MAX_KEPT_PATH = 256
+
+
+class _Named:
+    """A request that can be aborted, paused and resumed by its name.
+
+    opening: the timeout of the connection that is being opened for it. future: once it is sent.
+    """
+
+    __slots__ = ("aborted", "future", "opening")
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Answer] | None = None
+        self.opening: asyncio.Timeout | None = None
+        self.aborted = False
 
 
 class ReplicaClient:
@@ -47,11 +62,12 @@ class ReplicaClient:
         self._host = host
         self._max_connections = max_connections
         self._max_idle_s = max_idle_s
-        self._max_body_bytes = max_body_bytes
+        self._requests = HttpRequests(host, max_body_bytes)
         self._idle: dict[int, list[HttpConnection]] = {}
         self._open: dict[int, int] = {}
         self._connections: set[HttpConnection] = set()
-        self._exchanges: dict[str, Exchange] = {}
+        self._deadlines = AnswerDeadlines(self._connections)
+        self._named: dict[str, _Named] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -76,16 +92,24 @@ class ReplicaClient:
         A request is sent a second time only where it did not run: the connection was closed when
         it was to be written, or it is a GET or HEAD on a reused connection that closed unanswered.
         """
-        exchange = self._exchange(
-            port, method, path, headers, body, timeout_s, max_body_bytes, on_part, request_id
-        )
+        if headers or body or on_part is not None or max_body_bytes is not None:
+            request = self._requests.make(
+                port, method, path, headers, body, max_body_bytes, on_part
+            )
+        else:
+            request = self._requests.plain(port, method, path)
+        if self._closed:
+            raise _client_closed(ran=False)
         if not request_id:
-            return await self._carry(port, exchange)
-        self._exchanges[request_id] = exchange
+            return await self._carry(port, request, timeout_s, None)
+        if request_id in self._named:
+            message = f"request {request_id!r} is under way already"
+            raise ReplicaError(Code.INVALID, message, ran=False)
+        named = self._named[request_id] = _Named()
         try:
-            return await self._carry(port, exchange)
+            return await self._carry(port, request, timeout_s, named)
         finally:
-            del self._exchanges[request_id]
+            del self._named[request_id]
 
     def begin(
         self,
@@ -95,26 +119,34 @@ class ReplicaClient:
         headers: Headers,
         body: bytes,
         timeout_s: float,
-    ) -> Exchange | None:
+        now: float,
+    ) -> asyncio.Future[Answer] | None:
         """Send a request at once, on an idle connection; None where there is none.
 
-        The exchange's future is the reply; `give_up` ends it. Nothing is sent a second time here.
-        For who awaits nothing else on the way: it costs half of what `request` does.
+        The future is the answer; `give_up` ends it. now: time.monotonic(). Nothing is sent a second
+        time here. For who awaits nothing else on the way: it costs half of what `request` does.
         Raises ReplicaError for what cannot be sent.
         """
-        if self._closed:
-            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
-        exchange = self._exchange(port, method, path, headers, body, timeout_s, None, None, "")
-        connection = self._idle_connection(port)
-        if connection is None:
-            return None
-        connection.send(exchange, timeout_s)
-        return exchange
+        # Both look-ups are written out a second time: to call what does them costs 0.1 us more.
+        if headers or body:
+            request = self._requests.make(port, method, path, headers, body)
+        else:
+            kept = self._requests.kept.get((port, method, path))
+            request = kept or self._requests.plain(port, method, path)
+        idle = self._idle.get(port)
+        while idle:
+            connection = idle.pop()
+            future = connection.send(request, timeout_s, now)
+            if future is not None:
+                return future
+            connection.abort()
+        return None
 
-    def give_up(self, exchange: Exchange) -> None:
+    def give_up(self, future: asyncio.Future[Answer]) -> None:
         """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
-        if exchange.connection is not None:
-            exchange.connection.fail(_cancelled(ran=True))
+        connection = self._carrier(future)
+        if connection is not None:
+            connection.fail(cancelled(ran=True))
 
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
@@ -126,157 +158,151 @@ class ReplicaClient:
 
     def abort(self, request_id: str) -> bool:
         """Close the connection of a request, which ends with CANCELLED. False: it is not there."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is None:
+        named = self._named.get(request_id)
+        if named is None:
             return False
-        exchange.aborted = True
-        if exchange.connection is not None:
-            exchange.connection.fail(_cancelled(ran=True))
-        elif exchange.timeout is not None and not exchange.timeout.expired():
-            exchange.timeout.reschedule(0.0)
+        named.aborted = True
+        connection = self._carrier(named.future)
+        if connection is not None:
+            connection.fail(cancelled(ran=True))
+        elif named.opening is not None and not named.opening.expired():
+            named.opening.reschedule(0.0)
         return True
 
     def pause(self, request_id: str) -> None:
         """Stop reading the answer of a request: its taker is behind. Its timeout runs on."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.pause()
+        named = self._named.get(request_id)
+        connection = self._carrier(named.future) if named is not None else None
+        if connection is not None:
+            connection.pause()
 
     def resume(self, request_id: str) -> None:
         """Read on; fine where the request has ended."""
-        exchange = self._exchanges.get(request_id)
-        if exchange is not None and exchange.connection is not None:
-            exchange.connection.resume()
+        named = self._named.get(request_id)
+        connection = self._carrier(named.future) if named is not None else None
+        if connection is not None:
+            connection.resume()
 
     async def close(self) -> None:
         """Close every connection; requests under way end with UNAVAILABLE."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        self._deadlines.close()
         while self._connections:
             for connection in tuple(self._connections):
-                connection.fail(ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=True))
+                connection.fail(_client_closed(ran=True))
             await asyncio.sleep(0)
 
-    def _exchange(
-        self,
-        port: int,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        timeout_s: float,
-        max_body_bytes: int | None,
-        on_part: OnPart | None,
-        request_id: str,
-    ) -> Exchange:
-        limit = self._max_body_bytes
-        if len(body) > limit:
-            message = f"body: {len(body)} bytes are too many; at most {limit}"
-            raise ReplicaError(Code.INVALID, message, ran=False)
-        if request_id in self._exchanges:
-            message = f"request {request_id!r} is under way already"
-            raise ReplicaError(Code.INVALID, message, ran=False)
+    async def _carry(
+        self, port: int, request: HttpRequest, timeout_s: float, named: _Named | None
+    ) -> HttpReply:
+        begun = time.monotonic()
+        future = self._send_on_idle(port, request, timeout_s, begun)
+        if future is None:
+            return await self._carry_fresh(port, request, timeout_s, begun, named)
+        if named is not None:
+            named.future = future
         try:
-            if headers or body or len(path) > _MAX_KEPT_PATH:
-                head = request_head(f"{self._host}:{port}", method, path, headers, len(body))
-            else:
-                head = _plain_head(self._host, port, method, path)
-        except InvalidField as error:
-            raise ReplicaError(Code.INVALID, str(error), ran=False) from error
-        most = limit if max_body_bytes is None else max_body_bytes
-        return Exchange(method, head, body, timeout_s, most, on_part)
-
-    async def _carry(self, port: int, exchange: Exchange) -> HttpReply:
-        if self._closed:
-            raise ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=False)
-        connection = self._idle_connection(port)
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + exchange.timeout_s
-        if connection is None:
-            return await self._carry_fresh(port, exchange, ends)
-        try:
-            return await self._send(connection, exchange, exchange.timeout_s)
+            return HttpReply(*await future)
+        except asyncio.CancelledError:
+            self.give_up(future)
+            raise
         except ClosedBeforeAnswer:
-            if not exchange.repeatable or exchange.aborted:
+            if not request.repeatable or (named is not None and named.aborted):
                 raise
         try:
-            return await self._carry_fresh(port, exchange, ends)
+            return await self._carry_fresh(port, request, timeout_s, begun, named)
         except ReplicaError as error:
             error.ran = True  # the first try may have run
             raise
 
-    async def _carry_fresh(self, port: int, exchange: Exchange, ends: float) -> HttpReply:
-        loop = asyncio.get_running_loop()
-        connection = await self._connect(port, exchange, ends)
-        if exchange.aborted:
-            connection.abort()
-            raise _cancelled(ran=False)
-        return await self._send(connection, exchange, ends - loop.time())
-
-    async def _send(
-        self, connection: HttpConnection, exchange: Exchange, left_s: float
+    async def _carry_fresh(
+        self, port: int, request: HttpRequest, timeout_s: float, begun: float, named: _Named | None
     ) -> HttpReply:
+        connection = await self._connect(port, timeout_s, begun, named)
+        if named is not None and named.aborted:
+            connection.abort()
+            raise cancelled(ran=False)
+        future = connection.send(request, timeout_s, begun)
+        if future is None:
+            connection.abort()
+            message = closed("before the request was sent", None)
+            raise ReplicaError(Code.UNAVAILABLE, message, ran=False)
+        if named is not None:
+            named.future = future
         try:
-            return await connection.send(exchange, left_s)
+            return HttpReply(*await future)
         except asyncio.CancelledError:
-            connection.fail(_cancelled(ran=True))
+            self.give_up(future)
             raise
 
-    async def _connect(self, port: int, exchange: Exchange, ends: float) -> HttpConnection:
+    async def _connect(
+        self, port: int, timeout_s: float, begun: float, named: _Named | None
+    ) -> HttpConnection:
         count = self._open.get(port, 0)
         if count >= self._max_connections:
             message = f"{count} connections to port {port} are in use"
             raise ReplicaError(Code.RESOURCE_EXHAUSTED, message, ran=False)
-        connection = HttpConnection(port, self._release, self._closed_one)
+        loop = asyncio.get_running_loop()
+        idle = self._idle.setdefault(port, [])
+        connection = HttpConnection(port, loop, self._deadlines, idle, self._closed_one)
         self._open[port] = count + 1
         self._connections.add(connection)
-        loop = asyncio.get_running_loop()
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
         try:
-            async with asyncio.timeout_at(ends) as exchange.timeout:
+            async with asyncio.timeout(begun + timeout_s - time.monotonic()) as opening:
+                if named is not None:
+                    named.opening = opening
                 await loop.create_connection(lambda: connection, self._host, port)
         except BaseException as error:
             connection.abort()
             self._closed_one(connection)
             if isinstance(error, OSError):  # TimeoutError is one
-                raise self._no_connection(port, exchange, error) from None
+                if named is not None and named.aborted:
+                    raise cancelled(ran=False) from None
+                raise self._no_connection(port, timeout_s, error) from None
             raise
         finally:
-            exchange.timeout = None
+            if named is not None:
+                named.opening = None
         return connection
 
-    def _no_connection(self, port: int, exchange: Exchange, error: OSError) -> ReplicaError:
+    def _no_connection(self, port: int, timeout_s: float, error: OSError) -> ReplicaError:
         code = Code.UNAVAILABLE
-        if exchange.aborted:
-            return _cancelled(ran=False)
         if isinstance(error, ConnectionRefusedError):
             message = f"nothing listens on {self._host}:{port}"
         elif isinstance(error, TimeoutError):
             code = Code.DEADLINE_EXCEEDED
-            message = f"no connection to port {port} within {exchange.timeout_s * 1000:.0f} ms"
+            message = f"no connection to port {port} within {timeout_s * 1000:.0f} ms"
         else:
             message = f"no connection to {self._host}:{port}: {error.strerror or error}"
         return ReplicaError(code, message, ran=False)
 
-    def _idle_connection(self, port: int) -> HttpConnection | None:
-        """The connection used last, which is the one least likely to be closed by the server."""
+    def _send_on_idle(
+        self, port: int, request: HttpRequest, timeout_s: float, now: float
+    ) -> asyncio.Future[Answer] | None:
+        """By the connection used last, which is the one least likely to be closed by the server."""
         idle = self._idle.get(port)
         while idle:
             connection = idle.pop()
-            if connection.usable:
-                return connection
+            future = connection.send(request, timeout_s, now)
+            if future is not None:
+                return future
             connection.abort()
         return None
 
-    def _release(self, connection: HttpConnection) -> None:
-        if self._closed:
-            connection.abort()
-            return
-        loop = asyncio.get_running_loop()
-        connection.idle_since = loop.time()
-        self._idle.setdefault(connection.port, []).append(connection)
-        if self._sweeper is None:
-            self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
+    def _carrier(self, future: asyncio.Future[Answer] | None) -> HttpConnection | None:
+        """The connection that an answer is to come on; None where it has ended.
+
+        It is asked for rarely, so that no request has to note where it went.
+        """
+        if future is not None:
+            for connection in self._connections:
+                if connection.future is future:
+                    return connection
+        return None
 
     def _closed_one(self, connection: HttpConnection) -> None:
         if connection not in self._connections:
@@ -284,34 +310,24 @@ class ReplicaClient:
         self._connections.remove(connection)
         port = connection.port
         self._open[port] -= 1
+        with contextlib.suppress(ValueError):
+            self._idle[port].remove(connection)
         if not self._open[port]:
-            del self._open[port]
-        idle = self._idle.get(port)
-        if idle is not None:
-            with contextlib.suppress(ValueError):
-                idle.remove(connection)
-            if not idle:
-                del self._idle[port]
+            del self._open[port], self._idle[port]
 
     def _sweep(self) -> None:
         """Close what was idle too long; each list is ordered by idle_since."""
-        loop = asyncio.get_running_loop()
-        before = loop.time() - self._max_idle_s
+        before = time.monotonic() - self._max_idle_s
         for idle in tuple(self._idle.values()):
             for connection in tuple(idle):
                 if connection.idle_since > before:
                     break
                 connection.abort()
         self._sweeper = None
-        if self._idle:
+        if self._connections:
+            loop = asyncio.get_running_loop()
             self._sweeper = loop.call_later(self._max_idle_s / 2, self._sweep)
 
 
-@functools.lru_cache(maxsize=1024)
-def _plain_head(host: str, port: int, method: str, path: str) -> bytes:
-    """The head of a request without fields and body: the same ones are asked again and again."""
-    return request_head(f"{host}:{port}", method, path, (), 0)
-
-
-def _cancelled(*, ran: bool) -> ReplicaError:
-    return ReplicaError(Code.CANCELLED, "the request was cancelled", ran=ran)
+def _client_closed(*, ran: bool) -> ReplicaError:
+    return ReplicaError(Code.UNAVAILABLE, "the client is closed", ran=ran)

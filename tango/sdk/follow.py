@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from types import TracebackType
 
-from tango.adapters.http_connection import ClosedBeforeAnswer, Exchange
-from tango.adapters.replica_http import ReplicaClient, ReplicaError
+from tango.adapters.http_answer import Answer, ClosedBeforeAnswer, ReplicaError
+from tango.adapters.http_request import SAFE_METHODS
+from tango.adapters.replica_http import ReplicaClient
 from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.fast_init import maker
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.routes import FollowReport, RouteTable
 from tango.sdk.call_failed import CallFailed
@@ -29,6 +33,11 @@ RETRY_MAX_S = 2.0
 MAX_UNTAKEN = 256
 # Slots are asked for this part above the most that were needed lately.
 ROOM_TO_GROW = 4
+
+# Sixteen names, and the members of an enum, take as long as all else that a call does here.
+_new_reply = maker(CallReply)
+_OK = Code.OK
+_COMPLETED = Outcome.COMPLETED
 
 
 class Followed:
@@ -53,7 +62,7 @@ class Followed:
         self._open_stream = open_stream
         self._request = request
         self._carry = carry
-        self._new_id = RequestIds()
+        self._new_id = RequestIds().__call__
         self._choices = Choices()
         self._clients: dict[str, ReplicaClient] = {}
         self._table: RouteTable | None = None
@@ -71,7 +80,6 @@ class Followed:
         self.carried = 0
 
     async def __aenter__(self) -> Followed:
-        self._loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(OPEN_TIMEOUT_S):
                 stream = await self._begin()
@@ -100,11 +108,26 @@ class Followed:
     @property
     def table(self) -> RouteTable | None:
         """The routes in use; None where the lease is over."""
-        return self._table if self._loop.time() < self._valid_until else None
+        return self._table if time.monotonic() < self._valid_until else None
 
     # ---- calls
 
-    def call(
+    async def send(self, request: CallRequest) -> CallReply:
+        """Send a call; every end of it is a CallReply."""
+        try:
+            return await self.call(
+                path=request.path,
+                method=request.method,
+                body=request.body,
+                headers=request.headers,
+                deadline_ms=request.deadline_s * 1000,
+                timeout_ms=request.timeout_s * 1000,
+                _request=request,
+            )
+        except CallFailed as failed:
+            return failed.reply
+
+    async def call(
         self,
         *,
         path: str = "/",
@@ -113,115 +136,93 @@ class Followed:
         headers: Headers = (),
         deadline_ms: float = 0.0,
         timeout_ms: float = 0.0,
-    ) -> Coroutine[object, object, CallReply]:
-        """One call, to be awaited; keywords as in Client.request. Raises CallFailed."""
-        # No coroutine of its own around the one that does it: each costs half a microsecond.
-        return self._send(
-            None,
-            method or ("POST" if body else "GET"),
-            path,
-            headers,
-            body,
-            deadline_ms / 1000,
-            timeout_ms / 1000,
-        )
-
-    async def send(self, request: CallRequest) -> CallReply:
-        """Send a call; every end of it is a CallReply."""
-        return await self._send(
-            request,
-            request.method,
-            request.path,
-            request.headers,
-            request.body,
-            request.deadline_s,
-            request.timeout_s,
-        )
-
-    async def _send(
-        self,
-        request: CallRequest | None,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        deadline_s: float,
-        timeout_s: float,
+        _request: CallRequest | None = None,
     ) -> CallReply:
-        """Try replicas until one answers, or another try might run the request twice.
+        """One call; keywords as in Client.request. Raises CallFailed where no replica answered.
 
-        request: None for a call by keywords, which raises CallFailed where no replica answered.
+        It tries replicas until one answers, or another try might run the request twice; else the
+        edge carries it. _request: the whole of it, from `send`.
 
         One function on purpose: what it does for an answer at the first try is the whole cost of
-        following routes.
+        following routes, and each coroutine around it would cost a quarter of a microsecond.
         """
         self._under_way += 1
         if self._under_way > self._peak:
             self._peak = self._under_way
-        begun = now = self._loop.time()
+        begun = now = time.monotonic()
         table = self._table
         tried: tuple[Choice, ...] = ()
+        # Whether a request that may be repeated met a connection that closed: not so a second time.
+        fresh = may_have_run = False
+        if not method:
+            method = "POST" if body else "GET"
         try:
             while table is not None and now < self._valid_until:
-                if request is not None and request.stream:
+                if _request is not None and _request.stream:
                     break
                 choice = self._choices.pick(now, tried)
                 if choice is None:
                     break
-                due_s = deadline_s or table.deadline_s
-                ends_s = timeout_s or max(table.timeout_s, due_s)
+                due_s = deadline_ms / 1000 if deadline_ms else table.deadline_s
+                ends_s = timeout_ms / 1000 if timeout_ms else table.timeout_s
+                if ends_s < due_s and not timeout_ms:
+                    ends_s = due_s
                 client = choice.client or self._client(choice)
                 port = choice.route.port
                 left_s = begun + ends_s - now
                 choice.in_flight += 1
-                exchange: Exchange | None = None
+                future: asyncio.Future[Answer] | None = None
                 try:
-                    exchange = client.begin(port, method, path, headers, body, left_s)
-                    if exchange is None:
-                        reply = await client.request(
+                    if not fresh:
+                        future = client.begin(port, method, path, headers, body, left_s, now)
+                    if future is not None:
+                        status, fields, content = await future
+                    else:
+                        status, fields, content = await client.request(
                             port, method, path, headers, body, timeout_s=left_s
                         )
-                    else:
-                        assert exchange.future is not None
-                        reply = await exchange.future
                 except ReplicaError as error:
-                    now = self._loop.time()
-                    if now >= begun + due_s or not self._again(error, exchange, choice, table):
+                    now = time.monotonic()
+                    may_have_run = may_have_run or error.ran
+                    fresh = (
+                        future is not None
+                        and method in SAFE_METHODS
+                        and isinstance(error, ClosedBeforeAnswer)
+                    )
+                    again = fresh or self._again(error, choice, table)
+                    if now >= begun + due_s or not again:
                         choice.failed += 1
-                        request_id = self._new_id() if request is None else request.request_id
-                        failed = _failed(request_id, choice, error, now - begun)
-                        if request is None:
-                            raise CallFailed(failed) from None
-                        return failed
+                        request_id = self._new_id() if _request is None else _request.request_id
+                        failed = _failed(request_id, choice, error, now - begun, may_have_run)
+                        raise CallFailed(failed) from None
                 except BaseException:
                     choice.failed += 1
-                    if exchange is not None:
-                        client.give_up(exchange)
+                    if future is not None:
+                        client.give_up(future)
                     raise
                 else:
                     self.direct += 1
-                    total_s = self._loop.time() - begun
-                    if reply.status >= 500:
+                    total_s = time.monotonic() - begun
+                    outcome = _COMPLETED
+                    if status >= 500:
                         outcome = Outcome.FAILED
                         choice.failed += 1
-                    elif total_s <= due_s:
-                        outcome = Outcome.COMPLETED
-                        choice.completed += 1
-                        choice.latency_s += total_s
                     else:
-                        outcome = Outcome.LATE
-                        choice.late += 1
                         choice.latency_s += total_s
+                        if total_s <= due_s:
+                            choice.completed += 1
+                        else:
+                            outcome = Outcome.LATE
+                            choice.late += 1
                     total_ms = total_s * 1000
                     route = choice.route
-                    # By place: sixteen names take as long as all the rest of it.
-                    return CallReply(
-                        self._new_id() if request is None else request.request_id,
+                    return _new_reply(
+                        self._new_id() if _request is None else _request.request_id,
                         outcome,
-                        Code.OK,
-                        reply.status,
-                        reply.headers,
-                        reply.body,
+                        _OK,
+                        status,
+                        fields,
+                        content,
                         route.node,
                         route.replica,
                         0.0,
@@ -233,37 +234,32 @@ class Followed:
                     )
                 finally:
                     choice.in_flight -= 1
-                tried = (*tried, choice)
+                if not fresh:
+                    tried = (*tried, choice)
             self.carried += 1
-            if request is not None:
-                return await self._carry(request)
-            carried = await self._carry(
-                self._request(
+            reply = await self._carry(
+                _request
+                or self._request(
                     self._service,
                     path=path,
                     method=method,
                     body=body,
                     headers=headers,
-                    deadline_ms=deadline_s * 1000,
-                    timeout_ms=timeout_s * 1000,
+                    deadline_ms=deadline_ms,
+                    timeout_ms=timeout_ms,
                 )
             )
-            if carried.code is not Code.OK:
-                raise CallFailed(carried)
-            return carried
+            if reply.code is not Code.OK:
+                raise CallFailed(replace(reply, may_have_run=may_have_run or reply.may_have_run))
+            return reply
         finally:
             self._under_way -= 1
 
-    def _again(
-        self, error: ReplicaError, exchange: Exchange | None, choice: Choice, table: RouteTable
-    ) -> bool:
-        """Whether another try is safe and of use: nothing was sent, or it may run twice."""
-        if isinstance(error, ClosedBeforeAnswer) and exchange is not None and exchange.repeatable:
-            # A connection that was kept alive, closed at just that moment.
-            return True
+    def _again(self, error: ReplicaError, choice: Choice, table: RouteTable) -> bool:
+        """Whether a try elsewhere is safe and of use: nothing was sent, or it may run twice."""
         if error.code is Code.UNAVAILABLE:
             # It takes no connection, or closes them: the edge will see that too, but not so soon.
-            choice.avoid_until = self._loop.time() + AVOID_S
+            choice.avoid_until = time.monotonic() + AVOID_S
         elif error.code is not Code.RESOURCE_EXHAUSTED:
             return False
         return table.idempotent or not error.ran
@@ -284,7 +280,7 @@ class Followed:
         stream = self._open_stream()
         self._number = 0
         self._said = (-1, -1)
-        self._sent_at = {0: self._loop.time()}
+        self._sent_at = {0: time.monotonic()}
         try:
             await stream.open()
             while not self._take(await stream.read()):
@@ -351,7 +347,7 @@ class Followed:
                 return
             table = self._table
             assert table is not None
-            now = self._loop.time()
+            now = time.monotonic()
             due = now >= last + table.lease_s / REPORTS_PER_LEASE
             if due or self._said != (table.version, self._peak) or not self._choices.settled():
                 last = now
@@ -365,14 +361,16 @@ class Followed:
         self._number += 1
         if len(self._sent_at) >= MAX_UNTAKEN:
             del self._sent_at[next(iter(self._sent_at))]
-        self._sent_at[self._number] = self._loop.time()
+        self._sent_at[self._number] = time.monotonic()
         tallies = self._choices.tallies()
         await stream.report(FollowReport(self._number, version, wanted, tallies, last))
 
 
-def _failed(request_id: str, choice: Choice, error: ReplicaError, total_s: float) -> CallReply:
+def _failed(
+    request_id: str, choice: Choice, error: ReplicaError, total_s: float, may_have_run: bool
+) -> CallReply:
     """As the edge puts it: what no replica may see is rejected, anything else has failed."""
-    rejected = error.code is Code.INVALID and not error.ran
+    rejected = error.code is Code.INVALID and not may_have_run
     return CallReply(
         request_id,
         Outcome.REJECTED if rejected else Outcome.FAILED,
@@ -381,5 +379,5 @@ def _failed(request_id: str, choice: Choice, error: ReplicaError, total_s: float
         replica=choice.route.replica,
         total_ms=total_s * 1000,
         error=str(error),
-        may_have_run=error.ran,
+        may_have_run=may_have_run,
     )

@@ -88,14 +88,15 @@ class Choices:
         Smooth weighted round robin (nginx, ngx_http_upstream_get_peer): each gains its weight, the
         one that has most is picked and pays the sum, so that picks of one are spread out evenly.
         """
-        if len(self._usable) == 1:
-            (only,) = self._usable
-            if only.in_flight < only.route.slots and only.avoid_until <= now and not tried:
+        usable = self._usable
+        if len(usable) == 1:
+            only = usable[0]
+            if only.in_flight < only.route.slots and only.avoid_until <= now and only not in tried:
                 return only
             return None
         best: Choice | None = None
         total = 0
-        for choice in self._usable:
+        for choice in usable:
             route = choice.route
             if choice.in_flight >= route.slots or choice.avoid_until > now or choice in tried:
                 continue

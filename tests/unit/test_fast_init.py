@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from typing import Any
 
 import pytest
 
 from tango.model import cgroup, cluster, events, peers, plan, request, routes
-from tango.model.fast_init import fast_init
+from tango.model.fast_init import fast_init, maker
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,21 @@ def test_it_is_made_compared_and_shown_as_a_plain_one() -> None:
     assert copy.deepcopy(Fast("c")) == Fast("c")
 
 
-def test_it_stays_frozen() -> None:
-    made = Fast("a")
+def test_its_maker_makes_the_same() -> None:
+    make = maker(Fast)
+    for given in (("a",), ("a", 4), ("a", 4, (1, 2))):
+        assert make(*given) == Fast(*given)
+        assert type(make(*given)) is Fast
+    assert make(count=1, name="b") == Fast("b", 1)
+    with pytest.raises(TypeError, match="missing 1 required"):
+        make()  # type: ignore[call-arg]
+    with pytest.raises(KeyError):
+        maker(Plain)
+
+
+@pytest.mark.parametrize("make", [Fast, maker(Fast)])
+def test_it_stays_frozen(make: Callable[[str], Fast]) -> None:
+    made = make("a")
     with pytest.raises(FrozenInstanceError):
         made.name = "b"  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
@@ -97,3 +111,4 @@ def test_each_of_the_models_keeps_all_of_its_fields() -> None:
         names = [each.name for each in fields(one)]
         made = one(*range(len(names)))
         assert [getattr(made, name) for name in names] == list(range(len(names)))
+        assert maker(one)(*range(len(names))) == made

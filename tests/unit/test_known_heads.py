@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tango.adapters import known_heads
-from tango.adapters.known_heads import learn, recognise
+from tango.adapters.known_heads import KnownHead, learn, recognise
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX: %d\r\n\r\n"
 FIELDS = (("Content-Length", "3"), ("X", "1"))
@@ -20,7 +20,7 @@ def test_a_known_head_with_a_whole_body() -> None:
     head = HEAD % 1
     assert recognise(head + b"abc") is None
     learn(head + b"abc", 200, FIELDS, 3)
-    assert recognise(head + b"xyz") == (200, FIELDS, b"xyz")
+    assert recognise(head + b"xyz") == KnownHead(head, len(head) + 3, 3, 200, FIELDS)
     # Too little, too much, another head.
     assert recognise(head + b"xy") is None
     assert recognise(head + b"xyz!") is None

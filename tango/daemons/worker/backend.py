@@ -9,7 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 
 from tango.adapters.clocks import LoopClock
-from tango.adapters.http_connection import OnPart
+from tango.adapters.http_answer import OnPart
 from tango.adapters.log_files import read_log
 from tango.adapters.machine_memory import available_memory
 from tango.adapters.replica_http import ReplicaClient, ReplicaError

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -463,6 +464,92 @@ async def test_a_slow_replica_is_left_at_the_timeout(client: ReplicaClient, serv
     await asyncio.wait_for(gone.wait(), 2)
 
 
+async def test_deadlines_of_many_at_once(client: ReplicaClient, serve: Serve) -> None:
+    """Each at its own, in whatever order they were begun; an error says which."""
+    server = await serve(lambda reader, writer: reader.read())  # type: ignore[arg-type,return-value]
+    timeouts = [0.4, 0.05, 0.3, 0.051, 0.052, 0.2, 0.1] * 3
+
+    async def one(timeout_s: float) -> float:
+        begun = time.monotonic()
+        error = await failure(client.request(server.port, "GET", "/", timeout_s=timeout_s))
+        assert error.code is Code.DEADLINE_EXCEEDED
+        assert str(error) == f"no whole answer within {timeout_s * 1000:.0f} ms"
+        return time.monotonic() - begun - timeout_s
+
+    late = await asyncio.gather(*(one(timeout_s) for timeout_s in timeouts))
+    assert min(late) >= 0
+    assert sorted(late)[len(late) // 2] <= 0.01
+
+
+async def test_a_deadline_ends_with_its_request(client: ReplicaClient, serve: Serve) -> None:
+    """The next one on the same connection has a deadline of its own."""
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        for wait_s in (0.0, 0.15, 0.0):
+            await read_request(reader)
+            await asyncio.sleep(wait_s)
+            writer.write(OK)
+        await reader.read()
+
+    server = await serve(handle)
+    for timeout_s in (0.05, 2.0, 0.05):
+        reply = await client.request(server.port, "GET", "/", timeout_s=timeout_s)
+        assert reply.body == b"ok"
+    await asyncio.sleep(0.1)
+    assert server.connections == 1
+
+
+async def test_what_came_while_the_loop_was_held_up_answers_nothing(
+    client: ReplicaClient,
+) -> None:
+    """A GET may be repeated, but what a server says as it closes must not be taken for its answer.
+
+    The loop has not seen it yet, and the connection was in use when it last looked.
+    """
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        port = listening.getsockname()[1]
+        first = asyncio.ensure_future(get(client, port))
+        accepted, _ = await loop.sock_accept(listening)
+        with accepted:
+            await loop.sock_recv(accepted, 1000)
+            await loop.sock_sendall(accepted, OK)
+            assert (await first).body == b"ok"
+            accepted.sendall(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
+            time.sleep(0.06)
+            assert client.begin(port, "GET", "/", (), b"", 5.0, time.monotonic()) is None
+
+
+async def test_a_request_that_is_cancelled_as_its_answer_comes(
+    client: ReplicaClient, serve: Serve
+) -> None:
+    """Its connection may carry the next one by then, which is nobody else's to end."""
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await reader.read()
+
+    server = await serve(handle)
+    await get(client, server.port)
+    (connection,) = client._connections
+    first = asyncio.ensure_future(get(client, server.port))
+    while connection.future is None:
+        await asyncio.sleep(0)
+    first.cancel()
+    connection.data_received(OK)
+    second = client.begin(server.port, "GET", "/", (), b"", 5.0, time.monotonic())
+    assert second is not None
+    assert second is connection.future
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert not second.done()
+    client.give_up(second)
+    error = await failure(second)
+    assert (error.code, error.ran) == (Code.CANCELLED, True)
+
+
 async def test_a_full_backlog_ends_at_the_timeout(client: ReplicaClient) -> None:
     with socket.socket() as listening, contextlib.ExitStack() as stack:
         listening.bind(("127.0.0.1", 0))
@@ -675,7 +762,7 @@ async def test_nothing_is_left_over(serve: Serve) -> None:
         for index in range(5)
     ]
     await asyncio.gather(*requests, return_exceptions=True)
-    assert client._exchanges == {}
+    assert client._named == {}
     async with asyncio.timeout(5):  # a connection that was given up closes a moment later
         while not set(client._open) <= {good.port}:
             await asyncio.sleep(0.001)
