@@ -37,7 +37,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/controllers/worker/timers.py",
         "tango/controllers/worker/usage.py",
     ),
-    # Not the policies themselves: others may derive theirs from them, which compiled classes forbid.
+    # Not the policies: others may derive theirs from them, which compiled classes forbid.
     "tango_edge": (
         "tango/algorithms/traffic/few_nodes.py",
         "tango/algorithms/traffic/residual.py",
