@@ -1,12 +1,17 @@
-"""Compiles protos/ into tango/v1/ when the package is built or installed, editable installs too."""
+"""Compiles protos/ into tango/v1/ when the package is built or installed, editable installs too.
+
+With TANGO_COMPILE=1 in the environment a wheel also gets the hot modules as machine code.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -18,15 +23,43 @@ EXPERIMENTAL = re.compile(
 )
 
 
-class ProtoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Runs protoc from grpcio-tools; the output is part of the wheel, never of the repository."""
+class TangoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
+    """Runs protoc from grpcio-tools, and mypyc if asked to; their output is never in git."""
 
     PLUGIN_NAME = "custom"
 
+    def dependencies(self) -> list[str]:
+        """What a build of this kind needs beside what every build does."""
+        return ["mypy[mypyc]>=2.1"] if self._compiles() else []
+
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Generate, and for a wheel that is to be compiled, compile."""
         if self.target_name != "wheel":
             return
-        generate(Path(self.root))
+        root = Path(self.root)
+        generate(root)
+        if version == "editable" or not self._compiles():
+            return
+        compiling = _compile_modules(root)
+        into = root / "build" / "compiled"
+        shutil.rmtree(into, ignore_errors=True)
+        for path in compiling.compile_into(root, into):
+            build_data["force_include"][str(into / path)] = str(path)
+        build_data["pure_python"] = False
+        build_data["infer_tag"] = True
+
+    def _compiles(self) -> bool:
+        return self.target_name == "wheel" and os.environ.get("TANGO_COMPILE") == "1"
+
+
+def _compile_modules(root: Path) -> ModuleType:
+    path = root / "tools" / "compile_modules.py"
+    spec = importlib.util.spec_from_file_location("compile_modules", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def generate(root: Path) -> None:

@@ -126,15 +126,17 @@ class Run:
             print(text, flush=True)
 
 
-def batches_of(root: Path) -> list[Batch]:
-    """Every test file of the folders, in the order in which they are begun."""
+def batches_of(root: Path, folders: list[str]) -> list[Batch]:
+    """Test files of these folders (all, if none is named), in the order in which they begin."""
     found: list[Batch] = []
     for folder, size in FOLDERS.items():
+        if folders and folder not in folders:
+            continue
         files = [str(path) for path in sorted((root / folder).rglob("test_*.py"))]
         for start in range(0, len(files), size):
             found.append(Batch(len(found), files[start : start + size]))
     listed = sum(len(batch.files) for batch in found)
-    if listed != len(list(root.rglob("test_*.py"))):
+    if not folders and listed != len(list(root.rglob("test_*.py"))):
         raise SystemExit(f"{root} has test files outside {', '.join(FOLDERS)}")
     return found
 
@@ -157,10 +159,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=3, help="pytest processes at once")
     parser.add_argument("--base", type=Path, required=True, help="where their files go")
+    parser.add_argument("--folder", action="append", default=[], choices=FOLDERS, help="only these")
     parser.add_argument("pytest", nargs="*", help="after --: arguments of each pytest")
     arguments = parser.parse_args()
     arguments.base.mkdir(parents=True, exist_ok=True)
-    run = Run(batches_of(Path("tests")), arguments.base, arguments.pytest)
+    run = Run(batches_of(Path("tests"), arguments.folder), arguments.base, arguments.pytest)
     threads = [threading.Thread(target=run.work) for _ in range(arguments.jobs)]
     begun = time.monotonic()
     for thread in threads:

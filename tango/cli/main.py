@@ -61,8 +61,25 @@ class LazyGroup(click.Group):
         return command
 
 
+def _tell_version(ctx: click.Context) -> None:
+    # Looked up when asked for: a worker goes through here, too, and stays small.
+    from importlib.metadata import version
+
+    from tango.cli.compiled import compiled
+
+    click.echo(f"tango, version {version('tango-edge')}{', compiled' if compiled() else ''}")
+    ctx.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="tango-edge", prog_name="tango")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=lambda ctx, _, asked: _tell_version(ctx) if asked else None,
+    help="Show the version, and whether the hot modules are compiled, and exit.",
+)
 def tango() -> None:
     """Run latency-critical services and best-effort jobs side by side on edge sites."""
 

@@ -175,7 +175,7 @@ class CpuGroup:
 
 def _lives(piece: Piece, works: dict[str, tuple[CpuGroup, Piece]]) -> bool:
     known = works.get(piece[2])
-    return known is not None and known[1] is piece
+    return known is not None and known[1][1] == piece[1]
 
 
 def fair_shares(active: Iterable[CpuGroup], alloc: float) -> list[tuple[CpuGroup, float]]:

@@ -162,7 +162,7 @@ class NodeCpu(CpuTree):
             piece = heappop(heap)
             work_id = piece[2]
             known = works.get(work_id)
-            if known is None or known[1] is not piece:
+            if known is None or known[1][1] != piece[1]:
                 leaf.n_stale -= 1
                 continue
             del works[work_id]

@@ -191,6 +191,8 @@ class EdgeWorld:
     def __init__(self, *, seed: int = 0, **fields: object) -> None:
         chosen = settings(**fields)
         rule = replica_rule(chosen.placement)
+        # Off in tests of thousands of events, of which each is like the one before.
+        self.validates = True
         self.controller = EdgeController(chosen, incarnation=7, seed=seed, rule=rule)
         self.now = 100.0
         self.reporting = True
@@ -226,7 +228,8 @@ class EdgeWorld:
     def do(self, event: ev.EdgeEvent) -> list[cmd.EdgeCommand]:
         """Handle one event, check, carry out; then whatever is answered at once."""
         commands = self.controller.handle(event, self.now)
-        self.controller.validate()
+        if self.validates:
+            self.controller.validate()
         self.log.append((event, tuple(commands)))
         self._check(event, commands)
         for command in commands:

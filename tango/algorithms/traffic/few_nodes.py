@@ -123,16 +123,16 @@ class FewNodes:
         left = demand.count
         counts: dict[int, int] = {}
         dearest: dict[int, int] = {}
-        for cost, _, index, room in arcs:
+        for arc_cost, _, index, room in arcs:
             if left > 0:
                 sent = min(left, room)
                 left -= sent
                 counts[index] = counts.get(index, 0) + sent
-                if cost > dearest.get(index, -1):
-                    dearest[index] = cost
+                if arc_cost > dearest.get(index, -1):
+                    dearest[index] = arc_cost
                 if sent == room:
                     continue
-            spare.append((cost, index))
+            spare.append((arc_cost, index))
         if not counts:
             return []
         found = self._described(demand, counts, dearest, spare, tuple(rejected))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tango.cli.compiled import compiled
 from tango.cli.tables import show, table
 from tango.model.errors import InvalidField, TangoError
 
@@ -48,7 +49,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0))
     return (
         f"{cores} cores, {model}{platform.system()} {platform.release()}, "
-        f"Python {platform.python_version()}"
+        f"Python {platform.python_version()}{', hot modules compiled' if compiled() else ''}"
     )
 
 
