@@ -44,6 +44,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/algorithms/traffic/shares.py",
         "tango/controllers/edge/*.py",
     ),
+    "tango_sdk": (
+        "tango/sdk/follow.py",
+        "tango/sdk/route_choice.py",
+    ),
     "tango_central": (
         "tango/controllers/central/batch.py",
         "tango/controllers/central/controller.py",

@@ -13,12 +13,13 @@ from types import TracebackType
 from tango.adapters.http_answer import Answer, ClosedBeforeAnswer, ReplicaError
 from tango.adapters.http_request import SAFE_METHODS
 from tango.adapters.replica_http import ReplicaClient
-from tango.model.errors import NotFound, Refused, TangoError, Unavailable
+from tango.model.errors import NotFound, Refused, Unavailable
 from tango.model.fast_init import maker
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.routes import FollowReport, RouteTable
 from tango.sdk.call_failed import CallFailed
 from tango.sdk.route_choice import AVOID_S, Choice, Choices
+from tango.sdk.side_by_side import side_by_side
 from tango.wire.call_client import RequestIds
 from tango.wire.route_client import RouteStream
 
@@ -293,27 +294,29 @@ class Followed:
 
     async def _keep(self, stream: RouteStream) -> None:
         """Follow for as long as this runs; a stream that ends is opened again."""
-        delay_s = RETRY_FIRST_S
         while True:
             try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._read(stream))
-                    group.create_task(self._report_on(stream))
-            except* TangoError:
-                pass
+                await side_by_side(self._read(stream), self._report_on(stream))
             finally:
                 self._connected = False
                 stream.close()
-            while not self._leaving:
+            delay_s = RETRY_FIRST_S
+            again: RouteStream | None = None
+            while again is None:
+                if self._leaving:
+                    return
                 await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(RETRY_MAX_S, 2 * delay_s)
-                with contextlib.suppress(NotFound, Refused, Unavailable, TimeoutError):
-                    async with asyncio.timeout(OPEN_TIMEOUT_S):
-                        stream = await self._begin()
-                    delay_s = RETRY_FIRST_S
-                    break
-            else:
-                return
+                again = await self._begin_again()
+            stream = again
+
+    async def _begin_again(self) -> RouteStream | None:
+        """A new stream; None where the edge is not there, or does not have the service."""
+        stream: RouteStream | None = None
+        with contextlib.suppress(NotFound, Refused, Unavailable, TimeoutError):
+            async with asyncio.timeout(OPEN_TIMEOUT_S):
+                stream = await self._begin()
+        return stream
 
     async def _read(self, stream: RouteStream) -> None:
         while True:
