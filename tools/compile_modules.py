@@ -72,10 +72,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/sim/node_memory.py",
         "tango/sim/payload.py",
         "tango/sim/shell.py",
-        "tango/sim/tally.py",
         "tango/sim/users.py",
         "tango/sim/worker_shell.py",
-        "tango/workload/latency.py",
     ),
 }
 # Compiled for size, as a worker loads it.
