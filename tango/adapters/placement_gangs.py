@@ -85,6 +85,7 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             requires=task.requires,
             prefers=task.prefers,
             tolerations=task.tolerations,
+            ports=task.ports,
         )
         for task in spec.tasks
     )

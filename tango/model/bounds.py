@@ -79,7 +79,8 @@ def kept_on(node: str, size: Size) -> ReservationRecord:
 @dataclass(frozen=True, slots=True)
 class BoundNode:
     """A node. cpu_millis, memory_bytes, cores: what it has for these tasks and for backups, held or
-    not; never less than tasks hold. open: it may get something new."""
+    not; never less than tasks hold. open: it may get something new. ports: fixed ones that others
+    have there."""
 
     name: str
     site: str
@@ -89,6 +90,7 @@ class BoundNode:
     cores: int = 0
     labels: Labels = ()
     taints: Taints = ()
+    ports: tuple[int, ...] = ()
 
     @property
     def size(self) -> Size:

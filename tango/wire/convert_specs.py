@@ -157,6 +157,7 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             requires=[requirement_to_pb(one) for one in spec.requires],
             prefers=prefers_to_pb(spec.prefers),
             tolerations=[toleration_to_pb(one) for one in spec.tolerations],
+            ports=spec.ports,
         )
 
 
@@ -195,6 +196,7 @@ def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:
         requires=requires_from_pb(message.requires, where),
         prefers=prefers_from_pb(message.prefers, where),
         tolerations=tolerations_from_pb(message.tolerations, where),
+        ports=tuple(message.ports),
     )
 
 

@@ -10,7 +10,7 @@ from central_world import World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from test_central_machine import CentralMachine
+from test_central_machine import PORTS, CentralMachine
 
 from tango.adapters.bound_rules import bound_rule
 from tango.model.job import Near
@@ -38,6 +38,7 @@ class BoundMachine(CentralMachine):
         retries=st.integers(0, 2),
         cores=st.sampled_from((0, 0, 1, 2)),
         node=st.sampled_from(("", "", "n1", "n2")),
+        ports=PORTS,
     )
     def submit_bound(
         self,
@@ -48,12 +49,14 @@ class BoundMachine(CentralMachine):
         retries: int,
         cores: int,
         node: str,
+        ports: tuple[int, ...],
     ) -> None:
         bounds = [first, *near][: 2 // cores if cores else 3]
         if first is not None:
             # Whatever is measured, its node must be within its bound in the end.
             node = ""
-        self.world.submit_bound(bounds, backups[: len(bounds)], cpu, retries, cores, node)
+        backed = backups[: len(bounds)]
+        self.world.submit_bound(bounds, backed, cpu, retries, cores, node, ports)
 
     @rule(
         node=st.sampled_from((("e1", "n1"), ("e1", "n2"), ("e2", "n1"))),

@@ -16,7 +16,7 @@ import numpy as np
 from tango.algorithms.placement.arrays import Bools, Floats, frozen
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
-from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
+from tango.algorithms.placement.delay_books import OUTSIDE, leaving
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_improve import improvement
 from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
@@ -42,6 +42,8 @@ from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
 from tango.model.round_trips import RoundTrip
 
+# Before a node's name: what has ports there beside the tasks.
+OTHERS = "others/"
 NEEDED = (*TERM_FILTERS, "delay", "fit", "cores")
 
 
@@ -95,6 +97,7 @@ class BoundTasks:
         here.stays_without = TERM_FILTERS
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
+        _others(here, snapshot.nodes)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
         asked = {name: record.pod for name, record in kept.items()}
         asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
@@ -210,10 +213,23 @@ def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
         pod, at = pod_of(_free(one.bound).pod), room.index_of(one.at)
         here.runs_on[pod.name] = at
         if one.bound.node not in ("", one.at):
-            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes, pod.cores)
+            pod = leaving(pod)
+        if pod.ports and any(port in room.ports_at(at) for port in pod.ports):
+            # Wherever it came from: the plan is to end it, not to fail of it.
+            pod = replace(pod, ports=())
         if room.lack(pod, at):
             raise Refused(f"{one.at} is said to have less than {pod.name} holds there")
         room.take(pod, at)
+
+
+def _others(here: DelayBound, nodes: Sequence[BoundNode]) -> None:
+    """Fixed ports that others have, as pods of their own."""
+    room = here.room
+    for one in nodes:
+        if one.ports:
+            at = room.index_of(one.name)
+            ports = tuple(sorted({*one.ports} - room.ports_at(at)))
+            room.take(Pod(f"{OTHERS}{one.name}", ports=ports), at)
 
 
 def _asked(

@@ -256,6 +256,7 @@ class Facts:
             spec.cpu_millis,
             spec.memory_bytes,
             spec.cores,
+            ports=spec.ports,
             near=near,
             bound_s=within_s,
             node=self._only(spec.node),

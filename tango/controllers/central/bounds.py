@@ -296,7 +296,7 @@ class Bounds:
             self.store.reserve(kept_on(node, books.sizes.get(node, NOTHING)))
         for name in sorted(books.take_changed()):
             edge, _, node = name.partition("/")
-            if core.sites.reserve(edge, node, books.claims(name)):
+            if core.sites.reserve(edge, node, books.claims(name), books.claimed_ports(name)):
                 core.batch.room_grew()
             self._facts.nodes.keep(name)
 

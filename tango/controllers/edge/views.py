@@ -137,6 +137,8 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         cores=node.hello.cores,
         cores_note=node.hello.cores_note,
         be_cores=ids_of(node.be_core_mask()),
+        lc_ports=tuple(sorted(books.lc_ports(node))),
+        be_ports=tuple(sorted(node.be_ports())),
         checkpoints=node.hello.checkpoints,
         checkpoint_note=node.hello.checkpoint_note,
         checkpoint_shared=node.hello.checkpoint_shared,
