@@ -212,11 +212,12 @@ def _task(section: Section, name: str) -> TaskSpec:
 
 
 def _near(section: Section) -> Near:
-    """{node: NAME, within_ms: 20} or {task: NAME, within_ms: 20}"""
+    """{node: NAME, within_ms: 20}, {task: NAME, within_ms: 20}, {service: NAME, within_ms: 20}"""
     return Near(
         node=section.string("node", ""),
         task=section.string("task", ""),
         within_s=section.number("within_ms", low=0, high=MAX_RTT_S * 1000) / 1000,
+        service=section.string("service", ""),
     )
 
 

@@ -222,8 +222,7 @@ def _wanted_facts(task: TaskSpec, record: TaskRecord) -> Facts:
     """Images, a delay bound and a backup, where it names or asks for them."""
     near, backup = "", ""
     if task.near is not None:
-        of = task.near.node or f"task {task.near.task}"
-        near = f"within {task.near.within_s * 1000:g} ms of {of}"
+        near = f"within {task.near.within_s * 1000:g} ms of {task.near.whom}"
     if task.backup and not record.state.ended:
         backup = f"on {record.backup}" if record.backup else "none yet"
     images = ", ".join(task.images)
@@ -292,6 +291,7 @@ def show_node(node: NodeView, images: NodeImages | None = None) -> None:
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
         ("Cores", tables.cores(node)),
         ("Fixed ports", _ports(node)),
+        ("Serves", ", ".join(node.services)),
         ("Reserved", _reserved(node)),
         *usage,
         ("Checkpoints", tables.checkpoints(node)),

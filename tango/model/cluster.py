@@ -99,7 +99,8 @@ class NodeView:
     saturated: services that miss their target here although their CPU per request is at its bound.
     cores, cores_note: as in WorkerHello. be_cores: ids that its attempts have.
     checkpoints, checkpoint_note, checkpoint_shared, checkpoint_transfer: as in WorkerHello.
-    lc_ports, be_ports: fixed ones that replicas and attempts have there.
+    services: that have a ready replica there. lc_ports, be_ports: fixed ones that replicas and
+    attempts have there.
     """
 
     node: str
@@ -135,3 +136,4 @@ class NodeView:
     lc_ports: tuple[int, ...] = ()
     be_ports: tuple[int, ...] = ()
     reserved_ports: tuple[int, ...] = ()
+    services: tuple[str, ...] = ()

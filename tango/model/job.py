@@ -26,7 +26,8 @@ CPU_BY_CORES = -(2**31)
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Where a task wants to be: within_s of a round trip of a node, or of where a task runs.
+    """Where a task wants to be: within_s of a round trip of a node, or of where a task runs, or of
+    where a service has a ready replica: the nearest counts.
 
     node: "node", or "edge/node" where several sites have one of that name. task: of the same job.
     """
@@ -34,6 +35,14 @@ class Near:
     node: str = ""
     task: str = ""
     within_s: float = 0.0
+    service: str = ""
+
+    @property
+    def whom(self) -> str:
+        """For people: what it wants to be near to."""
+        if self.service:
+            return f"service {self.service}"
+        return self.node or f"task {self.task}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +164,17 @@ def check_near(tasks: Sequence[TaskSpec]) -> None:
             raise InvalidField(f"tasks[{index}].cpuset", problem, fix)
         if near is None:
             continue
-        if bool(near.node) == bool(near.task):
-            problem = "names both a node and a task" if near.node else "names nothing to be near to"
-            raise InvalidField(field, problem, "give either `node` or `task`")
+        named = [name for name in ("node", "task", "service") if getattr(near, name)]
+        if len(named) != 1:
+            both = f"names both a {named[0]} and a {named[1]}" if named else ""
+            fix = "give one of `node`, `task` and `service`"
+            raise InvalidField(field, both or "names nothing to be near to", fix)
         check_range(f"{field}.within_ms", near.within_s * 1000, 0, MAX_RTT_S * 1000)
         if near.node:
             for part in near.node.split("/", 1):
                 check_name(part, f"{field}.node")
+        elif near.service:
+            check_name(near.service, f"{field}.service")
         elif near.task == task.name:
             raise InvalidField(f"{field}.task", "names the task itself", "name another one")
         elif near.task not in names:

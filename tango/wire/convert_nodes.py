@@ -176,6 +176,7 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         lc_ports=view.lc_ports,
         be_ports=view.be_ports,
         reserved_ports=view.reserved_ports,
+        services=view.services,
     )
 
 
@@ -215,6 +216,7 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         lc_ports=tuple(message.lc_ports),
         be_ports=tuple(message.be_ports),
         reserved_ports=tuple(message.reserved_ports),
+        services=tuple(message.services),
     )
 
 

@@ -163,12 +163,18 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
 
 def near_to_pb(near: Near) -> pb.Near:
     """Field by field."""
-    return pb.Near(node=near.node, task=near.task, within_ms=ms_from_seconds(near.within_s))
+    return pb.Near(
+        node=near.node,
+        task=near.task,
+        within_ms=ms_from_seconds(near.within_s),
+        service=near.service,
+    )
 
 
 def near_from_pb(message: pb.Near) -> Near:
     """Field by field; JobSpec.validate() says what of it makes no sense."""
-    return Near(message.node, message.task, seconds_from_ms(message.within_ms))
+    within_s = seconds_from_ms(message.within_ms)
+    return Near(message.node, message.task, within_s, message.service)
 
 
 def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:

@@ -50,6 +50,7 @@ class Node:
     draining: bool = False
     abandoned: set[str] = field(default_factory=set)
     lc_ports: set[int] = field(default_factory=set)
+    services: set[str] = field(default_factory=set)
 
 
 class Edge:
@@ -101,6 +102,7 @@ class Edge:
             cores=CORES,
             be_cores=tuple(sorted(core for status in live for core in status.cores)),
             checkpoints=True,
+            services=tuple(sorted(node.services)) if node.linked else (),
             lc_ports=tuple(sorted(node.lc_ports)),
             be_ports=tuple(sorted(port for status in live for port in status.ports)),
         )
@@ -228,6 +230,11 @@ class Edge:
             node.lc_ports.add(port)
         elif not on:
             node.lc_ports.discard(port)
+        self.say(self.told())
+
+    def ready(self, node: Node, service: str, on: bool) -> None:
+        """A replica of the service is ready on the node, or the last one is not any more."""
+        (node.services.add if on else node.services.discard)(service)
         self.say(self.told())
 
     def drain(self, node: Node, on: bool) -> None:

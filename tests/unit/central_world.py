@@ -235,6 +235,7 @@ class World(WatchedWorld):
             for node in edge.nodes.values():
                 node.draining = False
                 node.lc_ports.clear()
+                node.services.add("web")
                 edge.link(node)
             self.connect(edge)
         for _ in range(400):

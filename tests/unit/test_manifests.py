@@ -156,6 +156,11 @@ def test_sites_stand_beside_the_spec() -> None:
         (JOB + "near: a1", "m.yaml:4: near: is the text 'a1', not a mapping"),
         (JOB + "near: {node: a1}", "near.within_ms: is missing"),
         (JOB + "near:\n  node: a1\n  within_ms: -1", "m.yaml:6: near.within_ms: -1 is out of"),
+        (
+            JOB + "near: {service: web, node: a1, within_ms: 1}",
+            "m.yaml:4: near: names both a node and a service; give one of `node`, `task` and",
+        ),
+        (JOB + "near: {service: We, within_ms: 1}", "near.service: 'We' is not a valid name"),
         (JOB + "near: {within_ms: 1}", "m.yaml:4: near: names nothing to be near to; give"),
         (JOB + "near: {node: a1, within_ms: 1, ms: 1}", "near.ms: is not a known key"),
         (JOB + "near: {task: b, within_ms: 1}", "near.task: no task is named 'b'; the job has"),

@@ -251,6 +251,10 @@ def test_a_saved_snapshot_decides_alike(tmp_path: Path) -> None:
         ("kind: Pods\nname: p\n", "<stdin>:1: kind: 'Pods' is not one of Job, Pod; did you mean"),
         ("name: p\n", "<stdin>:1: kind: is missing; write `kind: Job` or `kind: Pod`"),
         ("kind: Service\nname: s\nargv: [x]\n", "<stdin>:1: kind: Service; replicas of services"),
+        (
+            "kind: Job\nname: j\nargv: [x]\nnear: {service: web, within_ms: 5}\n",
+            "j: tasks[0].near.service: is of a running cluster",
+        ),
         ("kind: Jbo\nname: s\n", "<stdin>:1: kind: 'Jbo' is not one of Job, Pod"),
         ("", "<stdin>: document: is empty"),
     ],

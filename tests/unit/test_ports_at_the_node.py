@@ -16,6 +16,7 @@ from tango.model.job import AttemptState, AttemptStatus
 from tango.model.messages import AttemptChanged, AttemptRefused, NodesChanged, StartAttempt
 from tango.model.placement_profile import DEFAULT, Profile
 from tango.model.process import ProcessRecord, ProcessSpec
+from tango.model.service import ReplicaState
 
 SPREAD = Profile("spread", ())
 RULES = pytest.mark.parametrize(
@@ -100,6 +101,21 @@ def test_a_port_is_taken_until_its_replica_is_gone() -> None:
     worker.report()
     world.central_says(given("j.0.2", 8080))
     assert world.controller.node_views()[0].be_ports == (8080,)
+
+
+def test_the_central_master_is_told_which_services_are_ready_where() -> None:
+    world, worker = site()
+    world.worker("n2")
+    world.apply(service("web", replicas=2))
+    world.apply(service("idle", replicas=0))
+    assert [one.services for one in world.controller.node_views()] == [("web",), ("web",)]
+    worker.ready(ReplicaState.UNHEALTHY)
+    assert [one.services for one in world.controller.node_views()] == [(), ("web",)]
+    world.advance(0.3)
+    assert [one.services for one in world.told_central(NodesChanged)[-1].nodes] == [(), ("web",)]
+    worker.ready()
+    worker.down()
+    assert [one.services for one in world.controller.node_views()] == [(), ("web",)]
 
 
 def test_a_replica_on_its_way_to_the_disk_has_its_port_already() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from tango.algorithms.placement.decision import Chosen, named
 from tango.algorithms.placement.delay_books import OUTSIDE, leaving
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_improve import improvement
+from tango.algorithms.placement.delay_looks import nowhere_rows
 from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
 from tango.algorithms.placement.delays import Delays
 from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
@@ -31,6 +32,7 @@ from tango.model.bounds import (
     BoundLook,
     BoundNode,
     BoundPlan,
+    BoundService,
     BoundSnapshot,
     BoundTask,
     ImproveSnapshot,
@@ -91,7 +93,7 @@ class BoundTasks:
     ) -> tuple[DelayBound, BoundJournal, dict[str, BoundRecord], dict[str, PodRecord]]:
         """As things are, before anything is mended; with what was kept of the tasks, and what all
         ask for."""
-        room = Room(Cluster(_rows(snapshot.nodes)))
+        room = Room(Cluster(_rows(snapshot.nodes, snapshot.services)))
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
         here.stays_without = TERM_FILTERS
@@ -104,7 +106,10 @@ class BoundTasks:
         here.pins = _pins(asked.values(), room.cluster.names)
         resumed = {name: _free(one) for name, one in kept.items()}
         journal.resume(resumed, dict(snapshot.reservations))
-        room.delays = _Presumed(_delays(snapshot), _presumptions(here))
+        references = _references(room, snapshot.services)
+        room.delays = _Presumed(
+            _delays(snapshot), room.cluster.size, _presumptions(here), references
+        )
         return here, journal, kept, asked
 
 
@@ -131,7 +136,7 @@ def with_needed(profile: Profile) -> Profile:
     return with_filters(profile, NEEDED)
 
 
-def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
+def _rows(nodes: Sequence[BoundNode], services: Sequence[BoundService]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
             one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, one.labels, one.taints,
@@ -139,19 +144,45 @@ def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
         )  # fmt: skip
     # So that `near` may name a place for those that have no bound: all is within it.
     yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
+    for service in services:
+        yield NodeRow(service.name, 0, 0, 0, cordoned=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reference:
+    """A service: the rows of its hosts."""
+
+    hosts: tuple[int, ...]
+    sure: bool
+
+
+def _references(room: Room, services: Sequence[BoundService]) -> dict[int, _Reference]:
+    index = room.cluster.index
+    return {
+        index[one.name]: _Reference(tuple(index[at] for at in one.hosts if at in index), one.sure)
+        for one in services
+    }
 
 
 class _Presumed:
-    """Delays of the nodes, and of a last row that nothing is near to.
+    """Delays of the nodes, and of the rows behind them that are none.
 
+    services: of these rows, those that are as near as the nearest of their hosts.
     known: for a reference, (node, bound) of what was within the bound when that was measured last:
     while nobody measures it, it counts as that, for not to know is no reason to stop what runs.
     """
 
-    def __init__(self, inner: Delays, known: Mapping[int, Mapping[int, float]]) -> None:
+    def __init__(
+        self,
+        inner: Delays,
+        size: int,
+        known: Mapping[int, Mapping[int, float]],
+        services: Mapping[int, _Reference],
+    ) -> None:
         self._inner = inner
         self._known = known
-        self.size = inner.size + 1
+        self._services = services
+        self.size = size
         self._rows: dict[int, Floats] = {}
 
     def row(self, reference: int) -> Floats:
@@ -159,12 +190,16 @@ class _Presumed:
         row = self._rows.get(reference)
         if row is None:
             row = np.full(self.size, np.inf)
+            nodes, service = row[: self._inner.size], self._services.get(reference)
             if reference < self._inner.size:
-                row[:-1] = self._inner.row(reference)
+                nodes[:] = self._inner.row(reference)
+            for host in service.hosts if service is not None else ():
+                np.minimum(nodes, self._inner.row(host), out=nodes)
             row[reference] = 0.0
+            unsure = service is not None and not service.sure
             for node, bound_s in self._known.get(reference, {}).items():
-                if math.isinf(row[node]):
-                    row[node] = bound_s
+                if math.isinf(row[node]) or unsure:
+                    row[node] = min(row[node], bound_s)
             self._rows[reference] = frozen(row)
         return row
 
@@ -255,16 +290,18 @@ def _largest_first(pod: Pod) -> tuple[int, int, int]:
 
 
 def _why(here: DelayBound, pod: Pod) -> str:
-    """Why it finds no node, in a cluster without the row that is none."""
+    """Why it finds no node, in a cluster without the rows that are none."""
     chosen = here.placer.look(pod)
     pin = here.pins.get(pod.name)
     if pin is not None:
         return _why_not_there(chosen, np.flatnonzero(pin).tolist(), here.room.cluster.names)
+    nowhere = nowhere_rows(here.room.cluster.names)
     removed = tuple(
-        (plugin, why, count - (why == CLOSED), bits) for plugin, why, count, bits in chosen.removed
+        (plugin, why, count - (nowhere if why == CLOSED else 0), bits)
+        for plugin, why, count, bits in chosen.removed
     )
     looked = replace(
-        chosen, looked=chosen.looked - 1, removed=tuple(one for one in removed if one[2])
+        chosen, looked=chosen.looked - nowhere, removed=tuple(one for one in removed if one[2])
     )
     return looked.reason or "it has just lost its place"
 
