@@ -12,21 +12,20 @@ from dataclasses import dataclass, replace
 from tango.controllers.central.bound_books import BoundBooks
 from tango.controllers.central.bound_nodes import BoundNodes
 from tango.controllers.central.bound_store import BoundStore
+from tango.controllers.central.bound_wants import Wants
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
 from tango.controllers.central.service_hosts import ServiceHosts
 from tango.model.bounds import (
-    ANYWHERE,
     BoundTask,
     node_name,
     service_of,
-    service_reference,
     task_name,
     task_of,
 )
-from tango.model.job import JobRecord, JobState, Near
-from tango.model.placements import BoundRecord, PodRecord, RequirementRecord, TolerationRecord
+from tango.model.job import JobRecord, JobState
+from tango.model.placements import BoundRecord, PodRecord
 from tango.model.plan import Gang
 
 MAX_WINDOW = 128
@@ -62,10 +61,10 @@ class Facts:
         self._core = core
         self._store = store
         self._leaving = leaving
-        self._hosts = hosts
         self.near_services: dict[str, dict[str, None]] = {}
         self.books = BoundBooks()
         self.nodes = BoundNodes(core.sites, self.books)
+        self._wants = Wants(self.nodes, hosts)
         self.settled = False
         self.stale: dict[str, None] = {}
         self.adjusted: dict[str, None] = {}
@@ -156,8 +155,8 @@ class Facts:
     def asked_by(self, record: JobRecord) -> tuple[tuple[PodRecord, ...], str]:
         """What the tasks of any job ask for; and why that cannot be said, "" where it can."""
         indices = range(len(record.tasks))
-        why = next(filter(None, (self._unknown(record, index) for index in indices)), "")
-        return tuple(self._pod(record, index) for index in indices), why
+        why = next(filter(None, (self._wants.unknown(record, index) for index in indices)), "")
+        return tuple(self._wants.pod(record, index) for index in indices), why
 
     # ---- one job
 
@@ -178,8 +177,8 @@ class Facts:
             self._between.pop(job_id, None)
             return
         indices = range(len(record.tasks))
-        pods = tuple(self._pod(record, index) for index in indices)
-        unknown = tuple(self._unknown(record, index) for index in indices)
+        pods = tuple(self._wants.pod(record, index) for index in indices)
+        unknown = tuple(self._wants.unknown(record, index) for index in indices)
         self._near(job_id, self._pods.get(job_id, ((), ()))[0], leaves=True)
         self._near(job_id, pods, leaves=False)
         self._pods[job_id] = pods, unknown
@@ -264,60 +263,3 @@ class Facts:
             # No attempt is there: it need not wait for a site that may never come back.
             return not self.settled
         return not view.cordoned and not anew
-
-    def _unknown(self, record: JobRecord, index: int) -> str:
-        """Why the node or service that a task wants to be near to is none that is known; "" if it
-        is."""
-        near = record.spec.tasks[index].near
-        if near is not None and near.service:
-            return self._hosts.missing(near.service)
-        if near is None or not near.node:
-            return ""
-        found = self.nodes.full(near.node)
-        if len(found) == 1:
-            return ""
-        if found:
-            return f"several sites have a node {near.node}: write {' or '.join(found)}"
-        return f"no node is named {near.node}"
-
-    def _pod(self, record: JobRecord, index: int) -> PodRecord:
-        spec = record.spec.tasks[index]
-        near, within_s = ANYWHERE, None
-        if spec.near is not None:
-            within_s = spec.near.within_s
-            near = self._reference(record, spec.near)
-        return PodRecord(
-            task_name(record.job_id, index),
-            spec.cpu_millis,
-            spec.memory_bytes,
-            spec.cores,
-            ports=spec.ports,
-            near=near,
-            bound_s=within_s,
-            node=self._only(spec.node),
-            requires=tuple(
-                RequirementRecord(one.key, one.operator, one.values) for one in spec.requires
-            ),
-            tolerations=tuple(
-                TolerationRecord(one.key, one.value, one.effect) for one in spec.tolerations
-            ),
-            priority=record.spec.priority,
-            protected=spec.backup,
-        )
-
-    def _only(self, node: str) -> str:
-        """The node that alone will do, with its site where only one has such a node."""
-        found = self.nodes.full(node) if node else ()
-        return found[0] if len(found) == 1 else node
-
-    def _reference(self, record: JobRecord, near: Near) -> str:
-        if near.service:
-            return service_reference(near.service)
-        if near.node:
-            found = self.nodes.full(near.node)
-            return found[0] if len(found) == 1 else near.node
-        index = next(i for i, spec in enumerate(record.spec.tasks) if spec.name == near.task)
-        reference = record.tasks[index]
-        if reference.state.ended and reference.node:
-            return node_name(reference.edge, reference.node)
-        return task_name(record.job_id, index)
