@@ -25,6 +25,7 @@ from tango.algorithms.placement.cluster_snapshot import (
 )
 from tango.model.cores import MAX_CORES
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import MAX_PORT
 from tango.model.image import check_digest
 from tango.model.units import format_cpu
 
@@ -188,7 +189,12 @@ def _placed_row(placed: Placed) -> Row:
 
 
 def _reservation(row: Section) -> Reservation:
-    return Reservation(row.string("node"), row.cpu("cpu", 0), row.memory("memory", 0))
+    return Reservation(
+        row.string("node"),
+        row.cpu("cpu", 0),
+        row.memory("memory", 0),
+        row.integers("ports", low=1, high=MAX_PORT),
+    )
 
 
 def _reservation_row(one: Reservation) -> Row:
@@ -197,4 +203,6 @@ def _reservation_row(one: Reservation) -> Row:
         row["cpu"] = format_cpu(one.cpu_millis)
     if one.memory_bytes:
         row["memory"] = one.memory_bytes
+    if one.ports:
+        row["ports"] = list(one.ports)
     return row

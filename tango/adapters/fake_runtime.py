@@ -194,12 +194,7 @@ class FakeRuntime:
         self._node.watchers.discard(watcher)
 
     def _port_for(self, spec: ProcessSpec) -> int | None:
-        if spec.port is None:
-            return None
         try:
-            if spec.port == 0:
-                return self._node.ports.pick(spec.key)
-            self._node.ports.claim(spec.key, spec.port)
+            return self._node.ports.port_for(spec)
         except PortTaken as taken:
             raise StartFailed(str(taken), lasting=taken.lasting) from None
-        return spec.port

@@ -10,6 +10,7 @@ from tango.adapters.documents import Section, read_document
 from tango.adapters.node_terms import TERMS, read_prefers, read_requires, read_tolerations
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import MAX_PORT
 from tango.model.job import CPU_BY_CORES, MAX_TASK_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
@@ -24,7 +25,7 @@ _HOUR_MS = 3_600_000.0
 # Keys of a task; at the top level of a job they are its one task.
 _TASK_KEYS = (
     "argv", "env", "cpu", "memory", "deadline_s", "stop_grace_s", "cores", "node", "cpuset",
-    "near", "backup", "images", *TERMS,
+    "near", "backup", "images", "ports", *TERMS,
 )  # fmt: skip
 
 
@@ -206,15 +207,17 @@ def _task(section: Section, name: str) -> TaskSpec:
         requires=read_requires(section),
         prefers=read_prefers(section),
         tolerations=read_tolerations(section),
+        ports=section.integers("ports", low=1, high=MAX_PORT),
     )
 
 
 def _near(section: Section) -> Near:
-    """{node: NAME, within_ms: 20} or {task: NAME, within_ms: 20}"""
+    """{node: NAME, within_ms: 20}, {task: NAME, within_ms: 20}, {service: NAME, within_ms: 20}"""
     return Near(
         node=section.string("node", ""),
         task=section.string("task", ""),
         within_s=section.number("within_ms", low=0, high=MAX_RTT_S * 1000) / 1000,
+        service=section.string("service", ""),
     )
 
 

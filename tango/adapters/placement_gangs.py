@@ -11,6 +11,7 @@ from tango.adapters.manifests import read_manifests
 from tango.adapters.placement_pods import read_pod
 from tango.adapters.yaml_documents import parse_yaml
 from tango.algorithms.placement.pod import Pod
+from tango.model.bounds import service_reference
 from tango.model.errors import InvalidField
 from tango.model.image import in_full
 from tango.model.job import JobSpec, Near
@@ -85,6 +86,7 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
             requires=task.requires,
             prefers=task.prefers,
             tolerations=task.tolerations,
+            ports=task.ports,
         )
         for task in spec.tasks
     )
@@ -93,6 +95,8 @@ def task_pods(spec: JobSpec) -> tuple[Pod, ...]:
 def _near(job: str, near: Near | None) -> str:
     if near is None:
         return ""
+    if near.service:
+        return service_reference(near.service)
     return near.node or f"{job}/{near.task}"
 
 

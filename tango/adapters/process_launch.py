@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import format_ports
 from tango.model.process import ProcessSpec
 from tango.model.settings import WorkerSettings
 from tango.ports import Cgroups
@@ -28,7 +29,10 @@ def check_key(key: str) -> str:
 
 
 def with_port(spec: ProcessSpec, port: int | None) -> ProcessSpec:
-    """The spec with its port and host told in argv, env, PORT and HOST; the port kept in meta."""
+    """The spec with its port and host told in argv, env, PORT and HOST; the port kept in meta.
+
+    PORTS tells of all that it has, where they are fixed ones.
+    """
     if port is None:
         return spec
     text = str(port)
@@ -36,13 +40,15 @@ def with_port(spec: ProcessSpec, port: int | None) -> ProcessSpec:
     def told(value: str) -> str:
         return value.replace("{port}", text).replace("{host}", spec.host)
 
-    own = (("PORT", text), ("HOST", spec.host))
-    env = ((name, told(value)) for name, value in spec.env if name not in ("PORT", "HOST"))
+    own = {"PORT": text, "HOST": spec.host}
+    if spec.ports:
+        own["PORTS"] = format_ports(spec.ports)
+    env = ((name, told(value)) for name, value in spec.env if name not in own)
     meta = tuple((name, value) for name, value in spec.meta if name != "port")
     return replace(
         spec,
         argv=tuple(map(told, spec.argv)),
-        env=(*env, *own),
+        env=(*env, *own.items()),
         port=port,
         meta=(*meta, ("port", text)),
     )

@@ -15,6 +15,8 @@ from tango.adapters.process_ends import Ends
 from tango.adapters.process_launch import Launch, check_key, with_port
 from tango.adapters.replica_ports import PortTaken, ReplicaPorts
 from tango.adapters.supervisor_client import Json, SupervisorClient, SupervisorRefused
+from tango.model.errors import InvalidField
+from tango.model.fixed_ports import parse_ports
 from tango.model.job import Checkpoint
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.settings import WorkerSettings
@@ -202,21 +204,16 @@ class ProcessRuntime:
         return record
 
     def _port_for(self, spec: ProcessSpec) -> int | None:
-        if spec.port is None:
-            return None
         try:
-            if spec.port == 0:
-                return self._ports.pick(spec.key)
-            self._ports.claim(spec.key, spec.port)
+            return self._ports.port_for(spec)
         except PortTaken as taken:
             raise StartFailed(str(taken), lasting=taken.lasting) from None
-        return spec.port
 
     def _adopt(self, record: ProcessRecord) -> None:
         self._running[record.key] = record
-        port = port_of(record)
-        if port:
-            self._ports.hold(record.key, port)
+        ports = ports_of(record)
+        if ports:
+            self._ports.hold(record.key, *ports)
         else:
             self._ports.release(record.key)
 
@@ -277,6 +274,15 @@ def port_of(record: ProcessRecord) -> int:
     """The port that a process was started with, 0 for none."""
     text = dict(record.meta).get("port", "")
     return int(text) if text.isdecimal() and len(text) <= 5 else 0
+
+
+def ports_of(record: ProcessRecord) -> tuple[int, ...]:
+    """All that it was started with."""
+    with contextlib.suppress(InvalidField, ValueError):
+        if ports := parse_ports(dict(record.meta).get("ports", "")):
+            return ports
+    port = port_of(record)
+    return (port,) if port else ()
 
 
 def to_record(found: Json) -> ProcessRecord:

@@ -1,8 +1,10 @@
-"""TCP ports for replicas: free ones picked, fixed ones checked, none given to two at once."""
+"""TCP ports for processes: free ones picked, fixed ones checked, none given to two at once."""
 
 from __future__ import annotations
 
 import socket
+
+from tango.model.process import ProcessSpec
 
 _TRIES = 64
 
@@ -16,7 +18,7 @@ class PortTaken(Exception):
 
 
 class ReplicaPorts:
-    """Which key has which port, from before its process listens until it has ended.
+    """Which key has which ports, from before its process listens until it has ended.
 
     A port is looked at by binding and releasing it, so that another program may still take it
     before the replica does: then the replica fails to start, and a port is picked anew.
@@ -24,7 +26,19 @@ class ReplicaPorts:
 
     def __init__(self) -> None:
         self._keys: dict[int, str] = {}
-        self._ports: dict[str, int] = {}
+        self._ports: dict[str, tuple[int, ...]] = {}
+
+    def port_for(self, spec: ProcessSpec) -> int | None:
+        """What the process is to have is its own from now on, by its key; the port that it is told
+        first, None for none. Raises PortTaken."""
+        if spec.ports:
+            self.claim(spec.key, *spec.ports)
+            return spec.ports[0]
+        if spec.port == 0:
+            return self.pick(spec.key)
+        if spec.port is not None:
+            self.claim(spec.key, spec.port)
+        return spec.port
 
     def pick(self, key: str) -> int:
         """A port that is free on every address of this machine. PortTaken where there is none."""
@@ -35,25 +49,26 @@ class ReplicaPorts:
                 return port
         raise PortTaken("no free port was found")
 
-    def claim(self, key: str, port: int) -> None:
-        """This very port, or PortTaken with who has it."""
-        holder = self._keys.get(port, key)
-        if holder != key:
-            raise PortTaken(f"port {port} is in use by {holder}")
-        self._bind(port)
-        self.hold(key, port)
+    def claim(self, key: str, *ports: int) -> None:
+        """These very ports, or PortTaken with who has one of them."""
+        for port in ports:
+            holder = self._keys.get(port, key)
+            if holder != key:
+                raise PortTaken(f"port {port} is in use by {holder}")
+            self._bind(port)
+        self.hold(key, *ports)
 
-    def hold(self, key: str, port: int) -> None:
-        """Note that a key has a port, as of a process that was found running."""
+    def hold(self, key: str, *ports: int) -> None:
+        """Note that a key has these ports, as of a process that was found running."""
         self.release(key)
-        self._keys[port] = key
-        self._ports[key] = port
+        self._keys.update(dict.fromkeys(ports, key))
+        self._ports[key] = ports
 
     def release(self, key: str) -> None:
-        """The key needs its port no more; fine where it had none."""
-        port = self._ports.pop(key, None)
-        if port is not None and self._keys.get(port) == key:
-            del self._keys[port]
+        """The key needs its ports no more; fine where it had none."""
+        for port in self._ports.pop(key, ()):
+            if self._keys.get(port) == key:
+                del self._keys[port]
 
     @staticmethod
     def _bind(port: int) -> int:

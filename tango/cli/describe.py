@@ -16,6 +16,7 @@ from tango.model.affinity import NodeTerms
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores
 from tango.model.errors import NotFound
+from tango.model.fixed_ports import ports_text
 from tango.model.job import JobRecord, JobState, TaskRecord, TaskSpec
 from tango.model.layers import NodeImages
 from tango.model.service import ReplicaStatus
@@ -200,6 +201,8 @@ def _asked(task: TaskSpec) -> str:
         text += f", core {format_cores(task.cpuset)}"
     elif task.cores:
         text += f", {task.cores} core{'s' if task.cores > 1 else ''} of its own"
+    if task.ports:
+        text += f", {ports_text(task.ports)}"
     return text + (f", on node {task.node}" if task.node else "")
 
 
@@ -219,8 +222,7 @@ def _wanted_facts(task: TaskSpec, record: TaskRecord) -> Facts:
     """Images, a delay bound and a backup, where it names or asks for them."""
     near, backup = "", ""
     if task.near is not None:
-        of = task.near.node or f"task {task.near.task}"
-        near = f"within {task.near.within_s * 1000:g} ms of {of}"
+        near = f"within {task.near.within_s * 1000:g} ms of {task.near.whom}"
     if task.backup and not record.state.ended:
         backup = f"on {record.backup}" if record.backup else "none yet"
     images = ", ".join(task.images)
@@ -288,6 +290,8 @@ def show_node(node: NodeView, images: NodeImages | None = None) -> None:
         ("LC holds", f"{node.lc_held_millis}m CPU, {format_memory(node.lc_memory_bytes)}"),
         ("BE holds", f"{node.be_held_millis}m CPU, {format_memory(node.be_memory_bytes)}"),
         ("Cores", tables.cores(node)),
+        ("Fixed ports", _ports(node)),
+        ("Serves", ", ".join(node.services)),
         ("Reserved", _reserved(node)),
         *usage,
         ("Checkpoints", tables.checkpoints(node)),
@@ -301,7 +305,15 @@ def show_node(node: NodeView, images: NodeImages | None = None) -> None:
 def _reserved(node: NodeView) -> str:
     if not node.reserved_millis and not node.reserved_bytes:
         return ""
-    return f"{node.reserved_millis}m CPU, {format_memory(node.reserved_bytes)} for backups of tasks"
+    ports = f", {ports_text(node.reserved_ports)}" if node.reserved_ports else ""
+    size = f"{node.reserved_millis}m CPU, {format_memory(node.reserved_bytes)}"
+    return f"{size}{ports} for backups of tasks"
+
+
+def _ports(node: NodeView) -> str:
+    """Those that are taken."""
+    sides = (("LC", node.lc_ports), ("BE", node.be_ports))
+    return "; ".join(f"{side} has {ports_text(ports)}" for side, ports in sides if ports)
 
 
 def show_edge(edge: EdgeView, services: Sequence[ServiceView]) -> None:

@@ -14,6 +14,7 @@ from tango.adapters.policies import placement_plugins
 from tango.algorithms.placement.cluster_snapshot import ClusterSnapshot
 from tango.algorithms.placement.trial import Tried, tried
 from tango.cli.whole_file import whole_file
+from tango.model.errors import InvalidField
 from tango.model.improvement import TriedJob
 from tango.model.job import JobSpec, has_bounds
 from tango.model.placement_profile import DEFAULT, TERM_FILTERS, Profile, with_filters
@@ -64,6 +65,7 @@ def decide(
     plugins = placement_plugins(use.plugin for use in profile.plugins)
     answers: dict[str, TriedJob] = {}
     if snapshot is not None:
+        _check_services(bound)
         cluster, source = load_snapshot(snapshot), str(snapshot)
     else:
         cluster, answers = asyncio.run(_running(state, bound))
@@ -82,6 +84,18 @@ def decide(
         profile,
         source,
     )
+
+
+def _check_services(specs: Sequence[JobSpec]) -> None:
+    """Raises InvalidField for a task that is near to a service: snapshots know of none."""
+    for spec in specs:
+        for index, task in enumerate(spec.tasks):
+            if task.near is not None and task.near.service:
+                problem = (
+                    "is of a running cluster, for a snapshot knows not which replicas are ready"
+                )
+                fix = "leave --snapshot out, or name a node"
+                raise InvalidField(f"{spec.name}: tasks[{index}].near.service", problem, fix)
 
 
 async def _running(

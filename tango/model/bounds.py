@@ -16,6 +16,8 @@ from tango.model.round_trips import RoundTrip
 
 # What a task is near to that may be anywhere: no node's name sorts behind it, or is it.
 ANYWHERE = "~anywhere"
+# Before the name of a service that a task is near to; these sort behind all nodes as well.
+_SERVICE = "~service/"
 
 
 def task_name(job_id: str, index: int) -> str:
@@ -32,6 +34,27 @@ def task_of(name: str) -> tuple[str, int]:
 def node_name(edge: str, node: str) -> str:
     """What a node is called here."""
     return f"{edge}/{node}"
+
+
+def is_nowhere(name: str) -> bool:
+    """Whether a name stands for what tasks are near to, and is no place where anything can be."""
+    return name.startswith("~")
+
+
+def service_reference(service: str) -> str:
+    """What a service is called here, as that which tasks are near to."""
+    return f"{_SERVICE}{service}"
+
+
+def service_of(reference: str) -> str:
+    """The service of a service_reference, "" for any other name."""
+    return reference.removeprefix(_SERVICE) if reference.startswith(_SERVICE) else ""
+
+
+def told_reference(reference: str) -> str:
+    """For people: what something is near to."""
+    service = service_of(reference)
+    return f"service {service}" if service else reference
 
 
 class Size(NamedTuple):
@@ -79,7 +102,8 @@ def kept_on(node: str, size: Size) -> ReservationRecord:
 @dataclass(frozen=True, slots=True)
 class BoundNode:
     """A node. cpu_millis, memory_bytes, cores: what it has for these tasks and for backups, held or
-    not; never less than tasks hold. open: it may get something new."""
+    not; never less than tasks hold. open: it may get something new. ports: fixed ones that others
+    have there."""
 
     name: str
     site: str
@@ -89,11 +113,25 @@ class BoundNode:
     cores: int = 0
     labels: Labels = ()
     taints: Taints = ()
+    ports: tuple[int, ...] = ()
 
     @property
     def size(self) -> Size:
         """All that it has for them."""
         return Size(self.cpu_millis, self.memory_bytes, self.cores)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundService:
+    """A service that tasks are near to, by its service_reference: the nearest of its hosts counts.
+
+    hosts: nodes that have ready replicas. sure: all of them are known; before that nobody who runs
+    is too far from it.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    sure: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +151,7 @@ class BoundSnapshot:
 
     failed: nodes that are gone, whose tasks run again on their backups. trips: round trips as they
     count now; through_edges: of edges to their nodes and each other,
-    else between nodes.
+    else between nodes. services: all that tasks are near to.
     """
 
     nodes: tuple[BoundNode, ...]
@@ -123,6 +161,7 @@ class BoundSnapshot:
     trips: tuple[RoundTrip, ...]
     failed: tuple[str, ...] = ()
     through_edges: bool = True
+    services: tuple[BoundService, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

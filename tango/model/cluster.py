@@ -94,11 +94,13 @@ class NodeView:
     observe_only: its worker sets nothing; the report's mismatches are what it would set.
     dead: not heard of for node_dead_after_s. cordoned: takes no new replicas and tasks; draining:
     what it has moves away, BE tasks with drain_grace_s to end (None: their own grace).
-    reserved_millis, reserved_bytes: kept for backups of tasks, and for tasks on their way there, as
-    the central master tells; an edge knows nothing of them.
+    reserved_millis, reserved_bytes, reserved_ports: kept for backups of tasks, and for tasks on
+    their way there, as the central master tells; an edge knows nothing of them.
     saturated: services that miss their target here although their CPU per request is at its bound.
     cores, cores_note: as in WorkerHello. be_cores: ids that its attempts have.
     checkpoints, checkpoint_note, checkpoint_shared, checkpoint_transfer: as in WorkerHello.
+    services: that have a ready replica there. lc_ports, be_ports: fixed ones that replicas and
+    attempts have there.
     """
 
     node: str
@@ -131,3 +133,7 @@ class NodeView:
     reserved_millis: int = 0
     reserved_bytes: int = 0
     taints: Taints = ()
+    lc_ports: tuple[int, ...] = ()
+    be_ports: tuple[int, ...] = ()
+    reserved_ports: tuple[int, ...] = ()
+    services: tuple[str, ...] = ()

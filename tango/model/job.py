@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tango.model.affinity import NodeTerms, Preferences, Requirement, Toleration, terms_of
 from tango.model.checks import check_argv, check_env, check_range
 from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import MAX_PORTS, check_ports
 from tango.model.image import check_images
 from tango.model.label_rules import check_terms
 from tango.model.names import check_name
@@ -25,7 +26,8 @@ CPU_BY_CORES = -(2**31)
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """Where a task wants to be: within_s of a round trip of a node, or of where a task runs.
+    """Where a task wants to be: within_s of a round trip of a node, or of where a task runs, or of
+    where a service has a ready replica: the nearest counts.
 
     node: "node", or "edge/node" where several sites have one of that name. task: of the same job.
     """
@@ -33,6 +35,14 @@ class Near:
     node: str = ""
     task: str = ""
     within_s: float = 0.0
+    service: str = ""
+
+    @property
+    def whom(self) -> str:
+        """For people: what it wants to be near to."""
+        if self.service:
+            return f"service {self.service}"
+        return self.node or f"task {self.task}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +59,7 @@ class TaskSpec:
     preferred.
     requires: of the labels of its node, all of them; prefers: a score, under a policy that goes by
     such; tolerations: of taints.
+    ports: fixed ones, which nothing else on its node has: PORT is the first, PORTS all of them.
     """
 
     name: str
@@ -67,6 +78,7 @@ class TaskSpec:
     requires: tuple[Requirement, ...] = ()
     prefers: Preferences = ()
     tolerations: tuple[Toleration, ...] = ()
+    ports: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Complete what follows from the rest: cores from their ids, CPU from the cores."""
@@ -107,7 +119,7 @@ class JobSpec:
         check_range("backoff_max_s", self.backoff_max_s, 0, 86_400)
         check_range("priority", self.priority, -1000, 1000)
         seen: set[str] = set()
-        pinned: dict[tuple[str, int], str] = {}
+        pinned: dict[tuple[str, str], str] = {}
         for index, task in enumerate(self.tasks):
             prefix = f"tasks[{index}]"
             check_name(task.name, f"{prefix}.name")
@@ -120,11 +132,13 @@ class JobSpec:
             check_range(f"{prefix}.cores", task.cores, 0, MAX_TASK_CORES)
             check_range(f"{prefix}.cpu", task.cpu_millis, 1, MAX_CPU_MILLIS)
             _check_cores(task, prefix)
-            for core in task.cpuset:
-                other = pinned.setdefault((task.node, core), task.name)
+            check_range(f"{prefix}.ports", len(task.ports), 0, MAX_PORTS)
+            check_ports(task.ports, f"{prefix}.ports")
+            for field, what in _pinned(task):
+                other = pinned.setdefault((task.node, what), task.name)
                 if other != task.name:
-                    problem = f"core {core} of {task.node} is that of task {other!r}, too"
-                    raise InvalidField(f"{prefix}.cpuset", problem, "give each its own cores")
+                    problem = f"{what} of {task.node} is that of task {other!r}, too"
+                    raise InvalidField(f"{prefix}.{field}", problem, "give each its own")
             check_range(f"{prefix}.memory", task.memory_bytes, 2**20, 2**50)
             check_range(f"{prefix}.deadline_s", task.deadline_s, 0, 30 * 86_400)
             check_range(f"{prefix}.stop_grace_s", task.stop_grace_s, 0, 600)
@@ -150,13 +164,17 @@ def check_near(tasks: Sequence[TaskSpec]) -> None:
             raise InvalidField(f"tasks[{index}].cpuset", problem, fix)
         if near is None:
             continue
-        if bool(near.node) == bool(near.task):
-            problem = "names both a node and a task" if near.node else "names nothing to be near to"
-            raise InvalidField(field, problem, "give either `node` or `task`")
+        named = [name for name in ("node", "task", "service") if getattr(near, name)]
+        if len(named) != 1:
+            both = f"names both a {named[0]} and a {named[1]}" if named else ""
+            fix = "give one of `node`, `task` and `service`"
+            raise InvalidField(field, both or "names nothing to be near to", fix)
         check_range(f"{field}.within_ms", near.within_s * 1000, 0, MAX_RTT_S * 1000)
         if near.node:
             for part in near.node.split("/", 1):
                 check_name(part, f"{field}.node")
+        elif near.service:
+            check_name(near.service, f"{field}.service")
         elif near.task == task.name:
             raise InvalidField(f"{field}.task", "names the task itself", "name another one")
         elif near.task not in names:
@@ -174,6 +192,13 @@ def _in_a_ring(names: Mapping[str, TaskSpec], task: TaskSpec) -> bool:
         if at is task:
             return True
     return False
+
+
+def _pinned(task: TaskSpec) -> Iterator[tuple[str, str]]:
+    """(field, words) of what it alone has of the one node that it names."""
+    if task.node:
+        yield from (("cpuset", f"core {core}") for core in task.cpuset)
+        yield from (("ports", f"port {port}") for port in task.ports)
 
 
 def _check_cores(task: TaskSpec, prefix: str) -> None:
@@ -343,7 +368,7 @@ class AttemptStatus:
 
     evicted: why it was stopped for no fault of its own (to make room for LC, or because its node
     was shut down), "" if it was not; that costs no retry.
-    cores: ids that it was given.
+    cores: ids that it was given; ports: fixed ones that it has.
     checkpoint: it ended, and its state is there. checkpoint_error: why the checkpoint number
     checkpoint_try was not made; it goes on running.
     """
@@ -365,3 +390,4 @@ class AttemptStatus:
     checkpoint: Checkpoint | None = None
     checkpoint_try: int = 0
     checkpoint_error: str = ""
+    ports: tuple[int, ...] = ()

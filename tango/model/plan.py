@@ -107,13 +107,13 @@ class TrafficPolicy(Protocol):
 
 
 OTHER_NODE = "not the node that it names"
-# (millicores, bytes, cores, node, cpuset, terms)
-TaskShape = tuple[int, int, int, str, tuple[int, ...], NodeTerms | None]
+# (millicores, bytes, cores, node, cpuset, terms, ports)
+TaskShape = tuple[int, int, int, str, tuple[int, ...], NodeTerms | None, tuple[int, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchTask:
-    """One task that waits for a node. cores, node, cpuset: as in TaskSpec; images: in full.
+    """One task that waits for a node. cores, node, cpuset, ports: as in TaskSpec; images: in full.
 
     terms: what it says of nodes, None for nothing.
     """
@@ -127,12 +127,14 @@ class BatchTask:
     cpuset: tuple[int, ...] = ()
     images: tuple[str, ...] = ()
     terms: NodeTerms | None = None
+    ports: tuple[int, ...] = ()
 
     @property
     def shape(self) -> TaskShape:
         """What it asks for: tasks of one shape fit the same nodes."""
         return (
             self.cpu_millis, self.memory_bytes, self.cores, self.node, self.cpuset, self.terms,
+            self.ports,
         )  # fmt: skip
 
     def cores_among(self, free: int) -> int | None:
@@ -166,7 +168,8 @@ class BatchOffer:
     every other policy.
     lc_used_millis: a mean over some 10 s; be_used_millis: as last reported.
     core_mask: a bit for the id of each core that no task has.
-    labels, taints: of the node; `bars` says whom they keep away.
+    labels, taints: of the node; `bars` says whom they keep away. ports: fixed ones that somebody
+    has there, or shall have.
     """
 
     edge: str
@@ -184,6 +187,7 @@ class BatchOffer:
     core_mask: int = 0
     labels: Labels = ()
     taints: Taints = ()
+    ports: tuple[int, ...] = ()
 
     def bars(self, task: BatchTask) -> str:
         """Why the node will not do for the task, whatever is free there; "" where it will."""
@@ -216,6 +220,7 @@ class RunningTask:
     memory_bytes: int
     started_at: float = 0.0
     cores: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,9 +307,9 @@ class BatchPolicy(Protocol):
     name: str
 
     def place(self, snapshot: BatchSnapshot) -> BatchPlan:
-        """A plan that never exceeds an offer's CPU or memory; an elastic one's CPU may be what is
-        free and what is reclaimable. Tasks get nodes that do not bar them (`BatchOffer.bars`):
-        what breaks that is not committed. Which cores they have
+        """A plan that never exceeds an offer's CPU or memory, nor gives a port twice; an elastic
+        one's CPU may be what is free and what is reclaimable. Tasks get nodes that do not bar them
+        (`BatchOffer.bars`): what breaks that is not committed. Which cores they have
         there follows (`BatchTask.cores_among`), in the order of the placements of a gang, those
         that name theirs first."""
         ...

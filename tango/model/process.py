@@ -14,6 +14,7 @@ class ProcessSpec:
     group: cgroup name relative to the node's root, "" where there are no cgroups.
     port: None for no port, 0 for a free one, else that one. Where there is one, "{port}" and
     "{host}" in argv and env values are replaced, and PORT and HOST set.
+    ports: fixed ones, beside no `port`: the first is told as that is, all of them in PORTS.
     host: the address to listen on. restore: begin from this checkpoint instead of from argv.
     best_effort: raises oom_score_adj to 1000 and lowers the priority where cgroups cannot.
     meta: small strings kept with the record, so that a restarted worker knows what it adopted.
@@ -28,6 +29,7 @@ class ProcessSpec:
     meta: tuple[tuple[str, str], ...] = ()
     host: str = "127.0.0.1"
     restore: Checkpoint | None = None
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

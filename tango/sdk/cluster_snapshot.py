@@ -122,6 +122,7 @@ def _tasks(jobs: tuple[JobRecord, ...]) -> list[tuple[tuple[str, str], Pod]]:
                 task.cpu_millis,
                 task.memory_bytes,
                 cores=len(record.cores),
+                ports=task.ports,
                 priority=job.spec.priority,
             ),
         )
@@ -175,8 +176,10 @@ def _within(view: NodeView, name: str, pods: list[Pod]) -> list[Pod]:
     told_memory = view.lc_memory_bytes + view.be_memory_bytes
     more_cpu = min(cpu, told_cpu - sum(pod.cpu_millis for pod in pods))
     more_memory = min(memory, told_memory - sum(pod.memory_bytes for pod in pods))
-    if more_cpu > 0 or more_memory > 0:
-        found.append(Pod(f"{name}/held", max(0, more_cpu), max(0, more_memory)))
+    more_ports = tuple(sorted({*view.lc_ports, *view.be_ports} - ports))
+    if more_cpu > 0 or more_memory > 0 or more_ports:
+        held = Pod(f"{name}/held", max(0, more_cpu), max(0, more_memory), ports=more_ports)
+        found.append(held)
     return found
 
 
@@ -188,7 +191,9 @@ def _kept(view: NodeView, name: str, pods: list[Pod]) -> Reservation | None:
     memory = min(
         view.reserved_bytes, view.capacity.memory_bytes - sum(p.memory_bytes for p in pods)
     )
-    return Reservation(name, max(0, cpu), max(0, memory))
+    taken = {port for pod in pods for port in pod.ports}
+    ports = tuple(port for port in view.reserved_ports if port not in taken)
+    return Reservation(name, max(0, cpu), max(0, memory), ports)
 
 
 def _round_trips(peers: tuple[PeerView, ...], sites: set[str]) -> RoundTrips | None:

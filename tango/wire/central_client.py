@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import grpc
 
+from tango.model.errors import Unavailable
 from tango.model.explanation import Explanation, Subject
 from tango.model.improvement import ImproveView, TriedJob
 from tango.model.job import Checkpoint, CheckpointPart, JobRecord, JobSpec, JobState
@@ -18,7 +19,6 @@ from tango.wire.call_client import Metadata
 from tango.wire.checkpoint_streams import OFFER_LIMIT_S, fetched, send_offer
 from tango.wire.convert_checkpoints import checkpoint_to_pb
 from tango.wire.convert_explanations import explanation_from_pb, subject_to_pb
-from tango.wire.convert_images import images_view_from_pb
 from tango.wire.convert_improvement import improve_view_from_pb, tried_job_from_pb
 from tango.wire.convert_jobs import job_counts_from_pb, job_record_from_pb, job_state_to_pb
 from tango.wire.convert_nodes import edge_view_from_pb
@@ -26,6 +26,7 @@ from tango.wire.convert_policy import batch_policy_view_from_pb
 from tango.wire.convert_specs import job_spec_to_pb
 from tango.wire.dialled import dialled
 from tango.wire.errors import model_errors
+from tango.wire.image_pages import MAX_PAGE, joined
 from tango.wire.sessions import decode_to_edge, encode_from_edge
 from tango.wire.stream_session import StreamSession
 
@@ -138,12 +139,25 @@ class CentralClient:
         return tuple(edge_view_from_pb(view) for view in response.edges)
 
     async def images(self, edge: str = "") -> ImagesView:
-        """What nodes of a site (all: "") hold, and what registries say. Raises NotFound."""
-        with model_errors():
-            response = await self._stub.ListImages(
-                pb.ListImagesRequest(edge=edge), metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
-            )
-        return images_view_from_pb(response)
+        """What nodes of a site (all: "") hold, and what registries say; all pages of it.
+
+        Raises NotFound, and Unavailable where the pages come to no end.
+        """
+        pages: list[pb.ListImagesResponse] = []
+        tokens: set[str] = set()
+        token = ""
+        while not pages or token:
+            if token in tokens:
+                raise Unavailable("the central master lists the same page of images again")
+            tokens.add(token)
+            request = pb.ListImagesRequest(edge=edge, page_size=MAX_PAGE, page_token=token)
+            with model_errors():
+                page = await self._stub.ListImages(
+                    request, metadata=self._metadata, timeout=ADMIN_TIMEOUT_S
+                )
+            pages.append(page)
+            token = page.next_page_token
+        return joined(pages)
 
     async def batch_policy(self) -> BatchPolicyView:
         """By which policy jobs are placed."""

@@ -17,12 +17,12 @@ from tango.wire.backends import CentralBackend, EdgeSession
 from tango.wire.checkpoint_streams import first_offered, offered
 from tango.wire.convert_checkpoints import checkpoint_from_pb, checkpoint_part_to_pb
 from tango.wire.convert_explanations import explained_from_pb, explanation_to_pb
-from tango.wire.convert_images import images_view_to_pb
 from tango.wire.convert_improvement import improve_view_to_pb, tried_job_to_pb
 from tango.wire.convert_jobs import job_counts_to_pb, job_record_to_pb, job_state_from_pb
 from tango.wire.convert_nodes import edge_view_to_pb, node_view_to_pb
 from tango.wire.convert_policy import batch_policy_view_to_pb
 from tango.wire.convert_requests import job_from_pb, submitted_job_from_pb
+from tango.wire.image_pages import page_of
 from tango.wire.mailbox import Mailbox
 from tango.wire.role_gate import as_certified
 from tango.wire.sessions import decode_from_edge, encode_to_edge
@@ -124,8 +124,9 @@ class CentralServicer(CentralServiceServicer):
     async def ListImages(
         self, request: pb.ListImagesRequest, context: Context
     ) -> pb.ListImagesResponse:
-        """What nodes hold and registries say."""
-        return images_view_to_pb(self._backend.images(request.edge))
+        """What nodes hold and registries say, a page of it."""
+        view = self._backend.images(request.edge)
+        return page_of(view, request.edge, request.page_size, request.page_token)
 
     async def GetBatchPolicy(
         self, request: pb.GetBatchPolicyRequest, context: Context

@@ -13,7 +13,7 @@ from tango.model.layers import (
     Layer,
     NodeImages,
 )
-from tango.model.views import ImagesView, ImageView, SiteImages
+from tango.model.views import ImageView
 from tango.v1 import central_service_pb2 as central
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_fields import text
@@ -81,27 +81,3 @@ def image_view_from_pb(message: central.ImageView) -> ImageView:
         message.age_s if message.HasField("age_s") else None,
         message.problem,
     )
-
-
-def images_view_to_pb(view: ImagesView) -> central.ListImagesResponse:
-    """In order."""
-    return central.ListImagesResponse(
-        sites=[
-            central.SiteImages(
-                edge=site.edge, nodes=[node_images_to_pb(node) for node in site.nodes]
-            )
-            for site in view.sites
-        ],
-        images=[image_view_to_pb(image) for image in view.images],
-        note=text(view.note),
-    )
-
-
-def images_view_from_pb(message: central.ListImagesResponse) -> ImagesView:
-    """In order. Raises InvalidField."""
-    sites = tuple(
-        SiteImages(site.edge, tuple(node_images_from_pb(node) for node in site.nodes))
-        for site in message.sites
-    )
-    images = tuple(image_view_from_pb(image) for image in message.images)
-    return ImagesView(sites, images, message.note)

@@ -217,6 +217,7 @@ def attempt_status_to_pb(attempt: AttemptStatus) -> pb.AttemptStatus:
         checkpoint=checkpoint_to_pb(attempt.checkpoint),
         checkpoint_try=attempt.checkpoint_try,
         checkpoint_error=text(attempt.checkpoint_error),
+        ports=attempt.ports,
     )
 
 
@@ -244,4 +245,5 @@ def attempt_status_from_pb(message: pb.AttemptStatus, where: str = "attempt") ->
         else None,
         checkpoint_try=message.checkpoint_try,
         checkpoint_error=message.checkpoint_error,
+        ports=tuple(message.ports),
     )

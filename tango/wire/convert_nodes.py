@@ -173,6 +173,10 @@ def node_view_to_pb(view: NodeView) -> pb.NodeView:
         reserved_millis=view.reserved_millis,
         reserved_bytes=view.reserved_bytes,
         taints=[taint_to_pb(taint) for taint in view.taints],
+        lc_ports=view.lc_ports,
+        be_ports=view.be_ports,
+        reserved_ports=view.reserved_ports,
+        services=view.services,
     )
 
 
@@ -209,6 +213,10 @@ def node_view_from_pb(message: pb.NodeView) -> NodeView:
         reserved_millis=message.reserved_millis,
         reserved_bytes=message.reserved_bytes,
         taints=taints_from_pb(message.taints),
+        lc_ports=tuple(message.lc_ports),
+        be_ports=tuple(message.be_ports),
+        reserved_ports=tuple(message.reserved_ports),
+        services=tuple(message.services),
     )
 
 

@@ -157,17 +157,24 @@ def task_spec_to_pb(spec: TaskSpec, where: str = "spec") -> pb.TaskSpec:
             requires=[requirement_to_pb(one) for one in spec.requires],
             prefers=prefers_to_pb(spec.prefers),
             tolerations=[toleration_to_pb(one) for one in spec.tolerations],
+            ports=spec.ports,
         )
 
 
 def near_to_pb(near: Near) -> pb.Near:
     """Field by field."""
-    return pb.Near(node=near.node, task=near.task, within_ms=ms_from_seconds(near.within_s))
+    return pb.Near(
+        node=near.node,
+        task=near.task,
+        within_ms=ms_from_seconds(near.within_s),
+        service=near.service,
+    )
 
 
 def near_from_pb(message: pb.Near) -> Near:
     """Field by field; JobSpec.validate() says what of it makes no sense."""
-    return Near(message.node, message.task, seconds_from_ms(message.within_ms))
+    within_s = seconds_from_ms(message.within_ms)
+    return Near(message.node, message.task, within_s, message.service)
 
 
 def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:
@@ -195,6 +202,7 @@ def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:
         requires=requires_from_pb(message.requires, where),
         prefers=prefers_from_pb(message.prefers, where),
         tolerations=tolerations_from_pb(message.tolerations, where),
+        ports=tuple(message.ports),
     )
 
 

@@ -39,13 +39,16 @@ def books() -> DelayBound:
 
 
 def state(here: DelayBound) -> str:
-    """All that has to survive, as text: pods, placeholders, cores by id."""
+    """All that has to survive, as text: pods, placeholders, cores by id, ports."""
     held = here.room.held
     names = here.room.cluster.names
     return json.dumps(
         [
             [[n, one.node, one.backup, one.warning] for n, one in sorted(here.bound.items())],
-            sorted([names[host], *size] for host, size in here.placeholders.sizes.items()),
+            sorted(
+                [names[host], *size[:3], sorted(size.ports)]
+                for host, size in here.placeholders.sizes.items()
+            ),
             sorted([name, names[one.node], *one.cores] for name, one in held.items()),
             here.room.memory.tolist(),
             here.room.cpu.tolist(),
@@ -71,7 +74,8 @@ def steps(seed: int) -> Iterator[tuple[DelayBound, tuple[Put | Delete, ...]]]:
                     f"p{number}", memory_bytes=rng.randrange(1, 5), cores=rng.randrange(3),
                     requires=(Requirement("gpu", "DoesNotExist"),),
                     prefers=((Requirement("zone", "In", ("a", "b")), 0.5),),
-                    tolerations=(Toleration("x", None, "NoSchedule"),), **bound,
+                    tolerations=(Toleration("x", None, "NoSchedule"),),
+                    ports=rng.choice(((), (), (80,), (80, 443))), **bound,
                 )
             )  # fmt: skip
         elif draw < 0.72 and here.bound:

@@ -220,6 +220,29 @@ async def test_a_fixed_port_is_for_one(runtime: Runtime) -> None:
     assert (await runtime.start(spec("c", port=port)))[1] == port
 
 
+async def test_several_fixed_ports_are_had_together_or_not_at_all(runtime: Runtime) -> None:
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("", 0))
+        other.bind(("", 0))
+        first, second = one.getsockname()[1], other.getsockname()[1]
+    ends = runtime.watch()
+    kept = (("ports", f"{first},{second}"),)
+    _, got = await runtime.start(spec("a", ports=(first, second), meta=kept))
+    assert got == first
+    error = await failure(runtime, spec("b", ports=(second,)))
+    assert (str(error), error.lasting) == (f"port {second} is in use by a", False)
+    await runtime.stop("a", 0)
+    await next_end(ends)
+    with socket.socket() as listening:
+        listening.bind(("", second))
+        listening.listen()
+        error = await failure(runtime, spec("c", ports=(first, second)))
+        assert str(error).startswith(f"port {second} is in use")
+    # The first of them was given back.
+    assert (await runtime.start(spec("d", port=first)))[1] == first
+    assert (await runtime.start(spec("e", ports=(second,))))[1] == second
+
+
 async def test_a_port_that_another_program_has(runtime: Runtime) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))

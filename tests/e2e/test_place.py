@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 from cluster_at_work import PATIENCE_S, SITE, ClusterAtWork, job, ready, service, until
 
@@ -15,7 +16,11 @@ from tango.model.affinity import Requirement, Taint, Toleration
 from tango.model.errors import TangoError
 from tango.model.explanation import Subject
 from tango.model.job import JobSpec, JobState
+from tango.model.views import ImagesView
 from tango.sdk.client import Client
+from tango.v1 import central_service_pb2 as pb
+from tango.v1.central_service_pb2_grpc import CentralServiceStub
+from tango.wire.image_pages import joined
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "contract"))
 
@@ -139,6 +144,7 @@ async def test_a_job_goes_where_its_layers_are_and_follows_a_push(
                 await registry.push("team/app", [small, blob(4, 10)], tag="v2")
                 assert await _node_of(client, f"{app}:v2") == "b1"
                 await asyncio.to_thread(_shown, cluster, tmp_path, f"{app}:v1")
+                await _in_pages(cluster, await client.images())
         # Engines and registry are gone: placement goes on by what was known last.
         async with Client(cluster.state_dir) as client:
             await until(lambda: _problems(client), "the engines to be missed")
@@ -176,6 +182,30 @@ async def _layers(client: Client, name: str, count: int) -> bool:
     views = {view.image: view.content for view in (await client.images()).images}
     content = views.get(name)
     return content is not None and len(content.layers) == count
+
+
+async def _in_pages(cluster: ClusterAtWork, whole: ImagesView) -> None:
+    """One item a page, as a client of its own reads it."""
+    (listen,) = [one.listen for one in cluster.daemons() if one.kind == "central"]
+    metadata = (("authorization", f"Bearer {cluster.token}"),)
+    pages: list[pb.ListImagesResponse] = []
+    async with grpc.aio.insecure_channel(listen) as channel:
+        stub = CentralServiceStub(channel)
+        while not pages or pages[-1].next_page_token:
+            token = pages[-1].next_page_token if pages else ""
+            request = pb.ListImagesRequest(page_size=1, page_token=token)
+            pages.append(await stub.ListImages(request, metadata=metadata, timeout=10))
+        held = sum(len(node.images) for site in whole.sites for node in site.nodes)
+        assert len(pages) == held + len(whole.images) > 3
+        found = joined(pages)
+        named = [[one.image for one in view.images] for view in (found, whole)]
+        assert (found.sites, named[0]) == (whole.sites, named[1])
+        for bad in (
+            pb.ListImagesRequest(page_token="?"),
+            pb.ListImagesRequest(edge=SITE, page_token=pages[0].next_page_token),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError, match="page_token: is of"):
+                await stub.ListImages(bad, metadata=metadata, timeout=10)
 
 
 async def _problems(client: Client) -> bool:

@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -81,6 +82,48 @@ def test_it_is_the_cluster_that_the_command_line_sees(cluster: ClusterAtWork) ->
     assert nodes == edge["nodes"]
     assert [(node["node"], node["ready"]) for node in nodes] == [("a1", True)]
     assert int(nodes[0]["capacity"]["memoryBytes"]) > 0
+
+
+def test_fixed_ports_bounds_to_services_and_pages_of_images(cluster: ClusterAtWork) -> None:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port = probe.getsockname()[1]
+    body = job("/bin/sh", "-c", 'echo "on $PORT"', name="serve")
+    body["tasks"][0]["ports"] = [port]
+    job_id = ask(cluster, "/v1/jobs", body)["job"]["jobId"]
+    with asked(cluster, f"/v1/jobs/{job_id}:watch") as answer:
+        states = [json.loads(line)["job"]["state"] for line in answer]
+    assert states[-1] == "JOB_STATE_SUCCEEDED"
+    with asked(cluster, f"/v1/jobs/{job_id}/log") as answer:
+        assert answer.read() == f"on {port}\n".encode()
+    assert ask(cluster, f"/v1/jobs/{job_id}")["job"]["spec"]["tasks"][0]["ports"] == [port]
+    body["tasks"][0]["near"] = {"service": "nobody", "withinMs": 5}
+    job_id = ask(cluster, "/v1/jobs", body)["job"]["jobId"]
+
+    def waits() -> bool:
+        reason = ask(cluster, f"/v1/jobs/{job_id}")["job"].get("reason", "")
+        return "no service 'nobody' has a ready replica" in reason
+
+    wait_for(waits, "the job to say what it waits for")
+    ask(cluster, f"/v1/jobs/{job_id}:cancel", {})
+    for wrong, field in (
+        ({"ports": [80, 80]}, "tasks[0].ports"),
+        ({"near": {"service": "web", "node": "a1"}}, "tasks[0].near"),
+    ):
+        body = job("true")
+        body["tasks"][0].update(wrong)
+        assert field in refused(cluster, "/v1/jobs", body)
+    assert "page_token" in refused(cluster, "/v1/images?page_token=x")
+    assert ask(cluster, "/v1/images?page_size=1&edge=site-a")["sites"][0]["edge"] == "site-a"
+
+
+def refused(cluster: ClusterAtWork, path: str, body: Any = None) -> str:
+    """What is told of a request that makes no sense."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        ask(cluster, path, body)
+    with caught.value as error:
+        assert error.code == 400
+        return str(json.load(error)["error"]["message"])
 
 
 def test_the_commands_of_the_page(cluster: ClusterAtWork) -> None:

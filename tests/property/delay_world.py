@@ -106,9 +106,13 @@ class Nodes:
         for pod, node in [*self.runs.items(), *([also] if also else [])]:
             held[node] = held[node].plus(need_of(self.pods[pod]))
             cores[node] += [*self.pods[pod].ports, *self.pods[pod].cpuset]
+        for node, size in self.reserved.items():
+            cores[node] += size.ports
         for at, row in enumerate(self._rows()):
-            assert held[row.name].within(
-                Need(row.cpu_millis, row.memory_bytes, int(self._cluster.cores[at]))
+            assert (
+                held[row.name]
+                ._replace(ports=frozenset())
+                .within(Need(row.cpu_millis, row.memory_bytes, int(self._cluster.cores[at])))
             ), row.name
             assert len(set(cores[row.name])) == len(cores[row.name]), row.name
 

@@ -245,7 +245,7 @@ CASES: list[tuple[type, Callable[[Any], Any], Callable[[Any], Any]]] = [
         ),
         (
             convert_images,
-            [layers.HeldImage, layers.NodeImages, views.ImageView, views.ImagesView],
+            [layers.HeldImage, layers.NodeImages, views.ImageView],
         ),
         (convert_services, [service.ReplicaStatus, views.RequestCounts, views.ServiceView]),
         (convert_explanations, [explanation.Explanation]),

@@ -12,7 +12,7 @@ from typing import Any
 from tango.model.errors import Unavailable
 from tango.model.job import JobRecord, JobSpec, JobState, TaskRecord, TaskSpec
 from tango.model.service import ServiceSpec
-from tango.model.views import RequestCounts, ServiceView
+from tango.model.views import ImagesView, RequestCounts, ServiceView
 from tango.sdk.cluster_file import ClusterFile, write_cluster_file
 from tango.v1 import central_service_pb2 as pb
 from tango.v1 import edge_service_pb2 as edge_pb
@@ -22,6 +22,7 @@ from tango.v1.edge_service_pb2_grpc import EdgeServiceServicer
 from tango.v1.edge_service_pb2_grpc import add_EdgeServiceServicer_to_server as add_edge
 from tango.wire.convert_jobs import job_record_to_pb
 from tango.wire.convert_services import service_view_to_pb
+from tango.wire.image_pages import page_of
 from tango.wire.servers import Service, make_server
 
 SITE = "site-a"
@@ -38,6 +39,18 @@ class CentralProbe(CentralServiceServicer):  # type: ignore[misc]
         self.submits = 0
         self.closing: Any = None
         self.told = asyncio.Event()
+        # What is known of images, how many go onto a page, and the tokens that were given back.
+        self.known = ImagesView(())
+        self.page_size = 0
+        self.tokens: list[str] = []
+        self.loops = False
+
+    async def ListImages(self, request: pb.ListImagesRequest, context: Any) -> Any:
+        self.tokens.append(request.page_token)
+        page = page_of(self.known, request.edge, self.page_size, request.page_token)
+        if self.loops:
+            page.next_page_token = self.tokens[-1] or page.next_page_token
+        return page
 
     async def SubmitJob(self, request: pb.SubmitJobRequest, context: Any) -> Any:
         self.submits += 1

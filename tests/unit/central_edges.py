@@ -36,7 +36,8 @@ CORES = (1, 3)
 class Node:
     """linked: its worker's stream to the edge is open. attempts: the worker's truth.
 
-    dead, draining: as its edge says. abandoned: attempts that lived there when it was dead.
+    dead, draining: as its edge says. lc_ports: fixed ones of its replicas. abandoned: attempts that
+    lived there when it was dead.
     """
 
     name: str
@@ -48,6 +49,8 @@ class Node:
     dead: bool = False
     draining: bool = False
     abandoned: set[str] = field(default_factory=set)
+    lc_ports: set[int] = field(default_factory=set)
+    services: set[str] = field(default_factory=set)
 
 
 class Edge:
@@ -99,6 +102,9 @@ class Edge:
             cores=CORES,
             be_cores=tuple(sorted(core for status in live for core in status.cores)),
             checkpoints=True,
+            services=tuple(sorted(node.services)) if node.linked else (),
+            lc_ports=tuple(sorted(node.lc_ports)),
+            be_ports=tuple(sorted(port for status in live for port in status.ports)),
         )
 
     def _live(self, node: Node) -> list[AttemptStatus]:
@@ -134,6 +140,7 @@ class Edge:
             or not room
             or view.be_memory_bytes + task.memory_bytes > MEMORY
             or set(cores) & set(view.be_cores)
+            or set(task.ports) & {*view.be_ports, *view.lc_ports}
         ):
             self.say(AttemptRefused(attempt_id, "no room" if node.linked else "node is away"))
             return
@@ -152,6 +159,7 @@ class Edge:
             task.cpu_millis,
             task.memory_bytes,
             cores=cores,
+            ports=task.ports,
         )
         self.set(node, status)
         self.say(self.told())
@@ -215,6 +223,19 @@ class Edge:
         node.abandoned.update(node.attempts)
         node.dead = True
         self.unlink(node)
+
+    def serve(self, node: Node, port: int, on: bool) -> None:
+        """A replica with a fixed port comes, or goes."""
+        if on and port not in self._view(node).be_ports:
+            node.lc_ports.add(port)
+        elif not on:
+            node.lc_ports.discard(port)
+        self.say(self.told())
+
+    def ready(self, node: Node, service: str, on: bool) -> None:
+        """A replica of the service is ready on the node, or the last one is not any more."""
+        (node.services.add if on else node.services.discard)(service)
+        self.say(self.told())
 
     def drain(self, node: Node, on: bool) -> None:
         node.draining = on

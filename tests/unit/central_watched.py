@@ -153,7 +153,7 @@ class WatchedWorld:
                     cpu, memory = cpu + more_cpu, memory + more_memory
                 if self.crashes == 1 and name in site.reserved:
                     cores = sum(len(one.cores) for one in ours)
-                    cores += sum(mask.bit_count() for _, _, mask in kept)
+                    cores += sum(mask.bit_count() for _, _, mask, _ in kept)
                     most = f"{site.edge}/{name}: more cores than it has"
                     assert cores + site.reserved[name].cores <= len(CORES), most
                 found[site.edge, name] = cpu, memory

@@ -25,12 +25,19 @@ class World(WatchedWorld):
     # ---- users
 
     def submit(
-        self, n_tasks: int, cpu: int, retries: int, priority: int, cores: int = 0, node: str = ""
+        self,
+        n_tasks: int,
+        cpu: int,
+        retries: int,
+        priority: int,
+        cores: int = 0,
+        node: str = "",
+        ports: tuple[int, ...] = (),
     ) -> None:
-        """cores: that each task asks for; on this node, if one is named."""
+        """cores, ports: that each task asks for; on this node, if one is named."""
         self.jobs += 1
         job = spec("job", n_tasks, cpu=cpu, retries=retries, priority=priority)
-        tasks = tuple(replace(task, cores=cores, node=node) for task in job.tasks)
+        tasks = tuple(replace(task, cores=cores, node=node, ports=ports) for task in job.tasks)
         if cores and node:
             first = replace(tasks[0], cpuset=CORES[-cores:])
             tasks = (first, *tasks[1:])
@@ -60,16 +67,17 @@ class World(WatchedWorld):
         retries: int,
         cores: int = 0,
         node: str = "",
+        ports: tuple[int, ...] = (),
     ) -> None:
-        """As many tasks as bounds; what is near to a task is so to the first. cores: of each; node:
-        of the first."""
+        """As many tasks as bounds; what is near to a task is so to the first. cores: of each; node,
+        ports: of the first."""
         self.jobs += 1
         job = spec("job", len(near), cpu=cpu, retries=retries)
         tasks = tuple(
             replace(task, near=one, backup=backup, cores=cores)
             for task, one, backup in zip(job.tasks, near, backups, strict=True)
         )
-        tasks = (replace(tasks[0], node=node), *tasks[1:])
+        tasks = (replace(tasks[0], node=node, ports=ports), *tasks[1:])
         self.bench.submit(f"j{self.jobs}", replace(job, tasks=tasks))
         self.observe()
 
@@ -226,6 +234,8 @@ class World(WatchedWorld):
         for edge in self.edges:
             for node in edge.nodes.values():
                 node.draining = False
+                node.lc_ports.clear()
+                node.services.add("web")
                 edge.link(node)
             self.connect(edge)
         for _ in range(400):

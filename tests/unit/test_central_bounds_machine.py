@@ -10,19 +10,18 @@ from central_world import World
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
-from test_central_machine import CentralMachine
+from test_central_machine import PLACES, PORTS, CentralMachine
 
 from tango.adapters.bound_rules import bound_rule
 from tango.model.job import Near
 from tango.model.placement_profile import DEFAULT
 
 RULE = bound_rule(DEFAULT)
-NEAR = st.builds(
-    Near,
-    node=st.sampled_from(("e1/n1", "n2", "e2/n1")),
-    within_s=st.sampled_from((0.0, 0.003, 0.020)),
+WITHIN = st.sampled_from((0.0, 0.003, 0.020))
+NEAR = st.builds(Near, node=st.sampled_from(("e1/n1", "n2", "e2/n1")), within_s=WITHIN) | st.builds(
+    Near, service=st.just("web"), within_s=WITHIN
 )
-NEAR_FIRST = st.builds(Near, task=st.just("t0"), within_s=st.sampled_from((0.0, 0.003, 0.020)))
+NEAR_FIRST = st.builds(Near, task=st.just("t0"), within_s=WITHIN)
 
 
 class BoundMachine(CentralMachine):
@@ -38,6 +37,7 @@ class BoundMachine(CentralMachine):
         retries=st.integers(0, 2),
         cores=st.sampled_from((0, 0, 1, 2)),
         node=st.sampled_from(("", "", "n1", "n2")),
+        ports=PORTS,
     )
     def submit_bound(
         self,
@@ -48,12 +48,14 @@ class BoundMachine(CentralMachine):
         retries: int,
         cores: int,
         node: str,
+        ports: tuple[int, ...],
     ) -> None:
         bounds = [first, *near][: 2 // cores if cores else 3]
         if first is not None:
             # Whatever is measured, its node must be within its bound in the end.
             node = ""
-        self.world.submit_bound(bounds, backups[: len(bounds)], cpu, retries, cores, node)
+        backed = backups[: len(bounds)]
+        self.world.submit_bound(bounds, backed, cpu, retries, cores, node, ports)
 
     @rule(
         node=st.sampled_from((("e1", "n1"), ("e1", "n2"), ("e2", "n1"))),
@@ -64,6 +66,16 @@ class BoundMachine(CentralMachine):
         edge = next(one for one in self.world.edges if one.name == node[0])
         edge.rtt_s[node[1]] = rtt_s
         for _ in range(4):
+            edge.say(edge.told())
+            self.world.bench.advance(1.0)
+            self.world.flow()
+
+    @rule(place=PLACES, on=st.booleans(), long=st.booleans())
+    def replica(self, place: int, on: bool, long: bool) -> None:
+        """A service has a ready replica on a node or not, for long perhaps."""
+        edge, node = self.world.places()[place]
+        edge.ready(node, "web", on)
+        for _ in range(5 if long else 1):
             edge.say(edge.told())
             self.world.bench.advance(1.0)
             self.world.flow()

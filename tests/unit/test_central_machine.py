@@ -2,7 +2,8 @@
 
 Whatever happens: no acknowledged job is lost, no attempt id means two things or runs again after
 its end was stored, nothing is acknowledged or started before it is on disk, no node is given more
-than it has, and once everything is back every job ends and nothing is left over.
+than it has, nor one fixed port twice, and once everything is back every job ends and nothing is
+left over.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 EDGES = st.integers(0, 1)
 PLACES = st.integers(0, 2)
 PICKS = st.integers(0, 7)
+PORTS = st.sampled_from(((), (), (80,), (80,), (80, 90)))
 
 
 class CentralMachine(RuleBasedStateMachine):
@@ -39,15 +41,29 @@ class CentralMachine(RuleBasedStateMachine):
         priority=st.integers(0, 1),
         cores=st.sampled_from((0, 0, 1, 1, 2)),
         node=st.sampled_from(("", "", "n1")),
+        ports=PORTS,
     )
     def submit(
-        self, n_tasks: int, cpu: int, retries: int, priority: int, cores: int, node: str
+        self,
+        n_tasks: int,
+        cpu: int,
+        retries: int,
+        priority: int,
+        cores: int,
+        node: str,
+        ports: tuple[int, ...],
     ) -> None:
         # More than fits even when nothing else runs would wait for ever.
-        many = n_tasks if node != "n1" else min(n_tasks, 1 + (cpu < 900))
+        many = n_tasks if node != "n1" else 1 if ports else min(n_tasks, 1 + (cpu < 900))
         self.world.submit(
-            min(many, 2 // cores) if cores else many, cpu, retries, priority, cores, node
+            min(many, 2 // cores) if cores else many, cpu, retries, priority, cores, node, ports
         )
+
+    @rule(place=PLACES, port=st.sampled_from((80, 90)), on=st.booleans())
+    def serve(self, place: int, port: int, on: bool) -> None:
+        """A replica with a fixed port comes to a node, or goes."""
+        edge, node = self.world.places()[place]
+        edge.serve(node, port, on)
 
     @precondition(lambda self: self.world.jobs)
     @rule(pick=PICKS)

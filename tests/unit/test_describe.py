@@ -87,6 +87,19 @@ def test_a_job_says_where_it_went_and_why(capsys: pytest.CaptureFixture[str]) ->
     assert "Failures" not in said, "what is empty is left out"
 
 
+def test_fixed_ports_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    describe.show_node(
+        replace(NODE, lc_ports=(80,), be_ports=(443, 8080, 9090), reserved_millis=100,
+                reserved_bytes=2**20, reserved_ports=(7,))
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert "Fixed ports:  LC has port 80; BE has ports 443, 8080 and 9090" in said
+    assert "Reserved:     100m CPU, 1.0 MiB, port 7 for backups of tasks" in said
+    spec = JobSpec("serve", (TaskSpec("main", ("serve",), ports=(9090, 80)),))
+    describe.show_job(JobRecord("s-1", "s", spec, JobState.PENDING, (TaskRecord(),), 1.0))
+    assert "Asks for:     100m CPU, 128.0 MiB, ports 80 and 9090" in capsys.readouterr().out
+
+
 def test_ids_of_cores_are_headed_so() -> None:
     table = nodes_table(
         (NodeView("a1", "s", True, NodeCapacity(2000, 1), cores=(0, 2), be_cores=(2,)),)

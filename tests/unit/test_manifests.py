@@ -156,6 +156,11 @@ def test_sites_stand_beside_the_spec() -> None:
         (JOB + "near: a1", "m.yaml:4: near: is the text 'a1', not a mapping"),
         (JOB + "near: {node: a1}", "near.within_ms: is missing"),
         (JOB + "near:\n  node: a1\n  within_ms: -1", "m.yaml:6: near.within_ms: -1 is out of"),
+        (
+            JOB + "near: {service: web, node: a1, within_ms: 1}",
+            "m.yaml:4: near: names both a node and a service; give one of `node`, `task` and",
+        ),
+        (JOB + "near: {service: We, within_ms: 1}", "near.service: 'We' is not a valid name"),
         (JOB + "near: {within_ms: 1}", "m.yaml:4: near: names nothing to be near to; give"),
         (JOB + "near: {node: a1, within_ms: 1, ms: 1}", "near.ms: is not a known key"),
         (JOB + "near: {task: b, within_ms: 1}", "near.task: no task is named 'b'; the job has"),
@@ -164,6 +169,10 @@ def test_sites_stand_beside_the_spec() -> None:
             JOB + "backup: true\nnode: a1\ncpuset: [1]",
             "cpuset: names core ids, and the job has a task with `near` or `backup`",
         ),
+        (JOB + "ports: 80", "m.yaml:4: ports: is the number 80, not a list; write a list: [1, 2]"),
+        (JOB + "ports: [80, 0]", "m.yaml:4: ports[1]: 0 is out of range; use 1 to 65535"),
+        (JOB + "ports:\n- 80\n- 80", "m.yaml:4: ports: port 80 is there twice; give each once"),
+        (JOB + "ports: [http]", "m.yaml:4: ports[0]: is the text 'http', not a whole number"),
         (JOB + "backup: 1", "m.yaml:4: backup: is the number 1, not"),
         (JOB + "requires: {key: a}", "m.yaml:4: requires: is a mapping, not a list"),
         (JOB + "requires:\n- key: a", "m.yaml:5: requires[0].values: In needs a value; give one"),
@@ -214,7 +223,7 @@ def known_in(text: str) -> list[str]:
 
 def test_the_keys_of_a_task_are_told_and_stand_beside_no_tasks() -> None:
     of_task = known_in(GANG + "    zzz: 1\n")
-    assert {"argv", "cpu", "cores", "near", "backup"} <= set(of_task)
+    assert {"argv", "cpu", "cores", "near", "backup", "ports"} <= set(of_task)
     of_job = known_in(JOB + "zzz: 1\n")
     assert set(of_job) == {"kind", "retries", "backoff_s", "backoff_max_s", "priority", "tasks",
                            *of_task}  # fmt: skip

@@ -132,10 +132,16 @@ def test_the_pod_and_the_output_of_the_documentation() -> None:
     (pod,) = (block for block in blocks if "kind: Pod" in block)
     (job,) = decided(pod)["jobs"]
     assert job["tasks"][0]["node"] == "a1"
-    (wants,) = (block for block in blocks if "kind: Job" in block)
-    (manifest,) = read_manifests(wants, "placement.md")
-    assert isinstance(manifest.spec, JobSpec)
-    assert manifest.spec.tasks[0].terms is not None
+    jobs = [
+        manifest.spec
+        for block in blocks
+        if "kind: Job" in block
+        for manifest in read_manifests(block, "placement.md")
+    ]
+    assert all(isinstance(one, JobSpec) for one in jobs)
+    first, second = (one.tasks[0] for one in jobs if isinstance(one, JobSpec))
+    assert first.terms is not None
+    assert second.ports == (9090,)
     (shown,) = re.findall(r"```\n\$ tango place .*?\n(.*?)\.\.\.\n", text, re.DOTALL)
     said = place("-f", str(CONFIGS / "job.yaml"), "--snapshot", CLUSTER)
     told = said.replace(CLUSTER, "configs/cluster.yaml").splitlines()
@@ -245,6 +251,10 @@ def test_a_saved_snapshot_decides_alike(tmp_path: Path) -> None:
         ("kind: Pods\nname: p\n", "<stdin>:1: kind: 'Pods' is not one of Job, Pod; did you mean"),
         ("name: p\n", "<stdin>:1: kind: is missing; write `kind: Job` or `kind: Pod`"),
         ("kind: Service\nname: s\nargv: [x]\n", "<stdin>:1: kind: Service; replicas of services"),
+        (
+            "kind: Job\nname: j\nargv: [x]\nnear: {service: web, within_ms: 5}\n",
+            "j: tasks[0].near.service: is of a running cluster",
+        ),
         ("kind: Jbo\nname: s\n", "<stdin>:1: kind: 'Jbo' is not one of Job, Pod"),
         ("", "<stdin>: document: is empty"),
     ],

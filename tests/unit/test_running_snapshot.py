@@ -87,6 +87,21 @@ def test_a_fixed_port_is_held_once() -> None:
     assert taken.tolist() == [True]
 
 
+def test_ports_of_tasks_and_those_that_are_kept_are_taken() -> None:
+    of_task = job("j-1", ("s1", "n1", 100))
+    spec = replace(of_task.spec.tasks[0], ports=(9090, 443))
+    of_task = replace(of_task, spec=replace(of_task.spec, tasks=(spec,)))
+    view = node(
+        "n1", be_ports=(443, 9090), lc_ports=(80, 8080), reserved_bytes=MIB, reserved_ports=(7, 80)
+    )
+    found = snapshot_of((view,), (of_task,), (service("s1", "n1", port=8080),), ())
+    assert [one.pod.ports for one in found.pods] == [(9090, 443), (8080,), (80,)]
+    # A port that is kept and taken is whose it is.
+    assert found.reservations == (Reservation("n1", 0, MIB, (7,)),)
+    assert found.room().ports_at(0) == {7, 80, 443, 8080, 9090}
+    assert read_snapshot(parse_json(snapshot_text(found), "x.json")) == found
+
+
 def test_what_takes_nothing_new_is_cordoned() -> None:
     usage = SideUsage()
     views = (

@@ -87,6 +87,8 @@ class ByProfile:
         room.memory[:] = np.array([offer.memory_bytes for offer in offers], np.int64)
         room.core_ids[:] = [offer.core_mask for offer in offers]
         room.cores[:] = np.array([mask.bit_count() for mask in room.core_ids], np.int64)
+        for index, offer in enumerate(offers):
+            room.block(offer.ports, index)
         placer = Placer(room, self._profile, self._plugins)
         placements: list[Placement] = []
         unplaced: list[Unplaced] = []
@@ -112,8 +114,12 @@ class ByProfile:
     def _missing(self, gang: Gang) -> str:
         """What the profile cannot see to of that which the gang asks for; "" for nothing."""
         filters = {use.plugin for use in self._profile.plugins if use.filters}
-        if "cores" not in filters and any(task.cores for task in gang.tasks):
-            return f"placement profile {self._profile.name!r} filters not by `cores`"
+        for plugin, asked in (
+            ("cores", any(task.cores for task in gang.tasks)),
+            ("fit", any(task.ports for task in gang.tasks)),
+        ):
+            if asked and plugin not in filters:
+                return f"placement profile {self._profile.name!r} filters not by `{plugin}`"
         return ""
 
 
@@ -175,6 +181,7 @@ def _pods(gang: Gang, names: Mapping[str, str]) -> list[Pod]:
             requires=(task.terms or NO_TERMS).requires,
             prefers=(task.terms or NO_TERMS).prefers,
             tolerations=(task.terms or NO_TERMS).tolerations,
+            ports=task.ports,
         )
         for at, task in enumerate(gang.tasks)
     ]

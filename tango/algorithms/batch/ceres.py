@@ -104,6 +104,7 @@ def _suffices(gang: Gang, rooms: Sequence[Room], victims: Sequence[RunningTask])
                 be_memory_bytes=room.all_memory_bytes - offer.lc_memory_bytes - memory,
                 reclaimable_millis=0 if here else room.spare_millis,
                 core_mask=room.core_mask | mask_of(_cores(here)),
+                ports=tuple(room.ports.difference(port for one in here for port in one.ports)),
             )
         )
     packing = Lowest(BatchSnapshot((gang,), tuple(offers)), reclaim=True)
@@ -127,6 +128,7 @@ class _Node:
         self.memory_bytes = room.memory_bytes
         self.spare_millis = room.spare_millis
         self.core_mask = room.core_mask
+        self.ports = room.ports
         self.tasks: list[RunningTask] = []
 
     def needed(self, task: BatchTask) -> list[RunningTask] | None:
@@ -135,8 +137,8 @@ class _Node:
             return None
         cpu = task.cpu_millis - self.cpu_millis
         memory = task.memory_bytes - self.memory_bytes
-        cores = self.core_mask
-        if cpu <= 0 and memory <= 0 and task.cores_among(cores) is not None:
+        cores, ports = self.core_mask, self.ports.intersection(task.ports)
+        if cpu <= 0 and memory <= 0 and not ports and task.cores_among(cores) is not None:
             return []
         cpu += self.spare_millis
         chosen: list[RunningTask] = []
@@ -145,7 +147,8 @@ class _Node:
             cpu -= victim.cpu_millis
             memory -= victim.memory_bytes
             cores |= mask_of(victim.cores)
-            if cpu <= 0 and memory <= 0 and task.cores_among(cores) is not None:
+            ports = ports.difference(victim.ports)
+            if cpu <= 0 and memory <= 0 and not ports and task.cores_among(cores) is not None:
                 break
         else:
             return None
@@ -153,6 +156,7 @@ class _Node:
         for victim in chosen[::-1]:
             without = cores & ~mask_of(victim.cores)
             spared = cpu + victim.cpu_millis <= 0 and memory + victim.memory_bytes <= 0
+            spared = spared and not set(victim.ports).intersection(task.ports)
             if spared and task.cores_among(without) is not None:
                 cpu += victim.cpu_millis
                 memory += victim.memory_bytes
@@ -170,6 +174,8 @@ class _Node:
             self.cpu_millis += victim.cpu_millis
             self.memory_bytes += victim.memory_bytes
             self.core_mask |= mask_of(victim.cores)
+            self.ports = self.ports.difference(victim.ports)
+        self.ports = self.ports.union(task.ports)
         self.cpu_millis -= task.cpu_millis
         self.memory_bytes -= task.memory_bytes
         self.core_mask ^= task.cores_among(self.core_mask) or 0

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from tango.algorithms.batch.unplaced import bars_of, unplaced_reason
 from tango.model.affinity import NodeTerms
 from tango.model.cores import format_cores
+from tango.model.fixed_ports import port_taken
 from tango.model.plan import (
     BatchOffer,
     BatchPlan,
@@ -44,7 +45,7 @@ class Room:
     """What is left of an offer while the plan grows. order: its rank by edge and node.
 
     spare_millis: CPU beyond what is free that the policy may take; 0 for all but elastic ones.
-    core_mask: free cores, as in BatchOffer.
+    core_mask: free cores, ports: those that are taken, as in BatchOffer.
     """
 
     offer: BatchOffer
@@ -56,6 +57,7 @@ class Room:
     all_memory_bytes: int
     spare_millis: int = 0
     core_mask: int = 0
+    ports: frozenset[int] = frozenset()
 
     def fits(self, task: BatchTask) -> bool:
         """Whether the node will do, and what is left takes one more task."""
@@ -67,6 +69,8 @@ class Room:
     def has_room(self, task: BatchTask) -> bool:
         """Whether what is left takes one more task, if the node will do."""
         if task.cores and task.cores_among(self.core_mask) is None:
+            return False
+        if task.ports and not self.ports.isdisjoint(task.ports):
             return False
         return (
             task.cpu_millis <= self.cpu_millis + self.spare_millis
@@ -82,6 +86,9 @@ class Room:
             if task.cpuset:
                 return self.offer.node, f"core {format_cores(task.cpuset)} is not free"
             return self.offer.node, NO_CORES
+        taken = self.ports.intersection(task.ports)
+        if taken:
+            return self.offer.node, port_taken(min(taken))
         lacks_cpu = task.cpu_millis > self.cpu_millis + self.spare_millis
         return self.offer.node, NO_CPU if lacks_cpu else NO_MEMORY
 
@@ -92,6 +99,8 @@ class Room:
         self.cpu_millis -= task.cpu_millis
         self.memory_bytes -= task.memory_bytes
         self.core_mask ^= cores
+        if task.ports:
+            self.ports = self.ports.union(task.ports)
         self.tasks += 1
         return cores
 
@@ -100,6 +109,8 @@ class Room:
         self.cpu_millis += task.cpu_millis
         self.memory_bytes += task.memory_bytes
         self.core_mask |= cores
+        if task.ports:
+            self.ports = self.ports.difference(task.ports)
         self.tasks -= 1
 
 
@@ -144,6 +155,7 @@ class Packing(ABC):
                 max(1, offer.all_memory_bytes),
                 offer.reclaimable_millis if reclaim else 0,
                 offer.core_mask,
+                frozenset(offer.ports),
             )
             for order, offer in enumerate(offers)
         ]

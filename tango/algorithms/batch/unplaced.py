@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from tango.model.cores import format_cores
+from tango.model.fixed_ports import ports_text
 from tango.model.plan import BatchOffer, BatchTask, Gang
 from tango.model.units import format_cpu, format_memory
 
@@ -49,6 +50,8 @@ def unplaced_reason(
         need = f"core {format_cores(task.cpuset)}, {need}"
     elif task.cores:
         need = f"{task.cores} whole core{'s' if task.cores > 1 else ''}, {need}"
+    if task.ports:
+        need = f"{ports_text(task.ports)}, {need}"
     who = f"node {task.node} has not" if task.node else "no node has"
     if bars and not task.node:
         who = f"none of the {left} nodes that will do has"

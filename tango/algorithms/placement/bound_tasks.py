@@ -7,21 +7,20 @@ next one. Nobody that runs is moved out of another's way: it would lose its work
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from tango.algorithms.placement.arrays import Bools, Floats, frozen
+from tango.algorithms.placement.arrays import Bools
+from tango.algorithms.placement.bound_delays import presumed
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
-from tango.algorithms.placement.delay_books import LEAVING, OUTSIDE
+from tango.algorithms.placement.delay_books import leaving
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_improve import improvement
+from tango.algorithms.placement.delay_looks import nowhere_rows
 from tango.algorithms.placement.delay_records import RESERVATION, BoundJournal, pod_of
-from tango.algorithms.placement.delays import Delays
-from tango.algorithms.placement.measured_delays import delays_of, delays_through_edges
 from tango.algorithms.placement.placer import CLOSED, Placer, leaders_first
 from tango.algorithms.placement.plugin import Plugin
 from tango.algorithms.placement.pod import Pod
@@ -31,6 +30,7 @@ from tango.model.bounds import (
     BoundLook,
     BoundNode,
     BoundPlan,
+    BoundService,
     BoundSnapshot,
     BoundTask,
     ImproveSnapshot,
@@ -40,8 +40,9 @@ from tango.model.errors import Refused
 from tango.model.improvement import Improvement
 from tango.model.placement_profile import TERM_FILTERS, Profile, with_filters
 from tango.model.placements import BoundRecord, PodRecord, ReservationRecord
-from tango.model.round_trips import RoundTrip
 
+# Before a node's name: what has ports there beside the tasks.
+OTHERS = "others/"
 NEEDED = (*TERM_FILTERS, "delay", "fit", "cores")
 
 
@@ -89,19 +90,20 @@ class BoundTasks:
     ) -> tuple[DelayBound, BoundJournal, dict[str, BoundRecord], dict[str, PodRecord]]:
         """As things are, before anything is mended; with what was kept of the tasks, and what all
         ask for."""
-        room = Room(Cluster(_rows(snapshot.nodes)))
+        room = Room(Cluster(_rows(snapshot.nodes, snapshot.services)))
         here = DelayBound(Placer(room, self._profile, self._plugins))
         here.makes_room = False
         here.stays_without = TERM_FILTERS
         journal = BoundJournal(here)
         _hold(here, snapshot.tasks)
+        _others(here, snapshot.nodes)
         kept = {one.bound.pod.name: one.bound for one in snapshot.tasks}
         asked = {name: record.pod for name, record in kept.items()}
         asked |= {pod.name: pod for _, pods in snapshot.gangs for pod in pods}
         here.pins = _pins(asked.values(), room.cluster.names)
         resumed = {name: _free(one) for name, one in kept.items()}
         journal.resume(resumed, dict(snapshot.reservations))
-        room.delays = _Presumed(_delays(snapshot), _presumptions(here))
+        room.delays = presumed(here, snapshot)
         return here, journal, kept, asked
 
 
@@ -128,7 +130,7 @@ def with_needed(profile: Profile) -> Profile:
     return with_filters(profile, NEEDED)
 
 
-def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
+def _rows(nodes: Sequence[BoundNode], services: Sequence[BoundService]) -> Iterator[NodeRow]:
     for one in nodes:
         yield NodeRow(
             one.name, one.cpu_millis, one.memory_bytes, one.cores, one.site, one.labels, one.taints,
@@ -136,69 +138,8 @@ def _rows(nodes: Sequence[BoundNode]) -> Iterator[NodeRow]:
         )  # fmt: skip
     # So that `near` may name a place for those that have no bound: all is within it.
     yield NodeRow(ANYWHERE, 0, 0, 0, cordoned=True)
-
-
-class _Presumed:
-    """Delays of the nodes, and of a last row that nothing is near to.
-
-    known: for a reference, (node, bound) of what was within the bound when that was measured last:
-    while nobody measures it, it counts as that, for not to know is no reason to stop what runs.
-    """
-
-    def __init__(self, inner: Delays, known: Mapping[int, Mapping[int, float]]) -> None:
-        self._inner = inner
-        self._known = known
-        self.size = inner.size + 1
-        self._rows: dict[int, Floats] = {}
-
-    def row(self, reference: int) -> Floats:
-        """See Delays."""
-        row = self._rows.get(reference)
-        if row is None:
-            row = np.full(self.size, np.inf)
-            if reference < self._inner.size:
-                row[:-1] = self._inner.row(reference)
-            row[reference] = 0.0
-            for node, bound_s in self._known.get(reference, {}).items():
-                if math.isinf(row[node]):
-                    row[node] = bound_s
-            self._rows[reference] = frozen(row)
-        return row
-
-
-def _presumptions(here: DelayBound) -> dict[int, dict[int, float]]:
-    index, room = here.room.cluster.index, here.room
-    known: dict[int, dict[int, float]] = {}
-    for one in here.bound.values():
-        reference = room.place_of(one.pod.near)
-        if reference is None or math.isinf(one.pod.bound_s):
-            continue
-        row = known.setdefault(reference, {})
-        for node in (one.node, one.backup):
-            if node in index and one.warning != OUTSIDE:
-                row[index[node]] = min(one.pod.bound_s, row.get(index[node], math.inf))
-    return known
-
-
-def _delays(snapshot: BoundSnapshot) -> Delays:
-    names = sorted(one.name for one in snapshot.nodes)
-    measured = delays_through_edges if snapshot.through_edges else delays_of
-    return measured(names, _named(snapshot.trips, names)).delays
-
-
-def _named(trips: Sequence[RoundTrip], names: Sequence[str]) -> Iterator[RoundTrip]:
-    """A file may call a node by its bare name, where only one site has it."""
-    bare: dict[str, list[str]] = {}
-    for name in names:
-        bare.setdefault(name.partition("/")[2], []).append(name)
-    sites = {name.partition("/")[0] for name in names}
-    known = {node: found[0] for node, found in bare.items() if len(found) == 1}
-
-    def full(name: str) -> str:
-        return name if name in sites else known.get(name, name)
-
-    for trip in trips:
-        yield replace(trip, source=full(trip.source), target=full(trip.target))
+    for service in services:
+        yield NodeRow(service.name, 0, 0, 0, cordoned=True)
 
 
 def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
@@ -210,10 +151,23 @@ def _hold(here: DelayBound, tasks: Sequence[BoundTask]) -> None:
         pod, at = pod_of(_free(one.bound).pod), room.index_of(one.at)
         here.runs_on[pod.name] = at
         if one.bound.node not in ("", one.at):
-            pod = Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes, pod.cores)
+            pod = leaving(pod)
+        if pod.ports and any(port in room.ports_at(at) for port in pod.ports):
+            # Wherever it came from: the plan is to end it, not to fail of it.
+            pod = replace(pod, ports=())
         if room.lack(pod, at):
             raise Refused(f"{one.at} is said to have less than {pod.name} holds there")
         room.take(pod, at)
+
+
+def _others(here: DelayBound, nodes: Sequence[BoundNode]) -> None:
+    """Fixed ports that others have, as pods of their own."""
+    room = here.room
+    for one in nodes:
+        if one.ports:
+            at = room.index_of(one.name)
+            ports = tuple(sorted({*one.ports} - room.ports_at(at)))
+            room.take(Pod(f"{OTHERS}{one.name}", ports=ports), at)
 
 
 def _asked(
@@ -239,16 +193,18 @@ def _largest_first(pod: Pod) -> tuple[int, int, int]:
 
 
 def _why(here: DelayBound, pod: Pod) -> str:
-    """Why it finds no node, in a cluster without the row that is none."""
+    """Why it finds no node, in a cluster without the rows that are none."""
     chosen = here.placer.look(pod)
     pin = here.pins.get(pod.name)
     if pin is not None:
         return _why_not_there(chosen, np.flatnonzero(pin).tolist(), here.room.cluster.names)
+    nowhere = nowhere_rows(here.room.cluster.names)
     removed = tuple(
-        (plugin, why, count - (why == CLOSED), bits) for plugin, why, count, bits in chosen.removed
+        (plugin, why, count - (nowhere if why == CLOSED else 0), bits)
+        for plugin, why, count, bits in chosen.removed
     )
     looked = replace(
-        chosen, looked=chosen.looked - 1, removed=tuple(one for one in removed if one[2])
+        chosen, looked=chosen.looked - nowhere, removed=tuple(one for one in removed if one[2])
     )
     return looked.reason or "it has just lost its place"
 

@@ -15,6 +15,7 @@ from tango.algorithms.placement.placeholders import PREFIX
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
 from tango.model.errors import InvalidField, TangoError
+from tango.model.fixed_ports import check_ports
 
 # A matrix of as many nodes takes 128 MiB.
 MAX_PAIRED_NODES = 4096
@@ -48,6 +49,7 @@ class Reservation:
     node: str
     cpu_millis: int
     memory_bytes: int
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,9 @@ class ClusterSnapshot:
             field = f"reservations[{at}]"
             if one.node not in room.cluster.index:
                 raise InvalidField(f"{field}.node", f"no node is named {one.node!r}", "name one")
-            pod = Pod(PREFIX + one.node, one.cpu_millis, one.memory_bytes)
             try:
+                check_ports(one.ports, "ports")
+                pod = Pod(PREFIX + one.node, one.cpu_millis, one.memory_bytes, ports=one.ports)
                 room.take(pod, room.index_of(one.node))
             except TangoError as error:
                 raise InvalidField(field, str(error), "keep no more than is left") from None

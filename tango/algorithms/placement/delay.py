@@ -10,6 +10,7 @@ import numpy as np
 from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
+from tango.model.bounds import told_reference
 
 
 class Delay:
@@ -29,13 +30,13 @@ class Delay:
         """See Filter."""
         if not pod.near:
             return
-        row = self._row(pod)
+        row, near = self._row(pod), told_reference(pod.near)
         if self._room.place_of(pod.near) is None:
-            yield f"out of the question: no node or pod is named {pod.near}", self._none
+            yield f"out of the question: no node or pod is named {near}", self._none
         elif row is None and pod.bound_s < math.inf:
             yield "out of the question: no delays are known", self._none
         elif row is not None and pod.bound_s < math.inf:
-            yield f"beyond {pod.bound_s * 1000:g} ms of {pod.near}", row <= pod.bound_s
+            yield f"beyond {pod.bound_s * 1000:g} ms of {near}", row <= pod.bound_s
 
     def scores(self, pod: Pod, among: Bools, out: Floats) -> bool:
         """See Score."""

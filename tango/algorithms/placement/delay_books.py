@@ -26,6 +26,11 @@ WAITS = "waits for a node"
 LEAVING = "leaving/"
 
 
+def leaving(pod: Pod) -> Pod:
+    """What the pod still holds of the node that it leaves."""
+    return Pod(LEAVING + pod.name, pod.cpu_millis, pod.memory_bytes, pod.cores, ports=pod.ports)
+
+
 @dataclass(frozen=True, slots=True)
 class Bound:
     """A pod, its node and its backup's node; "" for none. warning: what is not as it should be."""
@@ -64,6 +69,7 @@ class BoundBooks:
         cores: ids by pod, and by placeholder (PREFIX and its node). Pods that are in the room
         already, as running ones are, stay where they are. A node may have gone or shrunk since:
         what has not the room that it had waits, or is unprotected, until `mend` in DelayBound.
+        Fixed ports that placeholders hold follow from the pods that they cover.
         Answers with those.
         """
         assert not self.bound, "resumed once, before all else"
@@ -74,9 +80,17 @@ class BoundBooks:
             pod = one.pod
             if pod.name not in self.room.held and one.node in known:
                 self._retake(pod, known[one.node], ids.get(pod.name, ()))
+        covered: dict[str, set[int]] = {}
+        for one in asked:
+            covered.setdefault(one.backup, set()).update(one.pod.ports)
         for name in sorted(sizes, key=lambda name: not ids.get(PREFIX + name)):
-            if name in known and self.placeholders.may_grow(known[name], sizes[name]):
-                self.placeholders.resize(known[name], sizes[name], ids.get(PREFIX + name, ()))
+            if name not in known:
+                continue
+            # Somebody may have taken one meanwhile.
+            ports = covered.get(name, set()) - self.room.ports_at(known[name])
+            size = sizes[name]._replace(ports=frozenset(ports))
+            if self.placeholders.may_grow(known[name], size):
+                self.placeholders.resize(known[name], size, ids.get(PREFIX + name, ()))
         for one in asked:
             self.bound[one.pod.name] = self._resumed(one, known.get(one.backup))
         for host in sorted(self.placeholders.sizes):
@@ -172,8 +186,7 @@ class BoundBooks:
         self.bound[name] = self._put(pod, node, host)
         self.placeholders.shrink(before)
         if self.runs_on.get(name) == left and LEAVING + name not in self.room.held:
-            leaves = Pod(LEAVING + name, pod.cpu_millis, pod.memory_bytes, pod.cores)
-            self.room.take(leaves, left)
+            self.room.take(leaving(pod), left)
 
     def _leave(self, name: str) -> None:
         if name in self.room.held:

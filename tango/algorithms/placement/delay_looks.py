@@ -11,7 +11,7 @@ from tango.algorithms.placement.arrays import Bools
 from tango.algorithms.placement.decision import named
 from tango.algorithms.placement.placer import CLOSED, Placer
 from tango.algorithms.placement.pod import Pod
-from tango.model.bounds import ANYWHERE, BoundLook
+from tango.model.bounds import ANYWHERE, BoundLook, is_nowhere, told_reference
 
 # Nodes that are named: of those inside the bound, and of each reason that removed some.
 MOST_NAMED = 5
@@ -23,23 +23,24 @@ def looked(
     """The pod is about to go to the node or, where it is there, to get a backup. others: that fit
     too, the best first.
 
-    The row of ANYWHERE, in which nobody can be, is not told of.
+    Rows of names like ANYWHERE, in which nobody can be, are not told of.
     """
     room = placer.room
     names, memory = room.cluster.names, room.memory
     inside, count = _inside(placer, pod)
     other = next((one for one in others if one != node), None)
     removed = []
+    nowhere = nowhere_rows(names)
     found = placer.look(pod).removed if pod.name not in room.held else ()
     for plugin, why, number, bits in found:
-        some = [name for name in named(bits, names) if name != ANYWHERE]
-        number -= why == CLOSED and ANYWHERE in names
+        some = [name for name in named(bits, names) if not is_nowhere(name)]
+        number -= nowhere if why == CLOSED else 0
         if number:
             said = f"{plugin}: {why}" if plugin else why
             removed.append((said, number, tuple(some[:MOST_NAMED])))
     return BoundLook(
         pod.name,
-        "" if pod.near == ANYWHERE else pod.near,
+        "" if pod.near == ANYWHERE else told_reference(pod.near),
         pod.bound_s if pod.near and pod.bound_s < math.inf else None,
         inside,
         count,
@@ -60,9 +61,16 @@ def inside(placer: Placer, pod: Pod) -> Bools:
     within: Bools = np.ones(room.cluster.size, np.bool_)
     if room.delays is not None and reference is not None and pod.bound_s < math.inf:
         within = room.delays.row(reference) <= pod.bound_s
-    if ANYWHERE in room.cluster.index:
-        within[room.cluster.index[ANYWHERE]] = False
+    within[room.cluster.size - nowhere_rows(room.cluster.names) :] = False
     return within
+
+
+def nowhere_rows(names: Sequence[str]) -> int:
+    """How many of the last rows are no nodes."""
+    count = 0
+    while count < len(names) and is_nowhere(names[-1 - count]):
+        count += 1
+    return count
 
 
 def _inside(placer: Placer, pod: Pod) -> tuple[tuple[tuple[str, float], ...], int]:

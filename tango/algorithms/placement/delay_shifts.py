@@ -79,7 +79,9 @@ def _shift(old: Bound | None, new: Bound | None, live: set[str]) -> Shift:
     assert known is not None
     source = old.node if old is not None and old.node in live else ""
     target = new.node if new is not None else ""
-    return Shift(known.pod.name, need_of(known.pod), source, target, _fixed(known.pod))
+    # Ports are among what is fixed.
+    need = need_of(known.pod)._replace(ports=frozenset())
+    return Shift(known.pod.name, need, source, target, _fixed(known.pod))
 
 
 def _fixed(pod: Pod) -> frozenset[tuple[str, int]]:

@@ -18,14 +18,16 @@ class Backups:
         room, sizes = placer.room, dict[str, Need]()
         for one in snapshot.reservations:
             room.give(PREFIX + one.node)
-            sizes[one.node] = Need(one.cpu_millis, one.memory_bytes)
+            sizes[one.node] = Need(one.cpu_millis, one.memory_bytes, ports=frozenset(one.ports))
         known = (placed for placed in snapshot.pods if placed.backup)
         self._here.resume((Bound(one.pod, one.node, one.backup) for one in known), sizes)
         # What is kept for pods on their way is no backup, and stays all the same.
         for node, size in sizes.items():
             host = room.index_of(node)
             rest = size.minus(self._here.placeholders.sizes.get(host, NOTHING))
-            room.take(Pod(f"{PREFIX}{node}/others", rest.cpu_millis, rest.memory_bytes), host)
+            ports = tuple(sorted(rest.ports - room.ports_at(host)))
+            name = f"{PREFIX}{node}/others"
+            room.take(Pod(name, rest.cpu_millis, rest.memory_bytes, ports=ports), host)
 
     def look(self, pod: Pod) -> str:
         """The node that would back up the pod, which is in the room, and does from now on; "" for

@@ -15,6 +15,7 @@ from tango.algorithms.placement.arrays import Bools, Floats
 from tango.algorithms.placement.pod import Pod
 from tango.algorithms.placement.room import Room
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import port_taken
 
 NO_CPU = "not enough CPU"
 NO_MEMORY = "not enough memory"
@@ -41,7 +42,7 @@ class Fit:
         for port in pod.ports:
             taken = self._room.port_taken(port)
             if taken is not None:
-                yield f"port {port} is taken", ~taken
+                yield port_taken(port), ~taken
 
     def scores(self, pod: Pod, among: Bools, out: Floats) -> bool:
         """See Score."""

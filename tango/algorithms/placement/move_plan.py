@@ -173,6 +173,8 @@ class _Planning:
 
     def _fits(self, one: Shift, node: str) -> bool:
         held = any((node, fixed) in self._taken for fixed in one.fixed)
+        kept = self._sizes.get(node, NOTHING).ports
+        held = held or any(kind == "port" and number in kept for kind, number in one.fixed)
         return one.need.within(self._free[node]) and not held
 
     def _go(self, one: Shift, node: str) -> None:

@@ -2,9 +2,10 @@
 
 At most one a node. For its host m, in CPU, memory and cores alike,
     size(m) >= max over nodes n of the sum over pods on n that m covers,
-since pods of different nodes never need the same room at once while one node fails at a time. A
+since pods of different nodes never need the same room at once while one node fails at a time; a
+fixed port is shared likewise, and held for all that are covered. A
 placeholder holds its size in the room like any pod, so nobody else can take it.
-Toka, J. Grid Computing 2021; CPU and cores are added here.
+Toka, J. Grid Computing 2021; CPU, cores and ports are added here.
 """
 
 from __future__ import annotations
@@ -20,31 +21,41 @@ PREFIX = "placeholder/"
 
 
 class Need(NamedTuple):
-    """What a pod takes of a node, or a placeholder holds there."""
+    """What a pod takes of a node, or a placeholder holds there. ports: fixed ones."""
 
     cpu_millis: int = 0
     memory_bytes: int = 0
     cores: int = 0
+    ports: frozenset[int] = frozenset()
 
     def plus(self, other: Need) -> Need:
-        """Each added."""
-        return Need(self[0] + other[0], self[1] + other[1], self[2] + other[2])
+        """Each added; ports of both."""
+        cpu, memory, cores = self[0] + other[0], self[1] + other[1], self[2] + other[2]
+        return Need(cpu, memory, cores, self[3] | other[3])
 
     def minus(self, other: Need) -> Need:
         """Each taken off."""
-        return Need(self[0] - other[0], self[1] - other[1], self[2] - other[2])
+        cpu, memory, cores = self[0] - other[0], self[1] - other[1], self[2] - other[2]
+        return Need(cpu, memory, cores, self[3] - other[3])
 
     def most(self, other: Need) -> Need:
-        """The greater of each."""
-        return Need(max(self[0], other[0]), max(self[1], other[1]), max(self[2], other[2]))
+        """The greater of each; ports of both."""
+        cpu, memory = max(self[0], other[0]), max(self[1], other[1])
+        return Need(cpu, memory, max(self[2], other[2]), self[3] | other[3])
 
     def least(self, other: Need) -> Need:
-        """The smaller of each."""
-        return Need(min(self[0], other[0]), min(self[1], other[1]), min(self[2], other[2]))
+        """The smaller of each; ports that both have."""
+        cpu, memory = min(self[0], other[0]), min(self[1], other[1])
+        return Need(cpu, memory, min(self[2], other[2]), self[3] & other[3])
 
     def within(self, other: Need) -> bool:
         """Whether none exceeds the other's."""
-        return self[0] <= other[0] and self[1] <= other[1] and self[2] <= other[2]
+        return (
+            self[0] <= other[0]
+            and self[1] <= other[1]
+            and self[2] <= other[2]
+            and self[3] <= other[3]
+        )
 
 
 NOTHING = Need()
@@ -52,14 +63,11 @@ NOTHING = Need()
 
 def need_of(pod: Pod) -> Need:
     """What the pod takes."""
-    return Need(pod.cpu_millis, pod.memory_bytes, pod.cores)
+    return Need(pod.cpu_millis, pod.memory_bytes, pod.cores, frozenset(pod.ports))
 
 
 class Placeholders:
-    """Sizes by host, and which pod each covers. Every method leaves the invariant as it found it.
-
-    Ports are not kept: a port that is free on the host today may be taken when it is needed.
-    """
+    """Sizes by host, and which pod each covers. Every method leaves the invariant intact."""
 
     def __init__(self, room: Room) -> None:
         self._room = room
@@ -96,7 +104,12 @@ class Placeholders:
         free = Need(
             int(self._room.cpu[host]), int(self._room.memory[host]), int(self._room.cores[host])
         )
-        return size.minus(self.sizes.get(host, NOTHING)).within(free)
+        more = size.minus(self.sizes.get(host, NOTHING))
+        if any(
+            (taken := self._room.port_taken(one)) is not None and taken[host] for one in more[3]
+        ):
+            return False
+        return more._replace(ports=frozenset()).within(free)
 
     def resize(self, host: int, size: Need, cores: Sequence[int] = ()) -> None:
         """Hold this much, on these cores if free. Raises Refused where there is no room."""
@@ -105,7 +118,8 @@ class Placeholders:
             raise Refused(f"no room for {name} to grow")
         if host in self.sizes:
             self._room.give(name)
-        pod = Pod(name, size.cpu_millis, size.memory_bytes, size.cores)
+        ports = tuple(sorted(size.ports))
+        pod = Pod(name, size.cpu_millis, size.memory_bytes, size.cores, ports=ports)
         free = self._room.core_ids[host]
         if len(cores) == size.cores and all(free >> core & 1 for core in cores):
             self._room.restore(Held(pod, host, tuple(cores)))
@@ -146,5 +160,8 @@ class Placeholders:
             return
         if not self._covered.get(host):
             self.drop(host)
-        else:
-            self.resize(host, self.required(host).least(self.sizes[host]))
+            return
+        size = self.required(host).least(self.sizes[host])
+        # One that stays as it is keeps its cores.
+        if size != self.sizes[host]:
+            self.resize(host, size)

@@ -9,6 +9,7 @@ from tango.model.affinity import Preferences, Requirement, Toleration
 from tango.model.checks import check_range
 from tango.model.cores import MAX_CORES, check_core_ids
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import check_ports
 from tango.model.units import MAX_CPU_MILLIS, MAX_MEMORY_BYTES
 
 
@@ -58,7 +59,7 @@ class Pod:
         if self.near == self.name:
             raise InvalidField("pod.near", "names the pod itself", "name another pod or a node")
         if self.ports:
-            _check_ports(self.ports)
+            check_ports(self.ports, "pod.ports")
         self._check_cpuset()
 
     def _check_cpuset(self) -> None:
@@ -71,11 +72,3 @@ class Pod:
         if len(self.cpuset) != self.cores:
             problem = f"names {len(self.cpuset)} cores, and cores is {self.cores}"
             raise InvalidField("pod.cpuset", problem, "leave one of the two out")
-
-
-def _check_ports(ports: tuple[int, ...]) -> None:
-    for port in ports:
-        check_range("pod.ports", port, 1, 65535)
-    if len(set(ports)) != len(ports):
-        twice = next(port for port in ports if ports.count(port) > 1)
-        raise InvalidField("pod.ports", f"port {twice} is there twice", "give each once")

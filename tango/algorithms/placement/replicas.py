@@ -12,8 +12,8 @@ from tango.model.units import format_memory
 MAX_NODES_NAMED = 5
 CORDONED = "cordoned"
 DRAINED = "drained"
-# As `tango.model.affinity.barred` begins: the node itself is well.
-BARRED = ("without ", "tainted ")
+# As `affinity.barred` and `fixed_ports.port_taken` of the model begin: the node itself is well.
+BARRED = ("without ", "tainted ", "port ")
 
 
 @dataclass(frozen=True, slots=True)

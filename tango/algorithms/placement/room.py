@@ -97,6 +97,10 @@ class Room:
         """Nodes where the port is taken; None for nowhere."""
         return self._ports.get(port)
 
+    def ports_at(self, node: int) -> set[int]:
+        """Fixed ports that are taken there."""
+        return {port for port, taken in self._ports.items() if taken[node]}
+
     def group(self, name: str) -> Group | None:
         """Where the group's pods are; None if it has none."""
         return self._groups.get(name)
@@ -147,9 +151,13 @@ class Room:
     def note(self, group: str, ports: tuple[int, ...], node: int, count: int) -> None:
         """So many pods of a group, and what has these ports, are there; what else they hold is not
         counted here, and they stay."""
+        self.block(ports, node)
+        self._count(group, node, count)
+
+    def block(self, ports: tuple[int, ...], node: int) -> None:
+        """These ports are taken there, by what is not counted here and stays."""
         for port in ports:
             self._set_port(port, node, taken=True)
-        self._count(group, node, count)
 
     def give(self, name: str) -> Held:
         """The pod has ended: all it held is free; its image stays. Raises NotFound."""

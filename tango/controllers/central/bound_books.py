@@ -6,6 +6,9 @@ covers, since one node fails at a time. `required` is that maximum.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+
 from tango.model.bounds import NOTHING, BoundTask, Size, size_of
 
 
@@ -26,6 +29,11 @@ class BoundBooks:
         self._coming: dict[str, Size] = {}
         # By host and node: the tasks on that node which the host covers.
         self._covered: dict[str, dict[str, dict[str, Size]]] = {}
+        # Fixed ports by node, each with how many have or want it: attempts, tasks that are to come
+        # there, and tasks that the node covers.
+        self._held_ports: dict[str, Counter[int]] = {}
+        self._coming_ports: dict[str, Counter[int]] = {}
+        self._covered_ports: dict[str, Counter[int]] = {}
         self._changed: set[str] = set()
         self._resized: set[str] = set()
         self._relieved: set[str] = set()
@@ -68,6 +76,25 @@ class BoundBooks:
             return size or coming or NOTHING
         return size.plus(coming)
 
+    def held_ports(self, node: str) -> frozenset[int]:
+        """Fixed ports of attempts of such tasks there."""
+        return frozenset(self._held_ports.get(node, ()))
+
+    def claimed_ports(self, node: str) -> frozenset[int]:
+        """Those that it keeps: for backups, and for tasks that shall run there and do not yet."""
+        coming, covered = self._coming_ports.get(node, ()), self._covered_ports.get(node, ())
+        return frozenset(coming).union(covered)
+
+    def clashes(self, node: str, taken: Collection[int]) -> set[int]:
+        """Fixed ports of the node that more than one has or is to have. taken: by others.
+
+        Tasks that it covers share theirs, like its room, for one node fails at a time.
+        """
+        uses = Counter(self._held_ports.get(node, {}))
+        uses.update(self._coming_ports.get(node, {}))
+        uses.update(frozenset(self._covered_ports.get(node, ())))
+        return {port for port, count in uses.items() if count > 1 or port in taken}
+
     def required(self, host: str) -> Size:
         """The least that the host has to keep."""
         most = NOTHING
@@ -109,6 +136,8 @@ class BoundBooks:
             self._add(self._holds, at, need, leaves=leaves)
         if bound.node and bound.node != at:
             self._add(self._coming, bound.node, need, leaves=leaves)
+        if bound.pod.ports:
+            self._count_ports(task, leaves=leaves)
         if leaves:
             self.uneasy.discard(name)
         elif bound.warning or not bound.node or bound.node != at:
@@ -126,6 +155,26 @@ class BoundBooks:
             del by_node[bound.node]
         if not by_node:
             del self._covered[bound.backup]
+
+    def _count_ports(self, task: BoundTask, *, leaves: bool) -> None:
+        bound, at = task.bound, task.at
+        coming = bound.node if bound.node != at else ""
+        covered = bound.backup if bound.node else ""
+        for node, uses in (
+            (at, self._held_ports),
+            (coming, self._coming_ports),
+            (covered, self._covered_ports),
+        ):
+            if not node:
+                continue
+            self._changed.add(node)
+            ports = uses.setdefault(node, Counter())
+            if leaves:
+                ports -= Counter(bound.pod.ports)
+                if not ports:
+                    del uses[node]
+            else:
+                ports.update(bound.pod.ports)
 
     def _add(self, sums: dict[str, Size], node: str, need: Size, *, leaves: bool) -> None:
         before = sums.get(node, NOTHING)

@@ -13,6 +13,7 @@ from tango.controllers.central.ledger import Job, SendStart, SendStop
 from tango.model.bounds import NOTHING, BoundLook, BoundTask, Size, node_name, task_name, task_of
 from tango.model.cores import format_cores, ids_of, lowest
 from tango.model.decision import JOB_BOUND, JOB_EVICT
+from tango.model.fixed_ports import port_taken
 from tango.model.placements import BoundRecord
 
 ELSEWHERE = "it shall run within its bound again, on"
@@ -114,10 +115,12 @@ class Carrier:
         """Why these places cannot be taken yet, though they are kept: somebody is to leave first,
         or LC is in the way."""
         needs: dict[str, Size] = {}
+        ports: dict[str, set[int]] = {}
         for index, node in places.items():
             spec = job.record.spec.tasks[index]
             need = Size(spec.cpu_millis, spec.memory_bytes, spec.cores)
             needs[node] = needs.get(node, NOTHING).plus(need)
+            ports.setdefault(node, set()).update(spec.ports)
         for name, need in sorted(needs.items()):
             edge, _, node = name.partition("/")
             free = self._core.sites.site(edge).free(node)
@@ -125,6 +128,9 @@ class Carrier:
                 return f"its place, {name}, takes nothing new now"
             if not need.within(free):
                 return f"its place, {name}, is not free yet"
+            taken = self._core.sites.site(edge).taken_ports(node) & ports[name]
+            if taken:
+                return f"its place, {name}, is not free yet: {port_taken(min(taken))}"
         return ""
 
     def _start(self, job: Job, places: Mapping[int, str]) -> None:

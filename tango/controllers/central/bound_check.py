@@ -6,8 +6,8 @@ warning of a task that is known. One holds if
 
 - the task itself is as it was, and what it wants to be near to is where the plan has it;
 - its new place, or backup, takes something new, and is within its bound by the delays of now;
-- with it no node holds and keeps more than it has, and each backup is as large as those that it
-  covers need.
+- with it no node holds and keeps more than it has, nor a fixed port twice, and each backup is as
+  large as those that it covers need.
 
 All that hold by themselves are tried together, for some make room for others; only where that is
 too much, one after the other, each as far as there is room. What is left is planned again.
@@ -65,6 +65,8 @@ class Check:
         self._wanted.update((record.pod.name, record) for record in plan.records)
         # By node: the most that it may hold and keep.
         self._limits: dict[str, Size] = {}
+        # By node: fixed ports that more than one has already.
+        self._clashes: dict[str, set[int]] = {}
 
     def take(self, *, least: bool = False) -> tuple[dict[str, BoundRecord], bool]:
         """The records that hold, in the books from now on; and whether that is all of the plan.
@@ -223,9 +225,13 @@ class Check:
     def _limit(self, node: str) -> None:
         row = self._facts.nodes.row(node)
         self._limits[node] = row.size.most(self._used(node))
+        self._clashes[node] = self._books.clashes(node, row.ports)
 
     def _used(self, node: str) -> Size:
         return self._books.holds(node).plus(self._books.claims(node))
 
     def _fits(self, node: str) -> bool:
-        return self._used(node).within(self._limits[node])
+        if not self._used(node).within(self._limits[node]):
+            return False
+        clashes = self._books.clashes(node, self._facts.nodes.row(node).ports)
+        return clashes <= self._clashes[node]

@@ -6,18 +6,26 @@ nodes came or went, a few at a time.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tango.controllers.central.bound_books import BoundBooks
 from tango.controllers.central.bound_nodes import BoundNodes
 from tango.controllers.central.bound_store import BoundStore
+from tango.controllers.central.bound_wants import Wants
 from tango.controllers.central.core import Core
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
-from tango.model.bounds import ANYWHERE, BoundTask, node_name, task_name, task_of
+from tango.controllers.central.service_hosts import ServiceHosts
+from tango.model.bounds import (
+    BoundTask,
+    node_name,
+    service_of,
+    task_name,
+    task_of,
+)
 from tango.model.job import JobRecord, JobState
-from tango.model.placements import BoundRecord, PodRecord, RequirementRecord, TolerationRecord
+from tango.model.placements import BoundRecord, PodRecord
 from tango.model.plan import Gang
 
 MAX_WINDOW = 128
@@ -43,15 +51,20 @@ class Facts:
     settled: a site that has not dialled in by now may never do. stale: tasks of which something is
     kept, and that have no place any more. adjusted: those that are otherwise than is kept. fresh:
     those whose place is of a plan since their latest attempt.
-    leaving: tasks that are told to go elsewhere as soon as that is on disk.
+    leaving: tasks that are told to go elsewhere as soon as that is on disk. hosts: of services that
+    tasks are near to; near_services: jobs by such a service.
     """
 
-    def __init__(self, core: Core, store: BoundStore, leaving: Collection[str]) -> None:
+    def __init__(
+        self, core: Core, store: BoundStore, leaving: Collection[str], hosts: ServiceHosts
+    ) -> None:
         self._core = core
         self._store = store
         self._leaving = leaving
+        self.near_services: dict[str, dict[str, None]] = {}
         self.books = BoundBooks()
         self.nodes = BoundNodes(core.sites, self.books)
+        self._wants = Wants(self.nodes, hosts)
         self.settled = False
         self.stale: dict[str, None] = {}
         self.adjusted: dict[str, None] = {}
@@ -83,6 +96,12 @@ class Facts:
         for job_id in changed:
             self._read(job_id)
         return not self._again
+
+    def services_changed(self, services: Collection[str]) -> None:
+        """They have other hosts: jobs that are near to one are read again."""
+        changed = self._core.batch.bounds_changed
+        for service in services:
+            changed.update(self.near_services.get(service, {}))
 
     def look_between(self) -> None:
         """Tasks without an attempt stay where they are planned to be only while nodes allow it."""
@@ -136,8 +155,8 @@ class Facts:
     def asked_by(self, record: JobRecord) -> tuple[tuple[PodRecord, ...], str]:
         """What the tasks of any job ask for; and why that cannot be said, "" where it can."""
         indices = range(len(record.tasks))
-        why = next(filter(None, (self._unknown(record, index) for index in indices)), "")
-        return tuple(self._pod(record, index) for index in indices), why
+        why = next(filter(None, (self._wants.unknown(record, index) for index in indices)), "")
+        return tuple(self._wants.pod(record, index) for index in indices), why
 
     # ---- one job
 
@@ -154,12 +173,14 @@ class Facts:
             for index in range(len(record.tasks)):
                 self._set(task_name(job_id, index), None)
             del jobs[job_id]
-            self._pods.pop(job_id, None)
+            self._near(job_id, self._pods.pop(job_id, ((), ()))[0], leaves=True)
             self._between.pop(job_id, None)
             return
         indices = range(len(record.tasks))
-        pods = tuple(self._pod(record, index) for index in indices)
-        unknown = tuple(self._unknown(record, index) for index in indices)
+        pods = tuple(self._wants.pod(record, index) for index in indices)
+        unknown = tuple(self._wants.unknown(record, index) for index in indices)
+        self._near(job_id, self._pods.get(job_id, ((), ()))[0], leaves=True)
+        self._near(job_id, pods, leaves=False)
         self._pods[job_id] = pods, unknown
         between = False
         for index in indices:
@@ -172,6 +193,16 @@ class Facts:
             self._between[job_id] = job
         else:
             self._between.pop(job_id, None)
+
+    def _near(self, job_id: str, pods: Iterable[PodRecord], *, leaves: bool) -> None:
+        for service in sorted({service_of(pod.near) for pod in pods} - {""}):
+            if not leaves:
+                self.near_services.setdefault(service, {})[job_id] = None
+                continue
+            jobs = self.near_services[service]
+            del jobs[job_id]
+            if not jobs:
+                del self.near_services[service]
 
     def _set(self, name: str, task: BoundTask | None) -> None:
         if task != self.books.tasks.get(name):
@@ -232,54 +263,3 @@ class Facts:
             # No attempt is there: it need not wait for a site that may never come back.
             return not self.settled
         return not view.cordoned and not anew
-
-    def _unknown(self, record: JobRecord, index: int) -> str:
-        """Why the node that a task wants to be near to is none that is known; "" if it is."""
-        near = record.spec.tasks[index].near
-        if near is None or not near.node:
-            return ""
-        found = self.nodes.full(near.node)
-        if len(found) == 1:
-            return ""
-        if found:
-            return f"several sites have a node {near.node}: write {' or '.join(found)}"
-        return f"no node is named {near.node}"
-
-    def _pod(self, record: JobRecord, index: int) -> PodRecord:
-        spec = record.spec.tasks[index]
-        near, within_s = ANYWHERE, None
-        if spec.near is not None:
-            within_s = spec.near.within_s
-            near = self._reference(record, spec.near.node, spec.near.task)
-        return PodRecord(
-            task_name(record.job_id, index),
-            spec.cpu_millis,
-            spec.memory_bytes,
-            spec.cores,
-            near=near,
-            bound_s=within_s,
-            node=self._only(spec.node),
-            requires=tuple(
-                RequirementRecord(one.key, one.operator, one.values) for one in spec.requires
-            ),
-            tolerations=tuple(
-                TolerationRecord(one.key, one.value, one.effect) for one in spec.tolerations
-            ),
-            priority=record.spec.priority,
-            protected=spec.backup,
-        )
-
-    def _only(self, node: str) -> str:
-        """The node that alone will do, with its site where only one has such a node."""
-        found = self.nodes.full(node) if node else ()
-        return found[0] if len(found) == 1 else node
-
-    def _reference(self, record: JobRecord, node: str, task: str) -> str:
-        if node:
-            found = self.nodes.full(node)
-            return found[0] if len(found) == 1 else node
-        index = next(i for i, spec in enumerate(record.spec.tasks) if spec.name == task)
-        reference = record.tasks[index]
-        if reference.state.ended and reference.node:
-            return node_name(reference.edge, reference.node)
-        return task_name(record.job_id, index)

@@ -28,6 +28,10 @@ def check(core: Core, facts: Facts, store: BoundStore) -> None:
         edge, _, bare = node.partition("/")
         reserved = core.sites.site(edge).reserved.get(bare, NOTHING)
         assert reserved == books.claims(node), f"{node} keeps {books.claims(node)}: {reserved}"
+        assert fresh.held_ports(node) == books.held_ports(node), node
+        assert fresh.claimed_ports(node) == books.claimed_ports(node), node
+        ports = core.sites.site(edge).reserved_ports.get(bare, frozenset())
+        assert ports == books.claimed_ports(node), f"{node} keeps ports {ports}"
     for name, task in books.tasks.items():
         kept = store.bound.get(name)
         assert (name in facts.adjusted) == (kept != task.bound), f"{name} is {task}, kept is {kept}"

@@ -107,11 +107,16 @@ class BoundNodes:
             self._moved()
         elif before == after:
             return
-        elif before.open != after.open:
+        elif before.open != after.open or self._lost_port(name, before, after):
             self.open_version += 1
         self._rows[name] = after
         self._listed = None
         self.version += 1
+
+    def _lost_port(self, name: str, before: BoundNode, after: BoundNode) -> bool:
+        """Whether somebody has taken a port that was kept there, for a backup perhaps."""
+        new = set(after.ports).difference(before.ports)
+        return bool(new) and not new.isdisjoint(self._books.claimed_ports(name))
 
     def _moved(self) -> None:
         self._order = self._listed = None
@@ -144,9 +149,11 @@ class BoundNodes:
             cpu = max(holds[0], min(cpu, view.capacity.cpu_millis))
             memory = max(holds[1], min(memory, view.capacity.memory_bytes))
         taking = not (view.cordoned or view.dead or view.draining)
+        ports = tuple(sorted(site.taken_ports(node) - self._books.held_ports(name)))
         return BoundNode(
-            name, edge, cpu, memory, taking, cores, labels=view.labels, taints=view.taints
-        )
+            name, edge, cpu, memory, taking, cores, labels=view.labels, taints=view.taints,
+            ports=ports,
+        )  # fmt: skip
 
     # ---- questions
 

@@ -6,7 +6,8 @@ from tango.controllers.central.bound_nodes import BoundNodes
 from tango.controllers.central.core import Core
 from tango.controllers.central.delay_table import DelayTable
 from tango.controllers.central.jobs import stopping
-from tango.model.bounds import task_of
+from tango.controllers.central.service_hosts import ServiceHosts
+from tango.model.bounds import service_of, task_of
 
 
 class Present:
@@ -14,12 +15,20 @@ class Present:
     BoundSnapshot."""
 
     def __init__(
-        self, core: Core, nodes: BoundNodes, table: DelayTable, delays: int, *, through_edges: bool
+        self,
+        core: Core,
+        nodes: BoundNodes,
+        table: DelayTable,
+        delays: int,
+        hosts: ServiceHosts,
+        *,
+        through_edges: bool,
     ) -> None:
         self._core = core
         self._nodes = nodes
         self._table = table
         self._same_delays = table.version == delays
+        self._hosts = hosts
         self._through_edges = through_edges
 
     def may_move(self, name: str) -> bool:
@@ -30,8 +39,17 @@ class Present:
         return bool(task.evicting) or (task.migration is None and not stopping(job.record))
 
     def within(self, reference: str, node: str, bound_s: float) -> bool:
-        """Not to know is not to be far."""
+        """Not to know is not to be far. Of a service the nearest host counts, by those of now."""
+        service = service_of(reference)
+        if service:
+            hosts = self._hosts.hosts(service)
+            return not hosts or any(self._near(host, node, bound_s) for host in hosts)
         if self._same_delays or reference == node:
+            return True
+        return self._near(reference, node, bound_s)
+
+    def _near(self, reference: str, node: str, bound_s: float) -> bool:
+        if reference == node:
             return True
         measure = self._by_edges if self._through_edges else self._between
         rtt_s = measure(reference, node)

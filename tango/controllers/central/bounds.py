@@ -30,13 +30,17 @@ from tango.controllers.central.bound_words import (
 )
 from tango.controllers.central.core import Core
 from tango.controllers.central.delay_table import DelayTable
+from tango.controllers.central.service_hosts import ServiceHosts
 from tango.model.bounds import (
     NOTHING,
     BoundPlan,
     BoundRule,
+    BoundService,
     BoundSnapshot,
     BoundTask,
     kept_on,
+    service_of,
+    service_reference,
     size_of,
     task_name,
     task_of,
@@ -75,7 +79,8 @@ class Bounds:
         self.table = DelayTable(settings.updates, settings.max_age_s, every_s)
         self.store = BoundStore(core)
         self._carrier = Carrier(core, self.store)
-        self._facts = Facts(core, self.store, self._carrier.leaving)
+        self._hosts = ServiceHosts(settings.updates * OWN_UPDATE_S)
+        self._facts = Facts(core, self.store, self._carrier.leaving, self._hosts)
         self._asked: Asked | None = None
         self._due_at = math.inf
         self._last = -math.inf
@@ -123,6 +128,8 @@ class Bounds:
             self.table.told(edge, message.trips, self._core.now)
         if isinstance(message, EdgeState):
             self._settled_at = self._core.now + SETTLE_S
+        self._hosts.told(edge, message.nodes, self._core.now)
+        self._facts.services_changed(sorted(self._hosts.take_changed()))
         self._look_soon()
 
     def measured(self, event: DelaysMeasured) -> None:
@@ -197,7 +204,9 @@ class Bounds:
     ) -> tuple[dict[str, BoundRecord], bool]:
         """What holds of a plan, kept and carried out; and whether that is all of it."""
         facts, nodes = self._facts, self._facts.nodes
-        present = Present(self._core, nodes, self.table, asked.delays, through_edges=self._own)
+        present = Present(
+            self._core, nodes, self.table, asked.delays, self._hosts, through_edges=self._own
+        )
         records, whole = Check(facts, asked, plan, present).take(least=wished)
         kept = self.store.bound
         changed = {name: kept.get(name) for name, one in records.items() if kept.get(name) != one}
@@ -264,6 +273,16 @@ class Bounds:
             self.table.trips(),
             failed,
             through_edges=self._own,
+            services=self.services(),
+        )
+
+    def services(self, pods: Iterable[PodRecord] = ()) -> tuple[BoundService, ...]:
+        """Those that tasks are near to, or these are, with their hosts of now."""
+        names = {service_of(pod.near) for pod in pods} - {""}
+        sure = self._core.now >= self._settled_at
+        return tuple(
+            BoundService(service_reference(name), self._hosts.hosts(name), sure)
+            for name in sorted(names | self._facts.near_services.keys())
         )
 
     def solve_failed(self, solve_id: int) -> bool:
@@ -296,7 +315,7 @@ class Bounds:
             self.store.reserve(kept_on(node, books.sizes.get(node, NOTHING)))
         for name in sorted(books.take_changed()):
             edge, _, node = name.partition("/")
-            if core.sites.reserve(edge, node, books.claims(name)):
+            if core.sites.reserve(edge, node, books.claims(name), books.claimed_ports(name)):
                 core.batch.room_grew()
             self._facts.nodes.keep(name)
 
@@ -333,7 +352,8 @@ class Bounds:
         # Where nobody wants anything, how much is free does not matter.
         wants = bool(books.uneasy or gangs or failed or facts.adjusted)
         nodes = facts.nodes.version if wants else facts.nodes.open_version
-        seen = (wants, nodes, books.version, self.table.version, gangs, failed)
+        delays = self.table.version, self.services()
+        seen = (wants, nodes, books.version, delays, gangs, failed)
         if seen == self._seen:
             return None
         self._seen = seen

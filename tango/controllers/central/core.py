@@ -132,6 +132,7 @@ class Core:
             spec.cpu_millis,
             spec.memory_bytes,
             migration.to_cores,
+            spec.ports,
         )
 
     def _hold(self, record: JobRecord, index: int, *, sent: bool) -> None:
@@ -147,6 +148,7 @@ class Core:
                 spec.memory_bytes,
                 sent=sent,
                 cores=task.cores,
+                ports=spec.ports,
             )
         )
 

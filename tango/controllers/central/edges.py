@@ -11,7 +11,7 @@ one old reading pick the same node. It is the larger of
   - what the edge says it holds, plus our attempts there that it never mentioned, and
   - all our active attempts there (a reading may be older than the mention).
 Cores go by id: free are those that the edge says tasks may have there, less those that its attempts
-have by its word, and less those of all our active attempts there.
+have by its word, and less those of all our active attempts there. So do fixed ports.
 For an elastic policy (`is_elastic`) there is beside it the CPU that BE holds and does not use, by
 the word of the edge, which admits by the same; what is free may then be below zero, and full nodes
 are offered too, for what runs there may be preempted.
@@ -56,11 +56,13 @@ class Attempt:
     sent: bool = False
     reported: bool = False
     cores: tuple[int, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
 class Held:
-    """Our active attempts on one node, and the sums of what they take. core_mask: a bit a core."""
+    """Our active attempts on one node, and the sums of what they take. core_mask: a bit a core;
+    ports: fixed ones."""
 
     attempts: dict[str, Attempt] = field(default_factory=dict)
     cpu_millis: int = 0
@@ -68,9 +70,11 @@ class Held:
     untold_cpu_millis: int = 0
     untold_memory_bytes: int = 0
     core_mask: int = 0
+    ports: set[int] = field(default_factory=set)
 
 
 _NOTHING = Held()
+_NO_PORTS: frozenset[int] = frozenset()
 
 
 class Site:
@@ -88,11 +92,12 @@ class Site:
         self.nodes: dict[str, NodeView] = {}
         self.held: dict[str, Held] = {}
         # By node: room that is kept for what migrates there, by attempt at the source.
-        self.kept: dict[str, dict[str, tuple[int, int, int]]] = {}
+        self.kept: dict[str, dict[str, tuple[int, int, int, tuple[int, ...]]]] = {}
         self.offers: dict[str, BatchOffer] = {}
         self.lc_use: dict[str, LcUse] = {}
         # By node: what is kept for backups of tasks, and for tasks on their way there.
         self.reserved: dict[str, Size] = {}
+        self.reserved_ports: dict[str, frozenset[int]] = {}
 
     def attempts(self) -> Iterator[Attempt]:
         """Every active attempt that was assigned to this edge."""
@@ -136,15 +141,27 @@ class Site:
         view = self.open(node)
         return 0 if view is None else self._free_cores(view, self._be_held(view)[2])
 
+    def booked_ports(self, node: str) -> frozenset[int]:
+        """Fixed ports of our attempts there, and of those that migrate there."""
+        kept = (one[3] for one in self.kept.get(node, {}).values())
+        return frozenset(self.held.get(node, _NOTHING).ports).union(*kept)
+
+    def taken_ports(self, node: str) -> frozenset[int]:
+        """Fixed ports that somebody has there, or is to have; but for what is reserved."""
+        view = self.nodes.get(node)
+        booked = self.booked_ports(node)
+        return booked if view is None else booked.union(view.lc_ports, view.be_ports)
+
     def _free_cores(self, view: NodeView, kept: int) -> int:
         held = self.held.get(view.node, _NOTHING)
         return mask_of(view.cores) & ~mask_of(view.be_cores) & ~(held.core_mask | kept)
 
     def _with_reserved(self, view: NodeView) -> NodeView:
         cpu, memory, _ = self.reserved.get(view.node, NOTHING)
-        if (cpu, memory) == (view.reserved_millis, view.reserved_bytes):
+        ports = tuple(sorted(self.reserved_ports.get(view.node, ())))
+        if (cpu, memory, ports) == (view.reserved_millis, view.reserved_bytes, view.reserved_ports):
             return view
-        return replace(view, reserved_millis=cpu, reserved_bytes=memory)
+        return replace(view, reserved_millis=cpu, reserved_bytes=memory, reserved_ports=ports)
 
     def open(self, node: str) -> NodeView | None:
         """The node, if it takes anything new now."""
@@ -174,6 +191,7 @@ class Site:
             core_mask=without_highest(mask_of(view.cores), reserved_cores),
             labels=view.labels,
             taints=view.taints,
+            ports=_sorted(self.reserved_ports.get(node, _NO_PORTS).union(view.lc_ports)),
         )
 
     def _be_held(self, view: NodeView) -> tuple[int, int, int]:
@@ -182,7 +200,7 @@ class Site:
         cpu = max(view.be_held_millis + held.untold_cpu_millis, held.cpu_millis)
         memory = max(view.be_memory_bytes + held.untold_memory_bytes, held.memory_bytes)
         kept_cores = 0
-        for kept_cpu, kept_memory, mask in self.kept.get(view.node, {}).values():
+        for kept_cpu, kept_memory, mask, _ in self.kept.get(view.node, {}).values():
             cpu += kept_cpu
             memory += kept_memory
             kept_cores |= mask
@@ -218,6 +236,7 @@ class Site:
             core_mask=without_highest(self._free_cores(view, kept_cores), reserved_cores),
             labels=view.labels,
             taints=view.taints,
+            ports=_sorted(self.reserved_ports.get(node, _NO_PORTS) | self.taken_ports(node)),
         )
 
 
@@ -323,6 +342,7 @@ class Sites:
         held.cpu_millis += attempt.cpu_millis
         held.memory_bytes += attempt.memory_bytes
         held.core_mask |= mask_of(attempt.cores)
+        held.ports.update(attempt.ports)
         if not attempt.reported:
             held.untold_cpu_millis += attempt.cpu_millis
             held.untold_memory_bytes += attempt.memory_bytes
@@ -348,6 +368,7 @@ class Sites:
         held.cpu_millis -= attempt.cpu_millis
         held.memory_bytes -= attempt.memory_bytes
         held.core_mask &= ~mask_of(attempt.cores)
+        held.ports.difference_update(attempt.ports)
         if not held.attempts:
             del site.held[attempt.node]
         return self._refresh(site, attempt.node) or grew
@@ -360,10 +381,11 @@ class Sites:
         cpu_millis: int,
         memory: int,
         cores: tuple[int, ...] = (),
+        ports: tuple[int, ...] = (),
     ) -> None:
         """Room on the node is taken for an attempt that migrates there."""
         site = self.site(edge)
-        site.kept.setdefault(node, {})[attempt_id] = (cpu_millis, memory, mask_of(cores))
+        site.kept.setdefault(node, {})[attempt_id] = (cpu_millis, memory, mask_of(cores), ports)
         self._refresh(site, node)
 
     def let_go(self, edge: str, node: str, attempt_id: str) -> bool:
@@ -374,15 +396,20 @@ class Sites:
             del site.kept[node]
         return self._refresh(site, node)
 
-    def reserve(self, edge: str, node: str, size: Size) -> bool:
-        """Keep this much of the node. Whether it offers more than before."""
+    def reserve(self, edge: str, node: str, size: Size, ports: frozenset[int] = _NO_PORTS) -> bool:
+        """Keep this much of the node, and these fixed ports. Whether it offers more than before."""
         site = self.site(edge)
-        if site.reserved.get(node, NOTHING) == size:
+        before = site.reserved.get(node, NOTHING), site.reserved_ports.get(node, _NO_PORTS)
+        if before == (size, ports):
             return False
+        if ports:
+            site.reserved_ports[node] = ports
+        else:
+            site.reserved_ports.pop(node, None)
         if any(size):
             site.reserved[node] = size
         else:
-            del site.reserved[node]
+            site.reserved.pop(node, None)
         return self._refresh(site, node)
 
     # ---- offers and capacity
@@ -429,9 +456,14 @@ class Sites:
             > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
             or bool(after.core_mask & ~before.core_mask)
+            or bool(set(before.ports).difference(after.ports))
             or after.labels != before.labels
             or after.taints != before.taints
         )
+
+
+def _sorted(ports: frozenset[int]) -> tuple[int, ...]:
+    return tuple(sorted(ports)) if ports else ()
 
 
 def _reshaped(old: NodeView, new: NodeView) -> bool:

@@ -91,8 +91,7 @@ def _bound(spec: TaskSpec, task: TaskRecord) -> str:
     """Its bound and its backup."""
     text, near = "", spec.near
     if near is not None:
-        whom = near.node or f"task {near.task}"
-        text += f", to be within {near.within_s * 1000:g} ms of {whom}"
+        text += f", to be within {near.within_s * 1000:g} ms of {near.whom}"
     if spec.backup and not task.state.ended:
         text += f", backup on {task.backup}" if task.backup else ", without a backup now"
     return text

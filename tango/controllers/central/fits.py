@@ -28,6 +28,7 @@ def batch_task(record: JobRecord, index: int) -> BatchTask:
         spec.cpuset,
         in_full(spec.images) if spec.images else (),
         spec.terms,
+        spec.ports,
     )
 
 
@@ -42,6 +43,7 @@ def takes(offer: BatchOffer, task: BatchTask) -> bool:
     return (
         offer.cpu_millis + offer.reclaimable_millis >= task.cpu_millis
         and offer.memory_bytes >= task.memory_bytes
+        and not set(offer.ports).intersection(task.ports)
         and not offer.bars(task)
         and task.cores_among(offer.core_mask) is not None
     )
@@ -58,6 +60,7 @@ def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> Cores | No
     tasks = {task.task_index: task for task in gang.tasks}
     left: dict[tuple[str, str], tuple[int, int, int]] = {}
     offers: dict[tuple[str, str], BatchOffer] = {}
+    ports: dict[tuple[str, str], frozenset[int]] = {}
     cores: dict[int, tuple[int, ...]] = {}
     for index in sorted(nodes, key=lambda one: not tasks[one].cpuset):
         task, place = tasks[index], (nodes[index].edge, nodes[index].node)
@@ -68,14 +71,14 @@ def fits(gang: Gang, nodes: Mapping[int, Placement], sites: Sites) -> Cores | No
                 return None
             cpu = offer.cpu_millis + offer.reclaimable_millis
             room = cpu, offer.memory_bytes, offer.core_mask
-            offers[place] = offer
+            offers[place], ports[place] = offer, frozenset(offer.ports)
         taken = task.cores_among(room[2])
-        if taken is None or offers[place].bars(task):
+        if taken is None or offers[place].bars(task) or not ports[place].isdisjoint(task.ports):
             return None
         room = room[0] - task.cpu_millis, room[1] - task.memory_bytes, room[2] ^ taken
         if room[0] < 0 or room[1] < 0:
             return None
-        left[place] = room
+        left[place], ports[place] = room, ports[place].union(task.ports)
         cores[index] = ids_of(taken)
     return cores
 

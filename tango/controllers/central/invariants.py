@@ -116,6 +116,10 @@ def _check_site(core: Core, site: Site) -> None:
         cores = [core for attempt in ours for core in attempt.cores]
         assert len(cores) == len(set(cores)), f"{site.edge}/{node}: a core is booked twice"
         assert held.core_mask == mask_of(tuple(cores)), f"{site.edge}/{node}: cores"
+        ports = [port for attempt in ours for port in attempt.ports]
+        assert held.ports == set(ports), f"{site.edge}/{node}: ports"
+        ports += [port for one in site.kept.get(node, {}).values() for port in one[3]]
+        assert len(ports) == len(set(ports)), f"{site.edge}/{node}: a port is booked twice"
         assert held.untold_memory_bytes == sum(attempt.memory_bytes for attempt in untold)
         for attempt in ours:
             assert core.sites.attempts.get(attempt.attempt_id) is attempt, attempt.attempt_id
@@ -129,7 +133,7 @@ def _check_site(core: Core, site: Site) -> None:
     }
     for node, ones in site.kept.items():
         booked = site.held[node].core_mask if node in site.held else 0
-        for _, _, mask in ones.values():
+        for _, _, mask, _ in ones.values():
             assert not booked & mask, f"{site.edge}/{node}: kept and held"
     assert {(node, one) for node, ones in site.kept.items() for one in ones} == kept, site.edge
     for node in site.nodes.keys() | site.offers.keys():

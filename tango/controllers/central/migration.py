@@ -39,6 +39,7 @@ from tango.model.cores import format_cores, ids_of, mask_of
 from tango.model.decision import JOB_MIGRATE, JOB_STAY, Form
 from tango.model.errors import FailedPrecondition, InvalidField, NotFound, TangoError
 from tango.model.events import MigrateJob
+from tango.model.fixed_ports import port_taken
 from tango.model.job import (
     AttemptState,
     AttemptStatus,
@@ -148,7 +149,9 @@ class Migrations:
             restored = migrating.restoring(record, index, back=why, cores=cores)
             self._start(job, index, restored, effects)
         elif not migration.back:
-            why += "; its cores at the source are taken"
+            gone = self._port_gone(job, index, migration)
+            what = "port at the source is" if gone else "cores at the source are"
+            why += f"; its {what} taken"
             core.change(job, migrating.state_lost(record, index, why, core.wall), effects)
         else:
             core.change(job, migrating.state_lost(record, index, why, core.wall), effects)
@@ -166,8 +169,11 @@ class Migrations:
         self._core.change(job, record, (*effects, start))
 
     def _at_source(self, job: Job, index: int, migration: Migration) -> tuple[int, ...] | None:
-        """The cores that it gets on its way back: its own, or others; None where there are none."""
+        """The cores that it gets on its way back: its own, or others; None where there are none,
+        or where somebody was given its port."""
         spec = job.record.spec.tasks[index]
+        if self._port_gone(job, index, migration):
+            return None
         if not spec.cores:
             return ()
         site = self._core.sites.site(migration.from_edge)
@@ -184,6 +190,12 @@ class Migrations:
             return migration.from_cores
         taken = batch_task(job.record, index).cores_among(free)
         return None if taken is None else ids_of(taken)
+
+    def _port_gone(self, job: Job, index: int, migration: Migration) -> bool:
+        """Whether another task was given a fixed port of its at the source meanwhile."""
+        # What the edge said last may still be the attempt that has just left.
+        booked = self._core.sites.site(migration.from_edge).booked_ports(migration.from_node)
+        return not booked.isdisjoint(job.record.spec.tasks[index].ports)
 
     def _dumping(self, attempt: Attempt) -> Migration | None:
         durable = self._core.ledger.jobs[attempt.job_id].durable
@@ -267,6 +279,12 @@ class Migrations:
                 f"{format_memory(max(0, offer.memory_bytes))} free, "
                 f"{format_cpu(cpu)} and {format_memory(memory)} are needed"
             )
+        ports = {port for index in meant for port in record.spec.tasks[index].ports}
+        taken = ports.intersection(offer.ports)
+        if taken:
+            raise FailedPrecondition(f"node {view.node} of {site.edge}: {port_taken(min(taken))}")
+        if len(ports) < sum(len(record.spec.tasks[index].ports) for index in meant):
+            raise FailedPrecondition("tasks of one fixed port do not go to one node")
         there = {index: Placement(record.job_id, index, site.edge, view.node) for index in meant}
         cores = fits(gang_of(record, meant), there, self._core.sites)
         if cores is None:

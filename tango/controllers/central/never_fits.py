@@ -43,7 +43,9 @@ def never_fits(gang: Gang, record: JobRecord, sites: Sites, *, needs_node: bool 
                 return f"{PREFIX}task {name} {why}"
             who = f"task {name}: " if len(record.tasks) > 1 else ""
             return f"{PREFIX}{who}{why}"
-    return _together(gang, sites) if len(gang.tasks) > 1 else ""
+    if len(gang.tasks) > 1:
+        return _on_one_port(gang, sites) or _together(gang, sites)
+    return ""
 
 
 def _anywhere(task: BatchTask, sites: Sites) -> str:
@@ -124,6 +126,30 @@ def _nearest(task: BatchTask, views: Iterable[NodeView]) -> str:
     short = next(text for i, text in told if wanted[i] and has[i] / wanted[i] == least)
     why = f" ({best.cores_note})" if not has[2] and wanted[2] and best.cores_note else ""
     return f"nearest {best.node}, {short}{why}"
+
+
+def _on_one_port(gang: Gang, sites: Sites) -> str:
+    """Tasks of one fixed port want a node each, and there are fewer that will do."""
+    by_port: defaultdict[int, list[BatchTask]] = defaultdict(list)
+    for task in gang.tasks:
+        for port in task.ports:
+            by_port[port].append(task)
+    for port, tasks in sorted(by_port.items()):
+        able = sum(any(_does(task, view) for task in tasks) for view in sites.views())
+        if able < len(tasks):
+            nodes = f"{able} node{'' if able == 1 else 's'}"
+            return (
+                f"{PREFIX}{len(tasks)} of its tasks have the fixed port {port}, so each wants a "
+                f"node of its own, and {nodes} would do"
+            )
+    return ""
+
+
+def _does(task: BatchTask, view: NodeView) -> bool:
+    """Whether the node would take the task if nothing else were there."""
+    if task.node not in ("", view.node) or barred(task.terms, view.labels, view.taints):
+        return False
+    return _holds(size_of(view), _size(task))
 
 
 def _together(gang: Gang, sites: Sites) -> str:

@@ -25,6 +25,7 @@ def preemptible(sites: Sites, all_jobs: Mapping[str, Job]) -> tuple[RunningTask,
                         attempt.attempt_id, attempt.edge, attempt.node, record.spec.priority,
                         attempt.cpu_millis, attempt.memory_bytes,
                         record.tasks[attempt.index].started_at, attempt.cores,
+                        attempt.ports,
                     )
                 )  # fmt: skip
     return tuple(found)

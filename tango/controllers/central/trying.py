@@ -89,7 +89,9 @@ class Trials:
             else:
                 number = self._core.batch.next_solve()
                 self._asked[number] = event, now
-                self._core.out.append(Solve(number, replace(snapshot, gangs=((TRIAL, pods),))))
+                services = self._bounds.services(pods)
+                tried = replace(snapshot, gangs=((TRIAL, pods),), services=services)
+                self._core.out.append(Solve(number, tried))
 
     def _fail(self, event: TryJob, error: TangoError) -> None:
         self._core.out.append(Answer(event.op_id, None, error))

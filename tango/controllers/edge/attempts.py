@@ -82,6 +82,7 @@ class Attempts:
                 memory_bytes=spec.memory_bytes,
                 priority=message.priority,
                 cores=message.cores,
+                ports=spec.ports,
             ),
         )
         self._books.out.append(SendWorker(node.session, message))
@@ -169,6 +170,7 @@ class Attempts:
             priority=status.priority or (known.priority if known else 0),
             evicted=status.evicted or (known.evicted if known else ""),
             cores=status.cores or (known.cores if known else ()),
+            ports=status.ports or (known.ports if known else ()),
         )
 
     def mark_evicted(self, node: NodeBook, attempt_id: str, reason: str) -> None:
@@ -220,7 +222,8 @@ class Attempts:
         if spec.memory_bytes > memory_bytes:
             wanted, free = format_memory(spec.memory_bytes), format_memory(max(0, memory_bytes))
             return f"node {node.name}: memory {wanted} asked, {free} free"
-        return _no_cores(node, message)
+        taken = self._books.port_taken(node, spec.ports)
+        return f"node {node.name}: {taken}" if taken else _no_cores(node, message)
 
 
 def _no_cores(node: NodeBook, message: StartAttempt) -> str:

@@ -133,6 +133,10 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     yields = node.be_memory_left() + evicted >= least
     assert node.session is None or yields, f"BE on {node.name} holds memory that is LC's"
     assert node.be_tasks == len(running)
+    ports = [port for status in running for port in status.ports]
+    taken = {*ports, *books.lc_ports(node)}
+    assert len(taken) == len(ports) + len(books.lc_ports(node)), f"{node.name}: a port twice"
+    assert node.leaving_ports.keys() <= node.leaving.keys(), f"{node.name}: a port of nobody"
     ready = sum(
         service.places[node.name].slots > 0
         for service in books.services.values()

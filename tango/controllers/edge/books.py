@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tango.algorithms.placement.replicas import ReplicaRule
 from tango.controllers.decisions import Decisions
 from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook, claim_of
+from tango.controllers.edge.service_book import ServiceBook, claim_of, ports_by_node
 from tango.model.addresses import parse_address
 from tango.model.commands import (
     Delete,
@@ -17,6 +19,7 @@ from tango.model.commands import (
     Put,
     ServiceChanged,
 )
+from tango.model.fixed_ports import port_taken
 from tango.model.settings import EdgeSettings
 
 
@@ -34,6 +37,8 @@ class Books:
     rule: says where replicas go.
     replica_memory, replicas_on, claimed_millis: bytes claimed for replicas, replicas placed, and
     the CPU that they hold when they serve as much as they may, by node name.
+    ports_on: by node name and fixed port, the services whose replicas are placed on it.
+    port_claims: by service, (node, port) of replicas whose change is on its way to the disk.
     moving: service -> its replica that goes once the one that was placed for it is ready.
     decisions: what `explain` can still tell about.
     """
@@ -57,6 +62,8 @@ class Books:
         self.replica_memory: dict[str, int] = {}
         self.replicas_on: dict[str, int] = {}
         self.claimed_millis: dict[str, int] = {}
+        self.ports_on: dict[str, dict[int, set[str]]] = {}
+        self.port_claims: dict[str, frozenset[tuple[str, int]]] = {}
         self.moving: dict[str, str] = {}
         self.cordons: dict[str, NodeRecord] = {}
         self.pressed: dict[str, NodeBook] = {}
@@ -124,6 +131,38 @@ class Books:
                 counts[node] = counts.get(node, 0) + 1
                 claims[node] = claims.get(node, 0) + claim
         self.replicas_on, self.claimed_millis = counts, claims
+        self.ports_on = {}
+        for service in self.services.values():
+            for node, port in ports_by_node(tuple(service.placement.items()), service.record):
+                self.ports_on.setdefault(node, {}).setdefault(port, set()).add(service.name)
+
+    def lc_ports(self, node: NodeBook) -> dict[int, set[str]]:
+        """Fixed ports that replicas have there, are about to have, or leave; and whose they are."""
+        found = {port: set(names) for port, names in self.ports_on.get(node.name, {}).items()}
+        for service, claims in self.port_claims.items():
+            for name, port in claims:
+                if name == node.name:
+                    found.setdefault(port, set()).add(service)
+        for replica, port in node.leaving_ports.items():
+            found.setdefault(port, set()).add(node.leaving.get(replica, replica))
+        return found
+
+    def port_taken(self, node: NodeBook, ports: Iterable[int], besides: str = "") -> str:
+        """Who has one of these fixed ports there, as a reason; "" if nobody has.
+
+        besides: a service that does not count.
+        """
+        wanted = tuple(ports)
+        if not wanted:
+            return ""
+        lc, be = self.lc_ports(node), node.be_ports()
+        for port in wanted:
+            services = sorted(lc.get(port, set()) - {besides})
+            if services:
+                return f"{port_taken(port)} by service {services[0]}"
+            if port in be:
+                return f"{port_taken(port)} by task {be[port]}"
+        return ""
 
     def claim_memory(self, node: str, memory_bytes: int) -> None:
         """Add to (or take from) what LC replicas hold of a node that may be away."""

@@ -1,7 +1,8 @@
 """The nodes of this site as a rule of placement sees them: what has room, and what is closed.
 
-Nodes without a label that the service requires, and those with a taint that it does not tolerate,
-are closed to it, whatever the rule. What runs there already stays.
+Nodes without a label that the service requires, those with a taint that it does not tolerate, and
+those where somebody else has its fixed port are closed to it, whatever the rule. What runs there
+already stays.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 
 from tango.algorithms.placement.replicas import CORDONED, DRAINED, Candidate, ReplicaDemand
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import claim_of, generation_of
 from tango.model.affinity import barred
 from tango.model.image import in_full
@@ -45,7 +47,7 @@ def candidates(
         if name in books.cordons or book.problem:
             continue
         hello = book.hello
-        if (terms is not None or hello.taints) and barred(terms, hello.labels, hello.taints):
+        if (terms is not None or hello.taints or spec.port) and _bar(books, book, spec):
             continue
         _, bytes_before, millis_before = booked.get(name, nothing)
         replicas, bytes_then, millis_then = wanted.get(name, nothing)
@@ -85,7 +87,6 @@ def _held(
 
 def closed(books: Books, spec: ServiceSpec) -> list[tuple[str, str]]:
     """(node, why) of those that take nothing new, or none of this service."""
-    terms = spec.terms
     found = []
     for name, book in books.nodes.items():
         cordon = books.cordons.get(name)
@@ -95,6 +96,15 @@ def closed(books: Books, spec: ServiceSpec) -> list[tuple[str, str]]:
             found.append((name, DRAINED if cordon.draining else CORDONED))
         elif book.problem:
             found.append((name, book.problem))
-        elif why := barred(terms, book.hello.labels, book.hello.taints):
+        elif why := _bar(books, book, spec):
             found.append((name, why))
     return found
+
+
+def _bar(books: Books, book: NodeBook, spec: ServiceSpec) -> str:
+    """Why the node does not take replicas of the service, though it takes others."""
+    hello = book.hello
+    why = barred(spec.terms, hello.labels, hello.taints)
+    if not why and spec.port:
+        why = books.port_taken(book, (spec.port,), spec.name)
+    return why

@@ -42,7 +42,7 @@ class NodeBook:
     """A node that has dialled in since this edge started; session is None while it is away.
 
     dead: nothing was heard of it for too long. leaving: replica id -> service, of replicas that
-    shall not run there any more and are not gone yet.
+    shall not run there any more and are not gone yet; leaving_ports: fixed ones of theirs.
     address: the host that its worker dials from.
     replica_memory_bytes: declared by replicas placed here, or about to be. services: how many have
     ready replicas here. be_evicted_bytes: the part of be_memory_bytes that attempts hold which are
@@ -69,6 +69,7 @@ class NodeBook:
         "lc_cpu_millis",
         "lc_request_memory_bytes",
         "leaving",
+        "leaving_ports",
         "memory_bytes",
         "name",
         "pinged_at",
@@ -92,6 +93,7 @@ class NodeBook:
         self.heard_at = 0.0
         self.dead = False
         self.leaving: dict[str, str] = {}
+        self.leaving_ports: dict[str, int] = {}
         self.holds: dict[str, Hold] = {}
         self.lc_cpu_millis = 0
         self.lc_request_memory_bytes = 0
@@ -161,6 +163,15 @@ class NodeBook:
             if status.cores and status.state is not AttemptState.ENDED:
                 mask |= mask_of(status.cores)
         return mask
+
+    def be_ports(self) -> dict[int, str]:
+        """Fixed ports of attempts which have not ended, and whose they are."""
+        return {
+            port: attempt_id
+            for attempt_id, status in self.attempts.items()
+            if status.ports and status.state is not AttemptState.ENDED
+            for port in status.ports
+        }
 
     def be_cpu_left(self) -> int:
         """CPU that BE may still take: what BE does not hold, or holds and does not use.

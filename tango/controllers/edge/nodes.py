@@ -18,6 +18,7 @@ from tango.model.commands import CloseWorker, SendWorker
 from tango.model.decision import NODE_STATE
 from tango.model.errors import InvalidField
 from tango.model.events import WorkerDown, WorkerSaid, WorkerUp
+from tango.model.job import AttemptState
 from tango.model.layers import NodeImages
 from tango.model.messages import (
     AttemptChanged,
@@ -110,12 +111,15 @@ class Nodes:
         self._services.targets(node)
         self._inflight.resync(node, event.state, now)
         node.statuses = {}
-        node.leaving = {}
+        node.leaving, node.leaving_ports = {}, {}
         for status in event.state.replicas:
             if self._belongs(node, status):
                 node.statuses[status.replica_id] = status
             else:
+                # Whether it is a fixed one nobody may know any more.
                 node.leaving[status.replica_id] = status.service
+                if status.port:
+                    node.leaving_ports[status.replica_id] = status.port
         self._recount(node)
         self._attempts.resync(node, event.state.attempts)
         books.nodes_dirty = True
@@ -163,6 +167,9 @@ class Nodes:
             self._replica_changed(node, message.replica, now)
         elif isinstance(message, AttemptChanged):
             self._attempts.changed(node, message.attempt)
+            if message.attempt.ports and message.attempt.state is AttemptState.ENDED:
+                # A replica may have waited for its port.
+                self._services.place_soon(now, 0.0)
         elif isinstance(message, ReplicaGone):
             self._replica_gone(node, message.replica_id, now)
         elif isinstance(message, NodeImages):
@@ -251,7 +258,7 @@ class Nodes:
         assert node.session is not None
         del self._books.sessions[node.session]
         node.session = None
-        node.leaving = {}
+        node.leaving, node.leaving_ports = {}, {}
         # What waited for a replica to be gone waits no more.
         self._services.place_soon(now, 0.0)
         self.check_at = min(self.check_at, node.heard_at + self._dead_after_s)
@@ -287,6 +294,9 @@ class Nodes:
         service = self._books.services.get(node.leaving.pop(replica, ""))
         if service is not None:
             self._services.replica_moved(service, now)
+        if node.leaving_ports.pop(replica, 0):
+            self._books.nodes_dirty = True
+            self._services.place_soon(now, 0.0)
 
     def _belongs(self, node: NodeBook, status: ReplicaStatus) -> bool:
         """Whether the replica shall run on this node."""

@@ -60,6 +60,13 @@ def memory_by_node(placement: Placement, record: ServiceRecord) -> dict[str, int
     return held
 
 
+def ports_by_node(placement: Placement, record: ServiceRecord) -> frozenset[tuple[str, int]]:
+    """(node, fixed port) of placed replicas."""
+    specs = specs_of(record)
+    placed = ((node, specs[generation_of(name)].port) for name, node in placement if node)
+    return frozenset(one for one in placed if one[1])
+
+
 class PlaceQos:
     """Latencies of a place since begun_at, and what the window before made of it.
 

@@ -19,7 +19,12 @@ from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.moves import record_moves
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.routing import Router
-from tango.controllers.edge.service_book import ServiceBook, generation_of, memory_by_node
+from tango.controllers.edge.service_book import (
+    ServiceBook,
+    generation_of,
+    memory_by_node,
+    ports_by_node,
+)
 from tango.controllers.edge.views import service_view
 from tango.model.commands import Answer, PlacementRecord, SendWorker, ServiceRecord
 from tango.model.decision import REPLICA_WAIT
@@ -106,6 +111,7 @@ class Services:
             return
         for node, size in change.claims:
             self._books.claim_memory(node, -size)
+        self._books.port_claims.pop(change.name, None)
         self._books.note("error", "persist_failed", service=change.name, error=event.error)
         if change.op_id is not None:
             error = Unavailable(f"service {change.name!r} is unchanged: {event.error}")
@@ -201,6 +207,9 @@ class Services:
         books = self._books
         for node, size in change.claims:
             books.claim_memory(node, size)
+        if change.record is not None and (ports := ports_by_node(change.placement, change.record)):
+            books.port_claims[change.name] = ports
+            books.nodes_dirty = True
         self._busy.setdefault(change.name, deque())
         service = books.services.get(change.name)
         generation = service.generation if service is not None else 0
@@ -220,6 +229,8 @@ class Services:
         books = self._books
         service = books.services.get(change.name)
         before = dict(service.placement) if service is not None else {}
+        specs = dict(service.specs) if service is not None else {}
+        books.port_claims.pop(change.name, None)
         for node, size in change.claims:
             books.claim_memory(node, -size)
         if service is not None:
@@ -253,6 +264,9 @@ class Services:
                 known = node_book.statuses.pop(replica, None)
                 if known is not None and node_book.session is not None:
                     node_book.leaving[replica] = change.name
+                    port = specs[generation_of(replica)].port
+                    if port:
+                        node_book.leaving_ports[replica] = port
         self._retarget(service, before, after)
         books.count_replicas()
         books.changed(service)

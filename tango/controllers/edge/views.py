@@ -137,6 +137,11 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         cores=node.hello.cores,
         cores_note=node.hello.cores_note,
         be_cores=ids_of(node.be_core_mask()),
+        services=tuple(
+            name for name, service in sorted(books.services.items()) if _serves(service, node.name)
+        ),
+        lc_ports=tuple(sorted(books.lc_ports(node))),
+        be_ports=tuple(sorted(node.be_ports())),
         checkpoints=node.hello.checkpoints,
         checkpoint_note=node.hello.checkpoint_note,
         checkpoint_shared=node.hello.checkpoint_shared,
@@ -157,6 +162,12 @@ def is_saturated(service: ServiceBook, node: str) -> bool:
         return False
     place = service.places.get(node)
     return place is not None and place.saturated
+
+
+def _serves(service: ServiceBook, node: str) -> bool:
+    """Whether it has a ready replica there."""
+    place = service.places.get(node)
+    return place is not None and place.slots > 0
 
 
 def node_views(books: Books) -> tuple[NodeView, ...]:

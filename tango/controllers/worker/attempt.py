@@ -66,6 +66,7 @@ class Attempt:
             checkpoint=ended.checkpoint if ended is not None else None,
             checkpoint_try=self.checkpoint_try,
             checkpoint_error=self.checkpoint_error,
+            ports=self.spec.ports,
         )
 
 

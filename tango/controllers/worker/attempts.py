@@ -120,6 +120,7 @@ class Attempts:
             best_effort=True,
             meta=attempt_meta(attempt_id, spec, message.priority, message.cores),
             restore=message.restore,
+            ports=spec.ports,
         )
         self._out.record(ATTEMPT_START, attempt_id, spec.cpu_millis, spec.memory_bytes)
         self._out.add(StartProcess(process))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from tango.algorithms.quota.sides import attempt_group, replica_group
 from tango.model.cores import format_cores, parse_cores
 from tango.model.errors import InvalidField
+from tango.model.fixed_ports import format_ports, parse_ports
 from tango.model.job import TaskSpec
 from tango.model.process import ProcessRecord
 from tango.model.service import HealthCheck, QuotaMode, ServiceSpec
@@ -93,6 +94,7 @@ def attempt_meta(
         ("priority", str(priority)),
         ("stop_grace", repr(spec.stop_grace_s)),
         *((("cores", format_cores(cores)),) if cores else ()),
+        *((("ports", format_ports(spec.ports)),) if spec.ports else ()),
     )
 
 
@@ -152,6 +154,7 @@ def _read_attempt(record: ProcessRecord, meta: dict[str, str]) -> AttemptRecord:
         deadline_s=float(meta["deadline"]),
         stop_grace_s=float(meta["stop_grace"]),
         cores=len(cores),
+        ports=parse_ports(meta.get("ports", "")),
     )
     priority = int(meta.get("priority", "0"))
     return AttemptRecord(record, meta["attempt_id"], spec, priority, cores)
