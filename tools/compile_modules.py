@@ -1,4 +1,4 @@
-"""Compiles the hot modules to machine code by mypyc: the same sources, two to three times as fast.
+"""Compiles the hot modules to machine code by mypyc: the same sources and decisions, faster.
 
 Nothing needs it: without, the same modules run as Python. A library for each kind of process, so
 that a worker does not load what edges and the simulator need.
