@@ -66,7 +66,7 @@ async def resumed(store: Store, here: DelayBound | None = None) -> tuple[DelayBo
 
 def check_invariant(here: DelayBound) -> None:
     for host, size in here.placeholders.sizes.items():
-        assert here.placeholders.required(host).within(size)
+        assert here.placeholders.required(host) == size
         assert here.placeholders.covered(host)
 
 

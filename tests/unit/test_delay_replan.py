@@ -106,7 +106,7 @@ def test_on_random_topologies_no_pod_is_lost_and_no_node_is_overfull(
         assert plan.after.better_than(plan.before) == (not plan.why_not)
         assert figures(plan.here) == plan.after
         for host, size in plan.here.placeholders.sizes.items():
-            assert plan.here.placeholders.required(host).within(size)
+            assert plan.here.placeholders.required(host) == size
         memory = {row.name: row.memory_bytes for row in cluster.nodes}
         runs = dict(before)
         kept = {cluster.names[at]: size for at, size in here.placeholders.sizes.items()}

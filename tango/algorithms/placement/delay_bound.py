@@ -197,16 +197,17 @@ class DelayBound(BoundBooks):
         rest = [one for one in self.ranked(roomy) if one != node]
         grew = bool(rest) and all(one in self.placeholders.sizes for one in rest)
         self._note(pod, node, fitting, 5 if rest else 0, grew=grew)
-        return Answer(self._put(pod, node, self._made_cover(need, rest)), moved)
+        return Answer(self._put(pod, node, self._made_cover(node, need, rest)), moved)
 
-    def _made_cover(self, need: Need, ranked: Sequence[int]) -> int | None:
-        """A placeholder larger by `need`, on one of these nodes; they have the room."""
+    def _made_cover(self, node: int, need: Need, ranked: Sequence[int]) -> int | None:
+        """A placeholder on one of these, which have the room, for this much more of the node."""
         sizes = self.placeholders.sizes
         host = next((node for node in ranked if node not in sizes), None)
         if host is None:
             host = next(iter(ranked), None)
         if host is not None:
-            self.placeholders.resize(host, sizes.get(host, Need()).plus(need))
+            more = self.placeholders.load(host, node).plus(need)
+            self.placeholders.resize(host, sizes.get(host, Need()).most(more))
         return host
 
     def _make_room(self, pod: Pod, radius: Bools) -> tuple[tuple[str, str, str], ...]:
