@@ -58,6 +58,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/controllers/central/placing.py",
         "tango/controllers/central/queue.py",
         "tango/controllers/central/reports.py",
+        "tango/controllers/central/site.py",
     ),
     "tango_sim": (
         "tango/sim/central_shell.py",

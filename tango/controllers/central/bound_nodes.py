@@ -8,7 +8,8 @@ run again on their backups.
 from __future__ import annotations
 
 from tango.controllers.central.bound_books import BoundBooks
-from tango.controllers.central.edges import Site, Sites
+from tango.controllers.central.edges import Sites
+from tango.controllers.central.site import Site
 from tango.model.bounds import NOTHING, BoundNode, node_name
 from tango.model.cluster import NodeView
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from tango.controllers.central.batch import Batch
-from tango.controllers.central.edges import Attempt, Sites
+from tango.controllers.central.edges import Sites
 from tango.controllers.central.images import Images
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Effect, ForgetCheckpoint, Job, Ledger, SendStop
 from tango.controllers.central.overtaking import DEFAULT_MAX_OVERTAKEN
+from tango.controllers.central.site import Attempt
 from tango.controllers.decisions import DEFAULT_RING, Decisions
 from tango.model.commands import CentralCommand, Note, SendEdge
 from tango.model.decision import Form

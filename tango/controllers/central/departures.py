@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from tango.controllers.central import jobs
 from tango.controllers.central.core import Core
-from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.fits import batch_task, takes
 from tango.controllers.central.ledger import SendStop
 from tango.controllers.central.migration import Migrations
+from tango.controllers.central.site import Attempt, Site
 from tango.model.cluster import NodeView
 from tango.model.decision import JOB_EVICT, JOB_GIVE_UP, Form
 from tango.model.job import JobState

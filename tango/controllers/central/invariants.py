@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from tango.controllers.central.core import Core
-from tango.controllers.central.edges import Site
 from tango.controllers.central.jobs import ACTIVE, state_of, stopping, waiting
 from tango.controllers.central.ledger import Job
+from tango.controllers.central.site import Site
 from tango.model.cores import mask_of
 from tango.model.job import JobRecord, JobState, attempt_id, has_bounds
 

@@ -21,7 +21,6 @@ from collections.abc import Iterator
 
 from tango.controllers.central import jobs, migrating
 from tango.controllers.central.core import Core
-from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.fits import Cores, batch_task, fits, gang_of
 from tango.controllers.central.ledger import (
     Acknowledge,
@@ -33,6 +32,7 @@ from tango.controllers.central.ledger import (
     SendStop,
 )
 from tango.controllers.central.named import no_such_job
+from tango.controllers.central.site import Attempt, Site
 from tango.model.affinity import barred
 from tango.model.cluster import NodeView
 from tango.model.cores import format_cores, ids_of, mask_of

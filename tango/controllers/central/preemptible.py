@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tango.controllers.central.edges import Attempt, Sites
+from tango.controllers.central.edges import Sites
 from tango.controllers.central.jobs import ACTIVE, stopping
 from tango.controllers.central.ledger import Job
+from tango.controllers.central.site import Attempt
 from tango.model.plan import RunningTask
 
 # A task that has been stopped so often, for whatever reason, must get to its end some day.

@@ -30,9 +30,9 @@ from tango.controllers.central import jobs
 from tango.controllers.central.bounds import Bounds
 from tango.controllers.central.core import Core
 from tango.controllers.central.departures import Departures
-from tango.controllers.central.edges import Attempt, Site
 from tango.controllers.central.ledger import Acknowledge, Job
 from tango.controllers.central.migration import Migrations
+from tango.controllers.central.site import Attempt, Site
 from tango.model.commands import CloseEdge, SendEdge
 from tango.model.decision import JOB_END, JOB_REFUSED
 from tango.model.events import EdgeDown, EdgeSaid, EdgeUp
