@@ -213,10 +213,14 @@ def _task(section: Section, name: str) -> TaskSpec:
 
 def _near(section: Section) -> Near:
     """{node: NAME, within_ms: 20}, {task: NAME, within_ms: 20}, {service: NAME, within_ms: 20}"""
+    within_ms = section.number("within_ms", -1.0, low=0, high=MAX_RTT_S * 1000)
+    if within_ms < 0:
+        fix = "give the round trip that is near enough, in milliseconds: 20"
+        raise section.error("within_ms", "is missing", fix)
     return Near(
         node=section.string("node", ""),
         task=section.string("task", ""),
-        within_s=section.number("within_ms", low=0, high=MAX_RTT_S * 1000) / 1000,
+        within_s=within_ms / 1000,
         service=section.string("service", ""),
     )
 

@@ -95,16 +95,22 @@ def up(
     if detach:
         _announce(cluster, plan)
         return 0
+    started = cluster.token()
     try:
         stopping = _stop_signals()
         _announce(cluster, plan)
         click.echo("Ctrl-C stops it and cleans up")
         keeper = Keeper(cluster)
         while not select.select([stopping], [], [], 0.2)[0]:
+            if cluster.token() != started:
+                click.echo("tango: it was stopped elsewhere, as by `tango down`", err=True)
+                break
             for line in keeper.look(time.monotonic()):
                 click.echo(f"tango: {line}", err=True)
     finally:
-        cluster.stop()
+        # After a `down` what runs there may be the cluster of another `up`.
+        if cluster.token() == started:
+            cluster.stop()
     return 0
 
 

@@ -37,7 +37,7 @@ async def get(
 ) -> int:
     """List nodes, services, jobs, edges, their peers or images; exit 1 where a site did not answer.
 
-    Images are those that nodes hold or jobs name, with what registries say (docs/layers.md).
+    Images are those that nodes hold or, where [registry] is set, jobs name (docs/layers.md).
     """
     away: dict[str, TangoError] = {}
     if kind == "nodes":
@@ -96,7 +96,12 @@ async def with_reserved(client: Client, nodes: Iterable[NodeView]) -> tuple[Node
     except TangoError:
         known = {}
     return tuple(
-        replace(node, reserved_millis=one.reserved_millis, reserved_bytes=one.reserved_bytes)
+        replace(
+            node,
+            reserved_millis=one.reserved_millis,
+            reserved_bytes=one.reserved_bytes,
+            reserved_ports=one.reserved_ports,
+        )
         if (one := known.get((node.edge, node.node))) is not None
         else node
         for node in nodes

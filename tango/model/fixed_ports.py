@@ -12,7 +12,9 @@ MAX_PORT = 65535
 
 
 def check_ports(ports: tuple[int, ...], field: str) -> None:
-    """Raises InvalidField for what is no port, and for one that is there twice."""
+    """Raises InvalidField for what is no port, one that is there twice, and too many."""
+    if len(ports) > MAX_PORTS:
+        raise InvalidField(field, f"has {len(ports)} ports", f"give {MAX_PORTS} at most")
     for at, port in enumerate(ports):
         if not 1 <= port <= MAX_PORT:
             raise InvalidField(f"{field}[{at}]", f"{port} is out of range", f"use 1 to {MAX_PORT}")

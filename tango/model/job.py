@@ -10,7 +10,7 @@ from tango.model.affinity import NodeTerms, Preferences, Requirement, Toleration
 from tango.model.checks import check_argv, check_env, check_range
 from tango.model.cores import check_core_ids
 from tango.model.errors import InvalidField
-from tango.model.fixed_ports import MAX_PORTS, check_ports
+from tango.model.fixed_ports import check_ports
 from tango.model.image import check_images
 from tango.model.label_rules import check_terms
 from tango.model.names import check_name
@@ -132,7 +132,6 @@ class JobSpec:
             check_range(f"{prefix}.cores", task.cores, 0, MAX_TASK_CORES)
             check_range(f"{prefix}.cpu", task.cpu_millis, 1, MAX_CPU_MILLIS)
             _check_cores(task, prefix)
-            check_range(f"{prefix}.ports", len(task.ports), 0, MAX_PORTS)
             check_ports(task.ports, f"{prefix}.ports")
             for field, what in _pinned(task):
                 other = pinned.setdefault((task.node, what), task.name)

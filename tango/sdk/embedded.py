@@ -65,6 +65,13 @@ class EmbeddedCluster:
         digest = hashlib.sha256(str(self.state_dir).encode()).hexdigest()[:8]
         return f"tango-{digest}"
 
+    def token(self) -> str:
+        """The secret of the cluster that runs here, a new one at each start; "" for none."""
+        try:
+            return (self.state_dir / "token").read_text()
+        except FileNotFoundError:
+            return ""
+
     @property
     def is_ours(self) -> bool:
         """Whether a cluster was started here, and not stopped since, whatever of it still runs."""

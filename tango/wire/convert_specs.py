@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
+from tango.model.errors import InvalidField
 from tango.model.job import JobSpec, Near, TaskSpec
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 from tango.v1 import types_pb2 as pb
@@ -171,8 +172,14 @@ def near_to_pb(near: Near) -> pb.Near:
     )
 
 
-def near_from_pb(message: pb.Near) -> Near:
-    """Field by field; JobSpec.validate() says what of it makes no sense."""
+def near_from_pb(message: pb.Near, where: str = "near") -> Near:
+    """JobSpec.validate() says what of it makes no sense.
+
+    Raises InvalidField where within_ms is left out.
+    """
+    if not message.HasField("within_ms"):
+        fix = "give the round trip that is near enough, in milliseconds: 20"
+        raise InvalidField(f"{where}.within_ms", "is missing", fix)
     within_s = seconds_from_ms(message.within_ms)
     return Near(message.node, message.task, within_s, message.service)
 
@@ -196,7 +203,7 @@ def task_spec_from_pb(message: pb.TaskSpec, where: str = "spec") -> TaskSpec:
         cores=message.cores,
         node=message.node,
         cpuset=tuple(message.cpuset),
-        near=near_from_pb(message.near) if message.HasField("near") else None,
+        near=near_from_pb(message.near, f"{where}.near") if message.HasField("near") else None,
         backup=message.backup,
         images=tuple(message.images),
         requires=requires_from_pb(message.requires, where),

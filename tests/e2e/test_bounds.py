@@ -76,7 +76,7 @@ async def reserved(client: Client) -> dict[str, int]:
 async def test_near_to_a_node_and_again_on_its_backup_when_the_node_is_killed(
     cluster: ClusterAtWork, client: Client
 ) -> None:
-    spec = job("/bin/sleep", "600", near=NEAR_A1, backup=True)
+    spec = job("/bin/sleep", "600", near=NEAR_A1, backup=True, ports=(17_999,))
     submitted = await client.submit(spec)
     job_id = submitted.job_id
     task = (await client.job(job_id)).tasks[0]
@@ -94,6 +94,9 @@ async def test_near_to_a_node_and_again_on_its_backup_when_the_node_is_killed(
     assert {task.backup} == host
     room = await reserved(client)
     assert room == {task.backup: spec.tasks[0].memory_bytes}
+    ports = {f"{node['edge']}/{node['node']}": node["reserved_ports"]
+             for node in cluster.json("get", "nodes")}  # fmt: skip
+    assert {node: kept for node, kept in ports.items() if kept} == {task.backup: [17_999]}
 
     cluster.kill("central")
     cluster.start_again("central")

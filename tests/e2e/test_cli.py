@@ -383,6 +383,30 @@ def test_down_leaves_alone_what_up_did_not_start(tmp_path: Path) -> None:
     assert (tmp_path / "cluster.json").exists()
 
 
+def test_up_ends_when_its_cluster_is_stopped_elsewhere_and_touches_no_other(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    words = [sys.executable, "-m", "tango.cli.main", "up", "--workers", "1", "--state", str(state)]
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert first.stdout is not None
+        for line in first.stdout:
+            if "Ctrl-C" in line:
+                break
+        # It looks five times a second, and must not take the next cluster for its own.
+        first.send_signal(signal.SIGSTOP)
+        assert tango("down", state=state).returncode == 0
+        assert tango("up", "--detach", "--workers", "1", state=state).returncode == 0
+        first.send_signal(signal.SIGCONT)
+        _, said = first.communicate(timeout=20)
+        assert first.returncode == 0
+        assert "it was stopped elsewhere, as by `tango down`" in said
+        assert tango("get", "nodes", state=state).returncode == 0
+    finally:
+        first.kill()
+        first.wait()
+        tango("down", state=state)
+
+
 def test_submit_that_waits_tells_what_for(tmp_path: Path) -> None:
     with running(tmp_path / "state", sites=1) as cluster:
         process = subprocess.Popen(

@@ -154,7 +154,7 @@ def test_sites_stand_beside_the_spec() -> None:
         (SERVICE + "sites:\n- x\n- Y", "m.yaml:6: sites[1]: 'Y' is not a valid name"),
         (JOB + "sites: [a]", "m.yaml:4: sites: is not a known key"),
         (JOB + "near: a1", "m.yaml:4: near: is the text 'a1', not a mapping"),
-        (JOB + "near: {node: a1}", "near.within_ms: is missing"),
+        (JOB + "near: {node: a1}", "near.within_ms: is missing; give the round trip"),
         (JOB + "near:\n  node: a1\n  within_ms: -1", "m.yaml:6: near.within_ms: -1 is out of"),
         (
             JOB + "near: {service: web, node: a1, within_ms: 1}",

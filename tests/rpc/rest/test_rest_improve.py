@@ -37,6 +37,10 @@ async def test_a_trial_says_where_and_nothing_is_done() -> None:
         assert (await face.call("GET", "/v1/jobs")).json["jobs"] == []
         wrong = await face.call("POST", "/v1/placement:try", JOB)
         assert (wrong.status, wrong.violation[0]) == (400, "spec")
+        far = {**NEAR, "tasks": [{**NEAR["tasks"][0], "near": {"node": "n1"}}]}
+        for path in ("/v1/placement:try", "/v1/jobs"):
+            missing = await face.call("POST", path, far)
+            assert (missing.status, missing.violation[0]) == (400, "spec.tasks[0].near.within_ms")
 
 
 async def test_a_plan_is_a_line_of_json() -> None:
