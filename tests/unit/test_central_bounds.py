@@ -173,6 +173,31 @@ def test_tasks_of_a_job_are_near_to_one_another_or_none_is_placed() -> None:
     assert "none of 3 nodes will do" in bench.job("j2").reason
 
 
+def test_a_gang_whose_own_backup_is_in_its_way_goes_without_it_until_there_is_room() -> None:
+    bench = two_sites()
+    one = task("one", "a1", 3, backup=True, memory=700 * MIB, cpu=100)
+    two = task("two", of="one", ms=5, memory=700 * MIB, cpu=100)
+    submit(bench, "j1", job(one, two))
+    assert {place(bench, "j1", 0), place(bench, "j1", 1)} == {"a/a1", "a/a2"}
+    first = bench.job("j1").tasks[0]
+    assert (first.backup, first.warning) == (
+        "",
+        "unprotected: no room for its backup within its bound",
+    )
+    assert not bench.job("j1").tasks[1].warning
+    assert isinstance(bench.kept["bound", "j1.0"], BoundRecord)
+    assert bench.kept["bound", "j1.0"].pod.protected
+    # Where only one of two backups has room, that one is kept.
+    small = task("small", of="one", ms=5, backup=True, memory=200 * MIB, cpu=100)
+    bench.cancel("j1")
+    for attempt in ("j1.0.1", "j1.1.1"):
+        bench.status(ended(attempt, None, failure="stopped"))
+    bench.advance(1.0)
+    submit(bench, "j2", job(one, two, small))
+    assert all(place(bench, "j2", index) for index in range(3))
+    assert [bool(each.backup) for each in bench.job("j2").tasks] == [False, False, True]
+
+
 def test_a_waiting_task_is_placed_when_its_bound_can_be_kept() -> None:
     bench = two_sites()
     submit(bench, "j1", job(task(near="b1", ms=1, cpu=2000)))

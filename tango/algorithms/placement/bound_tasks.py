@@ -16,7 +16,7 @@ from tango.algorithms.placement.arrays import Bools
 from tango.algorithms.placement.bound_delays import presumed
 from tango.algorithms.placement.cluster import Cluster, NodeRow
 from tango.algorithms.placement.decision import Chosen, named
-from tango.algorithms.placement.delay_books import leaving
+from tango.algorithms.placement.delay_books import UNPROTECTED, leaving
 from tango.algorithms.placement.delay_bound import DelayBound
 from tango.algorithms.placement.delay_improve import improvement
 from tango.algorithms.placement.delay_looks import nowhere_rows
@@ -173,19 +173,37 @@ def _others(here: DelayBound, nodes: Sequence[BoundNode]) -> None:
 def _asked(
     here: DelayBound, gangs: Sequence[tuple[str, tuple[PodRecord, ...]]]
 ) -> Iterator[tuple[str, str]]:
-    """Each gang whole or not at all; who finds no place, and why."""
+    """Each gang whole or not at all; who finds no place, and why.
+
+    Where the backup of one stands in the way of another, all are placed first, and those that still
+    find one get their backups then: as with a single task, none is better than no place.
+    """
     for job_id, records in gangs:
         free = (replace(record, node="") for record in records)
         pods = sorted(map(pod_of, free), key=_largest_first)
-        placed: list[str] = []
-        for pod in leaders_first(pods, {pod.name for pod in pods}):
-            answer = here.admit(pod)
-            if answer.reason:
-                yield job_id, _why(here, pod)
-                for name in reversed(placed):
-                    here.delete(name)
-                break
-            placed.append(pod.name)
+        reason = _admitted(here, pods)
+        if reason and len(pods) > 1 and any(pod.protected for pod in pods):
+            reason = _admitted(here, [replace(pod, protected=False) for pod in pods])
+            if not reason:
+                for pod in pods:
+                    warning = UNPROTECTED if pod.protected else ""
+                    here.bound[pod.name] = replace(here.bound[pod.name], pod=pod, warning=warning)
+                here.mend()
+        if reason:
+            yield job_id, reason
+
+
+def _admitted(here: DelayBound, pods: Sequence[Pod]) -> str:
+    """Admit all of them, or none: then why not."""
+    placed: list[str] = []
+    for pod in leaders_first(list(pods), {pod.name for pod in pods}):
+        if here.admit(pod).reason:
+            reason = _why(here, pod)
+            for name in reversed(placed):
+                here.delete(name)
+            return reason
+        placed.append(pod.name)
+    return ""
 
 
 def _largest_first(pod: Pod) -> tuple[int, int, int]:
