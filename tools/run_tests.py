@@ -121,7 +121,8 @@ class Run:
         self.again += again
         failed = status not in (0, _NOTHING_SELECTED)
         if failed:
-            self.failed += batch.files
+            named = [line[7:] for line in text.splitlines() if line.startswith("FAILED ")]
+            self.failed += named or batch.files
         if failed or again:
             print(text, flush=True)
 
@@ -176,8 +177,8 @@ def main() -> int:
         return 130
     for line in run.again:
         print(f"RUN AGAIN {line}")
-    for file in run.failed:
-        print(f"FAILED {file}")
+    for name in run.failed:
+        print(f"FAILED {name}")
     counted = ", ".join(f"{number} {kind}" for kind, number in sorted(run.counts.items()))
     print(f"{counted} in {time.monotonic() - begun:.0f} s")
     if run.left():
