@@ -11,7 +11,15 @@ from tango.adapters.node_terms import TERMS, read_prefers, read_requires, read_t
 from tango.adapters.yaml_documents import parse_yaml
 from tango.model.errors import InvalidField
 from tango.model.fixed_ports import MAX_PORT
-from tango.model.job import CPU_BY_CORES, MAX_TASK_CORES, MAX_TASKS, JobSpec, Near, TaskSpec
+from tango.model.job import (
+    CPU_BY_CORES,
+    FIX_WITHIN_MS,
+    MAX_TASK_CORES,
+    MAX_TASKS,
+    JobSpec,
+    Near,
+    TaskSpec,
+)
 from tango.model.names import check_name
 from tango.model.round_trips import MAX_RTT_S
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
@@ -215,8 +223,7 @@ def _near(section: Section) -> Near:
     """{node: NAME, within_ms: 20}, {task: NAME, within_ms: 20}, {service: NAME, within_ms: 20}"""
     within_ms = section.number("within_ms", -1.0, low=0, high=MAX_RTT_S * 1000)
     if within_ms < 0:
-        fix = "give the round trip that is near enough, in milliseconds: 20"
-        raise section.error("within_ms", "is missing", fix)
+        raise section.error("within_ms", "is missing", FIX_WITHIN_MS)
     return Near(
         node=section.string("node", ""),
         task=section.string("task", ""),

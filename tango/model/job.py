@@ -151,6 +151,10 @@ def has_bounds(spec: JobSpec) -> bool:
     return any(task.near is not None or task.backup for task in spec.tasks)
 
 
+# For a bound without its `within_ms`, wherever it is read.
+FIX_WITHIN_MS = "give the round trip that is near enough, in milliseconds: 20"
+
+
 def check_near(tasks: Sequence[TaskSpec]) -> None:
     """Raise InvalidField for a bound that is none, or names what it must not."""
     names = {task.name: task for task in tasks}

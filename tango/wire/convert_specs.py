@@ -12,7 +12,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from tango.model.errors import InvalidField
-from tango.model.job import JobSpec, Near, TaskSpec
+from tango.model.job import FIX_WITHIN_MS, JobSpec, Near, TaskSpec
 from tango.model.service import Expose, HealthCheck, QuotaMode, ServiceSpec
 from tango.v1 import types_pb2 as pb
 from tango.wire.convert_affinity import (
@@ -178,8 +178,7 @@ def near_from_pb(message: pb.Near, where: str = "near") -> Near:
     Raises InvalidField where within_ms is left out.
     """
     if not message.HasField("within_ms"):
-        fix = "give the round trip that is near enough, in milliseconds: 20"
-        raise InvalidField(f"{where}.within_ms", "is missing", fix)
+        raise InvalidField(f"{where}.within_ms", "is missing", FIX_WITHIN_MS)
     within_s = seconds_from_ms(message.within_ms)
     return Near(message.node, message.task, within_s, message.service)
 

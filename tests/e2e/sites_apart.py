@@ -31,6 +31,15 @@ class Apart:
                     return view
         return None
 
+    async def nodes_ready(self, count: int) -> None:
+        """So many nodes of both sites have dialled in."""
+
+        async def are() -> bool:
+            edges = await self.client.edges()
+            return sum(node.ready for edge in edges for node in edge.nodes) == count
+
+        await until(are, f"{count} nodes to be ready", 60)
+
     async def neighbours(self, low_ms: float = 0.0, high_ms: float = 1e9) -> PeerView:
         """SITE uses what OTHER offers, at a delay between these."""
         found: PeerView | None = None

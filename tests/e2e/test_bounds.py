@@ -43,12 +43,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterAtWork]
 @pytest.fixture
 async def client(cluster: ClusterAtWork) -> AsyncIterator[Client]:
     async with sites_apart(cluster, ONE_WAY_S) as apart:
-
-        async def all_there() -> bool:
-            edges = await apart.client.edges()
-            return sum(node.ready for edge in edges for node in edge.nodes) == 4
-
-        await until(all_there, "all nodes to be there", 60)
+        await apart.nodes_ready(4)
         yield apart.client
 
 

@@ -29,12 +29,7 @@ near: {service: web, within_ms: 10}
 @pytest.fixture
 async def client(cluster: ClusterAtWork) -> AsyncIterator[Client]:
     async with sites_apart(cluster, ONE_WAY_S) as apart:
-
-        async def all_there() -> bool:
-            edges = await apart.client.edges()
-            return sum(node.ready for edge in edges for node in edge.nodes) == 2
-
-        await until(all_there, "all nodes to be there", 60)
+        await apart.nodes_ready(2)
         await apart.neighbours(2 * ONE_WAY_S * 1000)
         yield apart.client
 

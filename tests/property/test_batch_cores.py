@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from batch_snapshots import MIB, left_after
 from hypothesis import given
 from hypothesis import strategies as st
-from test_batch_policies import each_policy
+from test_batch_policies import check_that_who_does_not_fit_leaves_nothing, each_policy
 
 from tango.algorithms.batch.packing import as_given, largest_first
 from tango.model.cores import ids_of
@@ -69,13 +67,7 @@ def test_no_core_is_given_twice_and_names_are_kept_to(snapshot: BatchSnapshot) -
 
 @given(snapshot=core_snapshots())
 def test_a_gang_that_does_not_fit_leaves_no_core_behind(snapshot: BatchSnapshot) -> None:
-    for policy in each_policy():
-        if policy.name in ("random", "priority"):
-            continue  # its draws, or who is kept waiting, depend on those that do not fit
-        plan = policy.place(snapshot)
-        unplaced = {one.job_id for one in plan.unplaced}
-        fitting = tuple(gang for gang in snapshot.gangs if gang.job_id not in unplaced)
-        assert policy.place(replace(snapshot, gangs=fitting)).placements == plan.placements
+    check_that_who_does_not_fit_leaves_nothing(snapshot)
 
 
 @given(snapshot=core_snapshots())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from batch_snapshots import MIB, left_after
 from hypothesis import given
 from hypothesis import strategies as st
-from test_batch_policies import each_policy
+from test_batch_policies import check_that_who_does_not_fit_leaves_nothing, each_policy
 
 from tango.model.plan import BatchOffer, BatchSnapshot, BatchTask, Gang, RunningTask
 
@@ -55,13 +55,7 @@ def test_no_port_is_given_twice(snapshot: BatchSnapshot) -> None:
 
 @given(snapshot=port_snapshots())
 def test_a_gang_that_does_not_fit_leaves_no_port_behind(snapshot: BatchSnapshot) -> None:
-    for policy in each_policy():
-        if policy.name in ("random", "priority"):
-            continue  # its draws, or who is kept waiting, depend on those that do not fit
-        plan = policy.place(snapshot)
-        unplaced = {one.job_id for one in plan.unplaced}
-        fitting = tuple(gang for gang in snapshot.gangs if gang.job_id not in unplaced)
-        assert policy.place(replace(snapshot, gangs=fitting)).placements == plan.placements
+    check_that_who_does_not_fit_leaves_nothing(snapshot)
 
 
 @given(snapshot=port_snapshots(elastic=True))

@@ -30,6 +30,13 @@ from tango.model.starts import CentralStart, EdgeStart, Life, Start, WorkerStart
 Events = list[tuple[float, Any]]
 
 
+class Bug:
+    """A controller that raises."""
+
+    def handle(self, event: object, now: float) -> float:
+        return 1 / 0
+
+
 @contextlib.contextmanager
 def taped(kind: Any) -> Iterator[Callable[[Any], Events]]:
     """Every controller of that kind is taped meanwhile; what is yielded gives the tape of one."""

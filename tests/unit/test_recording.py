@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from central_bench import SERVER
-from recorded_worlds import Events, recorded
+from recorded_worlds import Bug, Events, recorded
 
 from tango.adapters import recording
 from tango.adapters.clocks import ManualClock
@@ -240,13 +240,6 @@ async def test_a_daemon_records_from_its_first_event_to_its_last(tmp_path: Path)
     assert (head["now"], head["wall"]) == (source.life.now, source.life.wall), "the same moment"
 
 
-class _Bug:
-    """A controller that raises."""
-
-    def handle(self, event: object, now: float) -> float:
-        return 1 / 0
-
-
 async def test_the_event_at_which_a_controller_breaks_is_in_it(tmp_path: Path) -> None:
     start = replace(START, settings=recording_to(START.settings, tmp_path))
     controller = begin(start)
@@ -258,7 +251,7 @@ async def test_the_event_at_which_a_controller_breaks_is_in_it(tmp_path: Path) -
             asyncio.TaskGroup() as group,
             journal(controller.decisions, shell, group, "central", start),
         ):
-            shell._controller = _Bug()  # type: ignore[assignment]
+            shell._controller = Bug()  # type: ignore[assignment]
             shell.post(bad)
 
     with pytest.raises(ExceptionGroup):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from recorded_worlds import STORIES, Events, central_story, edge_story, recorded
+from recorded_worlds import STORIES, Bug, Events, central_story, edge_story, recorded
 
 from tango.adapters.policies import batch_policy, policy_names
 from tango.adapters.recording_reader import RecordingReader
@@ -156,13 +156,6 @@ def test_a_policy_that_is_not_installed_here_is_taken_by_its_word(tmp_path: Path
     assert (result.solves, result.first) == (0, 0)
 
 
-class _Bug:
-    """A controller that raises."""
-
-    def handle(self, event: object, now: float) -> float:
-        return 1 / 0
-
-
 def test_a_bug_comes_again_with_its_line(tmp_path: Path) -> None:
     begun, events, _ = edge_story()
     bad = [*events[:10], (events[9][0], CallArrived(None)), *events[10:]]  # type: ignore[arg-type]
@@ -171,7 +164,7 @@ def test_a_bug_comes_again_with_its_line(tmp_path: Path) -> None:
     broken = recorded(tmp_path / "b", begun, [*events[:10], (events[9][0], Tick())])
     with RecordingReader(broken) as source:
         replay = Replay(source.start, lambda _: None, None)
-        replay._controller = _Bug()  # type: ignore[assignment]
+        replay._controller = Bug()  # type: ignore[assignment]
         with pytest.raises(ReplayBroke, match="raised at a WorkerUp: ZeroDivisionError") as raised:
             replay.run(source)
     assert raised.value.line == 2
