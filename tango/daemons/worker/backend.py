@@ -9,13 +9,13 @@ from contextlib import aclosing
 from pathlib import Path
 
 from tango.adapters.clocks import LoopClock
-from tango.adapters.http_answer import OnPart
 from tango.adapters.log_files import read_log
 from tango.adapters.machine_memory import available_memory
 from tango.adapters.replica_http import ReplicaClient, ReplicaError
 from tango.controllers.worker.controller import WorkerController
 from tango.daemons.explaining import DECISIONS
 from tango.daemons.lifecycle import log_event
+from tango.daemons.replica_calls import PartsOut, ReplicaCalls
 from tango.daemons.shell import Shell
 from tango.daemons.worker.checkpoints import WorkerCheckpoints
 from tango.daemons.worker.explain import told
@@ -28,13 +28,13 @@ from tango.model import messages as msg
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.job import AttemptStatus
 from tango.model.process import ProcessSpec
-from tango.model.request import Code, Headers, RequestDone
+from tango.model.request import RequestDone
 from tango.model.service import ReplicaStatus
 from tango.ports import Cgroups, CheckpointFailed, Runtime, StartFailed
 from tango.wire.stream_session import StreamSession
 
-PAUSE_BACKLOG = 256
-RESUME_S = 0.005
+# Of the time between two looks whether the stream is free.
+LOG_PAUSE_S = 0.005
 # Parts of a log (32 KiB each) that may wait on the stream; requests' answers wait behind them.
 LOG_BACKLOG = 4
 
@@ -73,9 +73,10 @@ class WorkerDaemon:
             controller, self._perform, LoopClock()
         )
         self._groups = GroupWriter(cgroups, self.shell.post) if cgroups is not None else None
-        self._loop = asyncio.get_running_loop()
+        self._calls = ReplicaCalls(
+            http, group, self.shell.now, self._answered, PartsOut(self._tell, self._backlog)
+        )
         self._sessions = itertools.count(1)
-        self._aborted: set[str] = set()
         self._upstream: tuple[int, UpstreamSession] | None = None
         self._logs: dict[str, asyncio.Task[None]] = {}
         # Keys of processes that may still write to their logs.
@@ -89,7 +90,7 @@ class WorkerDaemon:
                 if self._upstream is not None and self._upstream[0] == session:
                     self._upstream[1].send(message)
             case cmd.Forward():
-                self._group.create_task(self._forward(command))
+                self._calls.forward(command)
             case cmd.ApplyGroup(group, target):
                 if self._groups is not None:
                     self._groups.apply(group, target)
@@ -97,8 +98,7 @@ class WorkerDaemon:
                 used = self._groups.sample(groups) if self._groups is not None else ()
                 self.shell.post(ev.UsageSampled(used, time.time(), available_memory()))
             case cmd.AbortForward(request_id):
-                if not self._http.abort(request_id):
-                    self._aborted.add(request_id)
+                self._calls.abort(request_id)
             case cmd.CreateGroup(group, target):
                 if self._groups is not None:
                     self._groups.create(group, target)
@@ -157,69 +157,12 @@ class WorkerDaemon:
 
     # ---- requests
 
-    async def _forward(self, command: cmd.Forward) -> None:
-        request = command.request
-        begun = self.shell.now()
-        if request.request_id in self._aborted:
-            # Aborted in the same turn of the loop in which it was to be sent.
-            self._aborted.discard(request.request_id)
-            error = "cancelled before it was sent"
-            cancelled = RequestDone(request.request_id, Code.CANCELLED, error=error, ran=False)
-            self.shell.post(ev.RequestFinished(cancelled))
-            return
-        on_part: OnPart | None = None
-        if request.stream:
-            request_id = request.request_id
-
-            def on_part(status: int, headers: Headers, data: bytes) -> None:
-                self._tell(msg.ReplyPart(request_id, data, status, headers))
-                if self._backlog() > PAUSE_BACKLOG:
-                    self._http.pause(request_id)
-                    self._loop.call_later(RESUME_S, self._resume, request_id)
-
-        try:
-            reply = await self._http.request(
-                command.port,
-                request.method,
-                request.path,
-                request.headers,
-                request.body,
-                timeout_s=request.timeout_s,
-                request_id=request.request_id,
-                on_part=on_part,
-            )
-        except ReplicaError as error:
-            done = RequestDone(
-                request.request_id,
-                error.code,
-                replica=command.replica_id,
-                service_s=self.shell.now() - begun,
-                error=str(error),
-                ran=error.ran,
-            )
-        else:
-            done = RequestDone(
-                request.request_id,
-                Code.OK,
-                reply.status,
-                reply.headers,
-                reply.body,
-                command.replica_id,
-                self.shell.now() - begun,
-            )
-        self._aborted.discard(request.request_id)
+    def _answered(self, done: RequestDone) -> None:
         self._metrics.served(done)
         self.shell.post(ev.RequestFinished(done))
 
     def _backlog(self) -> int:
         return self._upstream[1].backlog if self._upstream is not None else 0
-
-    def _resume(self, request_id: str) -> None:
-        """A fast replica must not fill the stream that all other answers travel on."""
-        if self._backlog() > PAUSE_BACKLOG:
-            self._loop.call_later(RESUME_S, self._resume, request_id)
-        else:
-            self._http.resume(request_id)
 
     # ---- the session to the edge
 
@@ -283,7 +226,7 @@ class WorkerDaemon:
                     # Answers to requests travel on the same stream: a log only when it is free.
                     await asyncio.sleep(0)
                     while self._backlog() > LOG_BACKLOG:  # noqa: ASYNC110 - nothing announces it
-                        await asyncio.sleep(RESUME_S)
+                        await asyncio.sleep(LOG_PAUSE_S)
         except (OSError, ValueError) as error:
             # A target that is no key of ours is somebody's mistake, or worse; not the worker's end.
             reason = error.strerror if isinstance(error, OSError) else str(error)

@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from tango.algorithms.quota.sides import BE, LC
-from tango.daemons.tallies import Buckets, Scrape
+from tango.daemons.served import Served
+from tango.daemons.tallies import Scrape
 from tango.model.cgroup import GroupPressure, Pressure
 from tango.model.cluster import NodeReport
-from tango.model.request import Code, RequestDone
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
-
-SERVICE_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 
 
 class WorkerMetrics:
@@ -22,14 +20,7 @@ class WorkerMetrics:
 
     def __init__(self, scrape: Scrape) -> None:
         self._scrape = scrape
-        self._served = dict.fromkeys(Code, 0)
-        self._seconds = Buckets(SERVICE_BUCKETS_S)
-        scrape.add(self._requests)
-
-    def served(self, done: RequestDone) -> None:
-        """A request was answered."""
-        self._served[done.code] += 1
-        self._seconds.observe(done.service_s)
+        self.served = Served(scrape).add
 
     def watch(self, report: Callable[[], NodeReport | None]) -> None:
         """Gauges from the latest report."""
@@ -38,19 +29,6 @@ class WorkerMetrics:
     def watch_pressure(self, pressure: Callable[[str], GroupPressure]) -> None:
         """Stall times of both sides, read at each scrape; no sample where the kernel has none."""
         self._scrape.add(lambda: _pressure(pressure))
-
-    def _requests(self) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily
-
-        served = CounterMetricFamily(
-            "tango_served", "Requests answered for replicas", labels=["code"]
-        )
-        for code, count in self._served.items():
-            served.add_metric([code.value], count)
-        yield served
-        yield self._seconds.family(
-            "tango_service_seconds", "Time at the replica, as the worker measures it"
-        )
 
 
 def _pressure(pressure: Callable[[str], GroupPressure]) -> Iterator[Metric]:
