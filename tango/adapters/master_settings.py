@@ -56,6 +56,7 @@ def load_edge(path: Path | str) -> EdgeSettings:
     settings = replace(
         edge_tuning(section, _EDGE),
         server=server,
+        direct_calls=section.boolean("direct_calls", _EDGE.direct_calls),
         name=read_name(section, "name"),
         central=read_peer(section, "central", server.tls, optional=True),
         traffic_policy=_policy(section, "traffic_policy", _EDGE.traffic_policy),

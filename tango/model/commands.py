@@ -301,6 +301,8 @@ EdgeCommand = (
     | ServiceChanged
     | PeerCommand
     | SendRoutes
+    | Forward
+    | AbortForward
 )
 CentralCommand = Persist | Answer | Solve | Note | SendEdge | CloseEdge | JobChanged
 WorkerCommand = (

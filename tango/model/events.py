@@ -505,6 +505,7 @@ EdgeEvent = (
     | WorkerDown
     | CallArrived
     | CallCancelled
+    | RequestFinished
     | FollowStarted
     | FollowReported
     | FollowEnded

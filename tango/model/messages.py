@@ -28,6 +28,7 @@ class WorkerHello:
     cores: ids of those that tasks may have; cores_note: why there are no others.
     checkpoints: it can write and restore checkpoints; checkpoint_note: by what, or why it cannot.
     checkpoint_shared, checkpoint_transfer: they leave it by a directory, over the sessions.
+    loopback: whose 127.0.0.1 its replicas listen on; see adapters/loopback.py. "": not known.
     """
 
     node: str
@@ -46,6 +47,7 @@ class WorkerHello:
     taints: Taints = ()
     checkpoint_shared: bool = False
     checkpoint_transfer: bool = False
+    loopback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +239,7 @@ class CancelDispatches:
 
 @dataclass(frozen=True, slots=True)
 class PublishedShares:
-    """(replica id, requests that clients may have under way there directly); absolute.
+    """(replica id, requests under way there that the worker does not carry); absolute.
 
     keep_s: how long they stand after the session that told them has ended.
     """

@@ -202,6 +202,7 @@ class EdgeSettings:
     """[edge]: the master of one site. central: "host:port", "" for a site that stays alone.
 
     tick_ms: longest wait of a queued request for the next traffic solve.
+    direct_calls: replicas on this machine are called without their worker in between.
     node_dead_after_s: silence after which a node, or a peer, counts as dead.
     neighbours: how many of the peers routing uses, the nearest by measured delay.
     peer_interval_ms: how often each of those is asked what it offers.
@@ -215,6 +216,7 @@ class EdgeSettings:
     central: str = ""
     traffic_policy: str = "least-loaded"
     tick_ms: float = 5.0
+    direct_calls: bool = True
     node_dead_after_s: float = 3.0
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_queue: int = 10_000

@@ -40,6 +40,7 @@ class EdgeStart:
     services: tuple[tuple[str, ServiceRecord], ...] = ()
     placements: tuple[tuple[str, PlacementRecord], ...] = ()
     nodes: tuple[tuple[str, NodeRecord], ...] = ()
+    loopback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class WorkerStart:
     cores_note: str = ""
     checkpoints: bool = False
     checkpoint_note: str = ""
+    loopback: str = ""
 
 
 Start = CentralStart | EdgeStart | WorkerStart

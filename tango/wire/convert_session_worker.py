@@ -61,6 +61,7 @@ def worker_hello_to_pb(hello: WorkerHello) -> edge.WorkerHello:
         cores=hello.cores,
         cores_note=text(hello.cores_note),
         taints=[taint_to_pb(taint) for taint in hello.taints],
+        loopback=hello.loopback,
     )
 
 
@@ -83,6 +84,7 @@ def worker_hello_from_pb(message: edge.WorkerHello) -> WorkerHello:
         cores=core_ids_from_pb(message.cores, "hello.cores"),
         cores_note=message.cores_note,
         taints=taints_from_pb(message.taints),
+        loopback=message.loopback,
     )
 
 

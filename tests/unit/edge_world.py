@@ -78,6 +78,7 @@ class FakeWorker:
         self.cores: tuple[int, ...] = ()
         self.labels: Labels = ()
         self.taints: Taints = ()
+        self.loopback = ""
         self.session = 0
         self.inbox: list[ToWorker] = []
         self.replicas: dict[str, ReplicaStatus] = {}
@@ -98,6 +99,7 @@ class FakeWorker:
             self.labels,
             cores=self.cores,
             taints=self.taints,
+            loopback=self.loopback,
         )
         self.world.do(ev.WorkerUp(self.session, hello, state or self.state()))
         if ready:
@@ -126,6 +128,8 @@ class FakeWorker:
     def ready(self, state: ReplicaState = ReplicaState.READY, reason: str = "") -> None:
         """Every replica that shall run reports this state."""
         for replica_id in list(self.replicas):
+            if replica_id not in self.replicas:
+                continue  # Another one's news has just made it superfluous.
             status = replace(self.replicas[replica_id], state=state, reason=reason)
             self.replicas[replica_id] = status
             self.say(ReplicaChanged(status))
@@ -188,12 +192,14 @@ class FakeWorker:
 class EdgeWorld:
     """The controller and everyone it talks to. auto_*: answer Persist and Solve at once."""
 
-    def __init__(self, *, seed: int = 0, **fields: object) -> None:
+    def __init__(self, *, seed: int = 0, loopback: str = "", **fields: object) -> None:
         chosen = settings(**fields)
         rule = replica_rule(chosen.placement)
         # Off in tests of thousands of events, of which each is like the one before.
         self.validates = True
-        self.controller = EdgeController(chosen, incarnation=7, seed=seed, rule=rule)
+        self.controller = EdgeController(
+            chosen, incarnation=7, seed=seed, rule=rule, loopback=loopback
+        )
         self.now = 100.0
         self.reporting = True
         self.reported_at = self.now
@@ -220,6 +226,10 @@ class EdgeWorld:
         self.cancelled: set[str] = set()
         # Replicas whose end their workers are about to tell.
         self.gone: deque[tuple[FakeWorker, str]] = deque()
+        # What the edge has at replicas itself, and what it has given up of that.
+        self.direct: dict[str, cmd.Forward] = {}
+        self.aborted: deque[str] = deque()
+        self.auto_abort = True
         self.auto_gone = True
         self.log: list[tuple[object, tuple[cmd.EdgeCommand, ...]]] = []
 
@@ -238,7 +248,10 @@ class EdgeWorld:
             (self.auto_persist and self.persists)
             or (self.auto_solve and self.solves)
             or (self.auto_gone and self.gone)
+            or (self.auto_abort and self.aborted)
         ):
+            if self.auto_abort and self.aborted:
+                self.answer(self.aborted.popleft(), code=Code.CANCELLED, error="cancelled")
             if self.auto_gone and self.gone:
                 worker, name = self.gone.popleft()
                 if self.workers.get(worker.session) is worker:
@@ -285,6 +298,24 @@ class EdgeWorld:
         command = self.solves.popleft()
         plan = self.policy.route(cast("TrafficSnapshot", command.snapshot))
         self.do(ev.RouteSolved(command.solve_id, plan, self.cost_s))
+
+    def answer(
+        self,
+        *request_ids: str,
+        code: Code = Code.OK,
+        service_s: float = 0.0,
+        ran: bool = True,
+        error: str = "",
+    ) -> None:
+        """Replicas answer these direct calls (or all)."""
+        for request_id in request_ids or tuple(self.direct):
+            forward = self.direct.pop(request_id)
+            status = 200 if code is Code.OK else 0
+            done = RequestDone(
+                request_id, code, status, replica=forward.replica_id, service_s=service_s,
+                error=error, ran=ran,
+            )  # fmt: skip
+            self.do(ev.RequestFinished(done))
 
     # ---- users, workers, central
 
@@ -408,6 +439,13 @@ class EdgeWorld:
             case cmd.SendWorker(session, message):
                 if session in self.workers:
                     self.workers[session].hear(message)
+            case cmd.Forward(request):
+                assert request.request_id not in self.direct, "called twice at once"
+                assert request.timeout_s > 0
+                self.direct[request.request_id] = command
+            case cmd.AbortForward(request_id):
+                assert request_id in self.direct, "given up, and was not under way"
+                self.aborted.append(request_id)
             case cmd.CloseWorker(session, reason):
                 self.closed[session] = reason
                 self.workers.pop(session, None)

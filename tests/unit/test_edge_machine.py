@@ -23,7 +23,7 @@ from tango.model.plan import Route, TrafficPlan
 from tango.model.rebalance import RebalanceRule
 from tango.model.request import Code
 from tango.model.routes import ReplicaTally
-from tango.model.service import ReplicaState, ServiceSpec
+from tango.model.service import QuotaMode, ReplicaState, ServiceSpec
 
 NODES = ("n1", "n2", "n3")
 SERVICES = ("a", "b")
@@ -42,6 +42,7 @@ specs = st.builds(
     idempotent=st.booleans(),
     max_queue=st.sampled_from((100, 3, 0)),
     port=st.sampled_from((0, 0, 80)),
+    quota=st.sampled_from((QuotaMode.NONE, QuotaMode.NONE, QuotaMode.FOLLOW)),
 )
 RULE = RebalanceRule(settle_s=0.1, patience_s=2.0, min_gain=1.0)
 nodes = st.sampled_from(NODES)
@@ -51,9 +52,17 @@ names = st.sampled_from(SERVICES)
 class EdgeMachine(RuleBasedStateMachine):
     """Events in any order; EdgeWorld validates the books and the commands after each."""
 
-    @initialize(first=specs, second=specs, persist=st.booleans(), solve=st.booleans())
-    def begin(self, first: ServiceSpec, second: ServiceSpec, persist: bool, solve: bool) -> None:
-        self.world = EdgeWorld(max_queue=20, rebalance=RULE)
+    @initialize(
+        first=specs,
+        second=specs,
+        persist=st.booleans(),
+        solve=st.booleans(),
+        local=st.sets(st.sampled_from(NODES)),
+    )
+    def begin(
+        self, first: ServiceSpec, second: ServiceSpec, persist: bool, solve: bool, local: set[str]
+    ) -> None:
+        self.world = EdgeWorld(max_queue=20, rebalance=RULE, loopback="here")
         self.all = {
             name: FakeWorker(self.world, name, cpu, memory * MIB)
             for name, cpu, memory in zip(NODES, (1000, 500, 100), (600, 300, 1000), strict=True)
@@ -63,6 +72,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.strangers = 0
         self.world.central_up()
         for worker in self.all.values():
+            worker.loopback = "here" if worker.node in local else "elsewhere"
             worker.up()
         self.world.apply(replace(first, name="a"))
         self.world.apply(replace(second, name="b"))
@@ -138,6 +148,8 @@ class EdgeMachine(RuleBasedStateMachine):
         for worker in self.all.values():
             if worker.serving and self.live(worker.node):
                 worker.done(*list(worker.serving)[:count], service_s=0.01)
+        if self.world.direct:
+            self.world.answer(*list(self.world.direct)[:count], service_s=0.01)
 
     @rule(
         name=nodes,
@@ -150,6 +162,9 @@ class EdgeMachine(RuleBasedStateMachine):
         if worker is not None:
             ids = (*list(worker.serving)[:count], "never-heard-of")
             worker.done(*ids, code=code, ran=ran or code is Code.OK, service_s=0.01)
+        if self.world.direct:
+            direct = list(self.world.direct)[:count]
+            self.world.answer(*direct, code=code, ran=ran or code is Code.OK, service_s=0.01)
 
     # ---- calls
 
@@ -302,6 +317,8 @@ class EdgeMachine(RuleBasedStateMachine):
             for worker in self.all.values():
                 if worker.serving:
                     worker.done()
+            if world.direct:
+                world.answer()
             world.advance(0.02)
         world.advance(4000 if world.open_calls else 0)
         assert world.open_calls == {}

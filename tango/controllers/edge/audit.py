@@ -114,7 +114,8 @@ def _audit_node(books: Books, node: NodeBook) -> None:
     memory += sum(place.published_memory_bytes for place in places)
     assert node.lc_request_memory_bytes == memory, "LC request memory is off"
     if node.session is None:
-        assert not node.holds, f"{node.name} is away but holds reservations"
+        kept = all(hold.direct for hold in holds)
+        assert kept, f"{node.name} is away but holds reservations"
     else:
         assert books.sessions.get(node.session) is node
     for request_id, hold in node.holds.items():

@@ -32,7 +32,10 @@ class Books:
     cordons: nodes that take nothing new. unseen_lost: nodes that have not dialled in since this
     edge started had time enough to.
     embedded: only clients on this machine reach this edge. published: services whose routes someone
-    follows; republish: those of them whose replicas or readiness changed since the last settle.
+    follows; republish: those of them whose replicas or readiness changed since the last settle;
+    followed_slots: requests that their followers may have under way, by replica id.
+    loopback: whose 127.0.0.1 this edge has, "" where it calls no replica itself; moved: services
+    whose replicas or readiness changed since its direct calls were settled.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.
     rule: says where replicas go.
     replica_memory, replicas_on, claimed_millis: bytes claimed for replicas, replicas placed, and
@@ -44,7 +47,12 @@ class Books:
     """
 
     def __init__(
-        self, settings: EdgeSettings, incarnation: int, seed: int, rule: ReplicaRule
+        self,
+        settings: EdgeSettings,
+        incarnation: int,
+        seed: int,
+        rule: ReplicaRule,
+        loopback: str = "",
     ) -> None:
         self.settings = settings
         self.rule = rule
@@ -72,6 +80,9 @@ class Books:
         self.embedded = not settings.server.listen or parse_address(settings.server.listen).loopback
         self.published: set[str] = set()
         self.republish: set[str] = set()
+        self.followed_slots: dict[str, int] = {}
+        self.loopback = loopback if settings.direct_calls else ""
+        self.moved: set[str] = set()
         self._persists = 0
         self.out: list[EdgeCommand] = []
         self.decisions = Decisions(settings.decisions.ring)
@@ -104,6 +115,8 @@ class Books:
         self.out.append(ServiceChanged(service.name))
         if service.name in self.published:
             self.republish.add(service.name)
+        if self.loopback:
+            self.moved.add(service.name)
 
     def is_lost(self, node: str) -> bool:
         """Whether the node is dead, as far as this edge can tell."""

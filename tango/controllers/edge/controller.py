@@ -15,6 +15,7 @@ from tango.controllers.edge.audit import audit
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.central import CentralLink
 from tango.controllers.edge.cordons import Cordons
+from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.evictions import Evictions
 from tango.controllers.edge.explain import findings
@@ -30,6 +31,7 @@ from tango.controllers.edge.round_trips import round_trips
 from tango.controllers.edge.routes import Routes
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.services import Services
+from tango.controllers.edge.shares import Shares
 from tango.controllers.edge.views import node_views, service_view
 from tango.controllers.edge.waiting import Waiting
 from tango.model.cluster import NodeView
@@ -49,6 +51,7 @@ from tango.model.events import (
     FollowStarted,
     Persisted,
     PersistFailed,
+    RequestFinished,
     RouteSolved,
     SolveFailed,
     Tick,
@@ -57,7 +60,7 @@ from tango.model.events import (
     WorkerUp,
 )
 from tango.model.explanation import Finding, Subject
-from tango.model.messages import AckEnds, ForgetLogs, StartAttempt, StopAttempt
+from tango.model.messages import AckEnds, ForgetLogs, RequestsDone, StartAttempt, StopAttempt
 from tango.model.peers import (
     GuestDown,
     GuestSaid,
@@ -77,7 +80,7 @@ class EdgeController:
 
     The shell calls load() once, then handle() for each event in order, carries the commands out,
     and sends Tick when `wake_at` has come. `now` never goes back. Same events, same commands.
-    rule: says where replicas go, `spread` where None.
+    rule: says where replicas go, `spread` where None. loopback: as in WorkerHello.
     """
 
     def __init__(
@@ -87,15 +90,18 @@ class EdgeController:
         incarnation: int,
         seed: int = 0,
         rule: ReplicaRule | None = None,
+        loopback: str = "",
     ) -> None:
-        books = Books(settings, incarnation, seed, rule or Spread())
+        books = Books(settings, incarnation, seed, rule or Spread(), loopback)
         self.books = books
         self._endings = Endings(books)
         self._peers = Peers(books)
         forwarding = Forwarding(books, self._endings, self._peers)
-        self._router = Router(books, self._peers, forwarding)
+        shares = Shares(books)
+        self._direct = Direct(books, shares)
+        self._router = Router(books, self._peers, forwarding, self._direct)
         self._central = CentralLink(books, self._peers)
-        self._routes = Routes(books, self._router)
+        self._routes = Routes(books, self._router, shares)
         self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
         self._guests = Guests(books)
@@ -125,6 +131,7 @@ class EdgeController:
             WorkerSaid: self._nodes.said,
             RouteSolved: self._solved,
             Tick: self._tick,
+            RequestFinished: self._answered,
             CallCancelled: self._waiting.cancel,
             WorkerUp: self._nodes.up,
             WorkerDown: self._nodes.down,
@@ -182,6 +189,9 @@ class EdgeController:
             routes.settle(now)
         if now >= router.solve_at:
             router.settle(now)
+        direct = self._direct
+        if now >= direct.due_at or direct.restless:
+            direct.settle(now)
         if self.books.pressed:
             self._evictions.settle(now)
         central_at = math.inf
@@ -209,6 +219,7 @@ class EdgeController:
             routes.due_at,
             self._reassurance.due_at,
             rebalance.due_at,
+            direct.due_at,
         )
         return commands
 
@@ -221,6 +232,7 @@ class EdgeController:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""
         audit(self.books, self._waiting.heap, self._peers)
         self._routes.validate()
+        self._direct.validate()
 
     # ---- for listings, metrics and logs
 
@@ -303,6 +315,11 @@ class EdgeController:
         return findings(self.books, name, subjects, limit, now)
 
     # ---- events that concern more than one part
+
+    def _answered(self, event: RequestFinished, now: float) -> None:
+        node = self._direct.ended(event.done, now)
+        if node is not None:
+            self._inflight.done(node, RequestsDone((event.done,)), now)
 
     def _solved(self, event: RouteSolved, now: float) -> None:
         solver = self._router if event.solve_id > 0 else self._routes

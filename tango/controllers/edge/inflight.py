@@ -64,13 +64,18 @@ class InFlight:
             self._router.want(now)
 
     def lost(self, node: NodeBook, reason: str, now: float) -> None:
-        """The node's session ended: nothing there is held for it until it resyncs."""
-        self._drop(node, list(node.holds), reason, now)
+        """The node's session ended: nothing that its worker carries is held until it resyncs."""
+        carried = [request_id for request_id, hold in node.holds.items() if not hold.direct]
+        self._drop(node, carried, reason, now)
 
     def resync(self, node: NodeBook, state: WorkerState, now: float) -> None:
         """Rebuild the node's reservations from what its worker says it serves."""
         listed = dict.fromkeys(state.in_flight)
-        gone = [request_id for request_id in node.holds if request_id not in listed]
+        gone = [
+            request_id
+            for request_id, hold in node.holds.items()
+            if request_id not in listed and not hold.direct
+        ]
         self._drop(node, gone, f"node {node.name} no longer has the request", now)
         strangers = []
         for request_id in listed:

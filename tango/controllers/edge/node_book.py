@@ -25,17 +25,24 @@ class Hold:
     """What one request holds on a node until its worker confirms the end.
 
     place is None where the service is not known, call where the request is not (after a restart).
+    direct: this edge has called the replica itself, so that it is the one that confirms.
     """
 
-    __slots__ = ("call", "cpu_millis", "memory_bytes", "place")
+    __slots__ = ("call", "cpu_millis", "direct", "memory_bytes", "place")
 
     def __init__(
-        self, place: ServicePlace | None, cpu_millis: int, memory_bytes: int, call: Call | None
+        self,
+        place: ServicePlace | None,
+        cpu_millis: int,
+        memory_bytes: int,
+        call: Call | None,
+        direct: bool,
     ) -> None:
         self.place = place
         self.cpu_millis = cpu_millis
         self.memory_bytes = memory_bytes
         self.call = call
+        self.direct = direct
 
 
 class NodeBook:
@@ -180,7 +187,13 @@ class NodeBook:
         """
         return self.cpu_millis - self.be_cpu_millis + self.be_reclaimable_millis()
 
-    def hold(self, request_id: str, place: ServicePlace | None, call: Call | None) -> None:
+    def hold(
+        self,
+        request_id: str,
+        place: ServicePlace | None,
+        call: Call | None,
+        direct: bool = False,
+    ) -> None:
         """Reserve what one request of the place's service needs; nothing where it is unknown."""
         cpu_millis = memory_bytes = 0
         if place is not None:
@@ -189,7 +202,7 @@ class NodeBook:
             memory_bytes = service.request_memory_bytes
             place.in_flight += 1
             service.in_flight += 1
-        self.holds[request_id] = Hold(place, cpu_millis, memory_bytes, call)
+        self.holds[request_id] = Hold(place, cpu_millis, memory_bytes, call, direct)
         self.lc_cpu_millis += cpu_millis
         self.lc_request_memory_bytes += memory_bytes
 

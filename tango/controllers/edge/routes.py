@@ -18,7 +18,8 @@ from tango.controllers.edge.published import (
 from tango.controllers.edge.route_snapshot import snapshot_of
 from tango.controllers.edge.routing import COST_SHARE, FAILURE_PAUSE_S, Router
 from tango.controllers.edge.service_book import ServiceBook
-from tango.model.commands import SendRoutes, SendWorker, Solve
+from tango.controllers.edge.shares import Shares
+from tango.model.commands import SendRoutes, Solve
 from tango.model.events import (
     FollowEnded,
     FollowReported,
@@ -26,7 +27,6 @@ from tango.model.events import (
     RouteSolved,
     SolveFailed,
 )
-from tango.model.messages import PublishedShares
 from tango.model.plan import TrafficPlan
 from tango.model.request import Outcome
 from tango.model.routes import FollowReport, ReplicaRoute, RouteTable
@@ -45,9 +45,10 @@ class Routes:
     Its solves have negative numbers, the router's positive ones.
     """
 
-    def __init__(self, books: Books, router: Router) -> None:
+    def __init__(self, books: Books, router: Router, shares: Shares) -> None:
         self._books = books
         self._router = router
+        self._shares = shares
         self._services: dict[str, Published] = {}
         self._followers: dict[int, Published] = {}
         self._version = 0
@@ -56,8 +57,6 @@ class Routes:
         self._solve_at = math.inf
         self._gap_s = SOLVE_GAP_S
         self._solved_at = -math.inf
-        # node -> (session, shares) as its worker was told last.
-        self._told: dict[str, tuple[int, tuple[tuple[str, int], ...]]] = {}
         self.due_at = math.inf
 
     # ---- followers
@@ -328,27 +327,18 @@ class Routes:
         )
 
     def _tell_workers(self) -> None:
-        """Every worker whose replicas' shares changed, or whose session is a new one."""
+        """What followers may have under way now."""
         shares: dict[str, dict[str, int]] = {}
         for published in self._services.values():
             for follower in published.followers.values():
                 for replica, slots in follower.held.items():
                     there = shares.setdefault(published.where[replica], {})
                     there[replica] = there.get(replica, 0) + slots
-        for name in sorted(shares.keys() | self._told.keys()):
-            node = self._books.nodes.get(name)
-            if node is None or node.session is None:
-                self._told.pop(name, None)
-                continue
-            told = (node.session, tuple(sorted(shares.get(name, {}).items())))
-            before = self._told.get(name)
-            if told != before and (told[1] or before is not None):
-                message = PublishedShares(told[1], LEASE_S)
-                self._books.out.append(SendWorker(node.session, message))
-            if told[1]:
-                self._told[name] = told
-            else:
-                self._told.pop(name, None)
+        self._books.followed_slots = {
+            replica: slots for there in shares.values() for replica, slots in there.items()
+        }
+        self._shares.followers = shares
+        self._shares.tell()
 
     def _forget(self) -> None:
         """Followers that have gone with all they had, and services that nobody follows."""

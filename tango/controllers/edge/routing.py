@@ -7,6 +7,7 @@ import math
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.demands import demands_of
+from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.peers import SEPARATOR, Peers
@@ -64,10 +65,11 @@ class Router:
     waiting: whether a Solve awaits its plan.
     """
 
-    def __init__(self, books: Books, peers: Peers, forwarding: Forwarding) -> None:
+    def __init__(self, books: Books, peers: Peers, forwarding: Forwarding, direct: Direct) -> None:
         self._books = books
         self._peers = peers
         self._forwarding = forwarding
+        self._direct = direct
         self._tick_s = max(SHORTEST_TICK_S, books.settings.tick_ms / 1000)
         self._gap_s = 0.0
         self._solve_id = 0
@@ -230,6 +232,8 @@ class Router:
         out = self._books.out
         for session, batch in sends.items():
             if batch:
+                # A worker shall know first which slots are not for these.
+                self._direct.tell()
                 out.append(SendWorker(session, Dispatches(tuple(batch))))
         return stale
 
@@ -255,6 +259,7 @@ class Router:
         record, name, policy = self._books.decisions.request, service.name, shown.policy
         demand, offer, candidates = shown.of(route)
         skipped: list[Call] = []
+        sent = False
         while count > 0 and queue:
             request_id, call = queue.popitem(last=False)
             if request_id in node.holds or (
@@ -266,7 +271,9 @@ class Router:
                 continue
             count -= 1
             service.dispatched += 1
-            node.hold(request_id, place, call)
+            request = call.request
+            lane = self._direct.pick(place, request, now)
+            node.hold(request_id, place, call, direct=lane is not None)
             call.state = CallState.IN_FLIGHT
             call.node = node
             call.dispatched_at = now
@@ -278,20 +285,24 @@ class Router:
             if call.wait_s > 0:
                 service.forecast.waited(call.wait_s, now - call.arrived_at)
             self._books.queued -= 1
-            request = call.request
-            batch.append(
-                Dispatch(
-                    request_id,
-                    request.service,
-                    request.method,
-                    request.path,
-                    request.headers,
-                    request.body,
-                    call.timeout_at - now,
-                    request.stream,
-                )
+            dispatch = Dispatch(
+                request_id,
+                request.service,
+                request.method,
+                request.path,
+                request.headers,
+                request.body,
+                call.timeout_at - now,
+                request.stream,
             )
-        if batch:
+            if lane is None:
+                if place.lanes:
+                    self._direct.make_way(place)
+                batch.append(dispatch)
+            else:
+                self._direct.send(lane, dispatch)
+            sent = True
+        if sent:
             self._books.nodes_dirty = True
             if service.request_memory_bytes and node.be_memory_bytes:
                 self._books.pressed[node.name] = node

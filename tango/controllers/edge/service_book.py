@@ -6,6 +6,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tango.algorithms.quota.reassurance import UNADJUSTED, Adjustment, Assessment
 from tango.controllers.edge.calls import Call, Counts
@@ -13,6 +14,9 @@ from tango.controllers.edge.forecast import Forecast
 from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import ServiceRecord
 from tango.model.service import ReplicaState, ServiceSpec
+
+if TYPE_CHECKING:
+    from tango.controllers.edge.lane import Lane
 
 Placement = tuple[tuple[str, str], ...]
 """(replica id, node) of each replica, node "" while there is no room."""
@@ -101,11 +105,13 @@ class ServicePlace:
     help any more. qos: None where no requests were served lately.
     published: slots that are carved out for clients who call its replicas themselves, and the CPU
     and memory of the node that go with them.
+    direct: the part of in_flight that this edge carries itself; lanes: by which, None where that
+    is to be looked up again; lanes_before: as they were until then.
     """
 
     __slots__ = (
-        "cpu_millis", "in_flight", "node", "published", "published_cpu_millis",
-        "published_memory_bytes", "qos", "saturated", "service", "slots",
+        "cpu_millis", "direct", "in_flight", "lanes", "lanes_before", "node", "published",
+        "published_cpu_millis", "published_memory_bytes", "qos", "saturated", "service", "slots",
     )  # fmt: skip
 
     def __init__(self, service: ServiceBook, node: NodeBook) -> None:
@@ -119,6 +125,9 @@ class ServicePlace:
         self.published = 0
         self.published_cpu_millis = 0
         self.published_memory_bytes = 0
+        self.direct = 0
+        self.lanes: tuple[Lane, ...] | None = None
+        self.lanes_before: tuple[Lane, ...] = ()
 
     def carve(self, slots: int) -> None:
         """Set so many slots aside for clients, in place of those before."""
@@ -272,6 +281,7 @@ class ServiceBook:
         if place is None and not slots:
             return False
         place = place or self.place(node)
+        place.lanes = None
         if slots == place.slots:
             return False
         node.services += (slots > 0) - (place.slots > 0)

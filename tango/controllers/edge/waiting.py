@@ -13,7 +13,7 @@ from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.routing import Router
 from tango.controllers.edge.service_book import ServiceBook
-from tango.model.commands import SendWorker
+from tango.model.commands import AbortForward, SendWorker
 from tango.model.events import CallArrived, CallCancelled
 from tango.model.messages import CancelDispatches
 from tango.model.request import CallRequest, Code
@@ -174,7 +174,12 @@ class Waiting:
                 self._forwarding.recall([call])
                 continue
             node = call.node
-            if node is not None and node.session is not None:
+            if node is None:
+                continue
+            hold = node.holds.get(call.request_id)
+            if hold is not None and hold.direct:
+                self._books.out.append(AbortForward(call.request_id))
+            elif node.session is not None:
                 by_session.setdefault(node.session, []).append(call.request_id)
         for session, request_ids in by_session.items():
             self._books.out.append(SendWorker(session, CancelDispatches(tuple(request_ids))))

@@ -20,4 +20,5 @@ def begin(start: WorkerStart) -> WorkerController:
         seed=start.seed,
         cores=start.cores,
         cores_note=start.cores_note,
+        loopback=start.loopback,
     )

@@ -99,6 +99,7 @@ class WorkerController:
         seed: int = 0,
         cores: tuple[int, ...] = (),
         cores_note: str = "",
+        loopback: str = "",
     ) -> None:
         self._hello = WorkerHello(
             node=settings.node,
@@ -116,6 +117,7 @@ class WorkerController:
             checkpoint_note=checkpoint_note,
             checkpoint_shared=bool(settings.checkpoint_dir),
             checkpoint_transfer=settings.checkpoint_transfer,
+            loopback=loopback,
         )
         out = self._out = Outbox(settings.decisions.ring)
         timers = self._timers = Timers()

@@ -22,8 +22,8 @@ class Replica:
     exits: in a row, for the backoff. ready_at: since when it is ready without a break.
     oom_kills: of its group when its process began; None if that is not known yet.
     autopsy: the end of the process whose group is being looked at for OOM kills.
-    published: requests that clients may have under way here directly: they count like those in
-    flight, for quotas, for what else the replica takes, and before it stops.
+    published: requests that clients or the edge may have under way here directly: they count like
+    those in flight, for quotas, for what else the replica takes, and before it stops.
     sent: the status that the edge was told last.
     """
 

@@ -13,6 +13,7 @@ from typing import cast
 from tango.adapters.clocks import LoopClock
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
+from tango.adapters.replica_http import ReplicaClient
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.checkpoints import DialCentral, EdgeCheckpoints
 from tango.daemons.edge.explain import WorkerDecisions
@@ -22,6 +23,7 @@ from tango.daemons.edge.peer_streams import PeerStreams
 from tango.daemons.lifecycle import log_event
 from tango.daemons.logs_relay import LogRelay
 from tango.daemons.operations import Operations, first_of, persist
+from tango.daemons.replica_calls import ReplicaCalls
 from tango.daemons.shell import Shell
 from tango.model import commands as cmd
 from tango.model import events as ev
@@ -32,7 +34,7 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.job import Checkpoint, CheckpointPart
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
-from tango.model.request import CallReply, CallRequest, Code, Outcome
+from tango.model.request import CallReply, CallRequest, Code, Outcome, RequestDone
 from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
@@ -63,6 +65,7 @@ class EdgeDaemon:
         group: asyncio.TaskGroup,
         incarnation: int,
         metrics: EdgeMetrics,
+        http: ReplicaClient,
         dial_central: DialCentral | None = None,
     ) -> None:
         self.incarnation = incarnation
@@ -76,6 +79,7 @@ class EdgeDaemon:
         self.shell: Shell[ev.EdgeEvent, cmd.EdgeCommand] = Shell(
             controller, self._perform, LoopClock()
         )
+        self._calls = ReplicaCalls(http, group, self.shell.now, self._answered)
         self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
@@ -105,6 +109,10 @@ class EdgeDaemon:
                 link = self._workers.get(session)
                 if link is not None:
                     link.send(message)
+            case cmd.Forward():
+                self._calls.forward(command)
+            case cmd.AbortForward(request_id):
+                self._calls.abort(request_id)
             case cmd.Solve(solve_id, snapshot):
                 self._solve(solve_id, cast("TrafficSnapshot", snapshot))
             case cmd.SendCentral(session, message):
@@ -141,6 +149,10 @@ class EdgeDaemon:
             self.shell.post(ev.RouteSolved(solve_id, plan, cost_s, policy.name))
 
         self._solver.route(policy, snapshot, done)
+
+    def _answered(self, done: RequestDone) -> None:
+        self._metrics.served(done)
+        self.shell.post(ev.RequestFinished(done))
 
     # ---- users
 

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import cast
 
 from tango.adapters.helper_solver import HelperSolver
+from tango.adapters.loopback import loopback_identity
 from tango.adapters.master_settings import load_edge
 from tango.adapters.policies import traffic_policy
+from tango.adapters.replica_http import ReplicaClient
 from tango.adapters.replica_rules import installed, replica_rule
 from tango.adapters.sqlite_store import SqliteStore
 from tango.controllers.edge.begin import begin
@@ -65,6 +67,7 @@ async def main(settings: EdgeSettings) -> None:
     incarnation = lifecycle.next_incarnation(state)
     store = await SqliteStore.open(state / "edge.db")
     solver = HelperSolver()
+    http = ReplicaClient(max_body_bytes=settings.max_body_bytes)
     try:
         await solver.start(policy)
         services = cast("dict[str, ServiceRecord]", await store.load("service"))
@@ -77,6 +80,7 @@ async def main(settings: EdgeSettings) -> None:
             services=tuple(services.items()),
             placements=tuple(placements.items()),
             nodes=tuple(nodes.items()),
+            loopback=loopback_identity(),
         )
         controller = begin(start, rule)
         registry = Scrape()
@@ -91,6 +95,7 @@ async def main(settings: EdgeSettings) -> None:
                 group,
                 incarnation,
                 metrics,
+                http,
                 _bulk_to_central(settings, credentials) if settings.central else None,
             )
             metrics.watch(daemon.services, daemon.nodes)
@@ -128,6 +133,7 @@ async def main(settings: EdgeSettings) -> None:
                 await run_to_end(group, daemon.shell.failed, server, stop)
             daemon.shell.close()
     finally:
+        await http.close()
         await solver.close()
         await store.close()
 

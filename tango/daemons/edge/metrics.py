@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from tango.daemons.served import Served
 from tango.daemons.tallies import Buckets, Scrape
 from tango.model.cluster import NodeView
 from tango.model.peers import PeerView
@@ -26,6 +27,7 @@ class EdgeMetrics:
         self._latency = Buckets(LATENCY_BUCKETS_S)
         self._solves = Buckets(SOLVE_BUCKETS_S)
         scrape.add(self._requests)
+        self.served = Served(scrape).add
 
     def arrived(self) -> None:
         """A call came in."""

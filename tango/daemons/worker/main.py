@@ -13,6 +13,7 @@ from tango.adapters.cgroup_detect import Detection, detect
 from tango.adapters.cgroup_driver import CgroupDriver
 from tango.adapters.cgroup_observe import ObservingFiles
 from tango.adapters.cgroup_shared_be import SharedBe
+from tango.adapters.loopback import loopback_identity
 from tango.adapters.priority_check import PRIORITY_SHARE, best_effort_share
 from tango.adapters.process_runtime import ProcessRuntime
 from tango.adapters.replica_http import ReplicaClient
@@ -102,6 +103,7 @@ async def main(settings: WorkerSettings) -> None:
         cores_note=cores_note,
         checkpoints=checkpoints,
         checkpoint_note=checkpoint_note,
+        loopback=loopback_identity(),
     )
     controller = begin(start)
     http = ReplicaClient(max_body_bytes=settings.max_body_bytes)

@@ -1,0 +1,94 @@
+"""Requests that the edge carries to replicas on its own machine, without their worker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import urllib.request
+from dataclasses import replace
+
+import pytest
+from cluster_at_work import (
+    SITE,
+    ClusterAtWork,
+    get,
+    idle,
+    port_of,
+    ready,
+    seen,
+    service,
+    service_when,
+    until,
+)
+
+from tango.model.request import Code, Outcome
+from tango.sdk.client import Client
+
+pytestmark = pytest.mark.e2e
+NODE = "node-a1"
+
+
+def served(cluster: ClusterAtWork, name: str) -> float:
+    """How many requests a daemon has carried to replicas."""
+    (daemon,) = [daemon for daemon in cluster.daemons() if daemon.name == name]
+    request = urllib.request.Request(
+        f"http://{daemon.metrics}/metrics", headers={"Authorization": f"Bearer {cluster.token}"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("tango_served_total"))
+
+
+async def test_the_edge_carries_plain_requests_and_the_worker_streams(
+    cluster: ClusterAtWork, client: Client
+) -> None:
+    await ready(client, service("near"))
+    before = served(cluster, SITE), served(cluster, NODE)
+    replies = await asyncio.gather(*(client.call("near", path="/x") for _ in range(20)))
+    assert {reply.outcome for reply in replies} == {Outcome.COMPLETED}
+    assert {reply.node for reply in replies} == {"a1"}
+    assert {reply.replica for reply in replies} == {"near-g1-0"}
+    echoed = await client.call("near", path="/echo", body=b"some bytes")
+    assert echoed.body == b"some bytes"
+    async with contextlib.aclosing(client.call_streamed("near", path="/x", site=SITE)) as parts:
+        assert [part async for part in parts]
+    await idle(client, "near")
+    assert served(cluster, SITE) - before[0] == 21
+    assert served(cluster, NODE) - before[1] == 1
+    await client.delete("near")
+
+
+async def test_a_request_under_way_outlives_its_worker(
+    cluster: ClusterAtWork, client: Client
+) -> None:
+    view = await ready(client, service("steady"))
+    calls = [asyncio.ensure_future(client.call("steady", path="/gate")) for _ in range(3)]
+    await until(lambda: seen(port_of(view))["gated"] == 3, "three to be served")
+    cluster.kill(NODE)
+    get(port_of(view), "/open")
+    replies = await asyncio.gather(*calls)
+    assert {reply.code for reply in replies} == {Code.OK}
+    cluster.start_again(NODE)
+    await service_when(client, SITE, "steady", lambda view: view.ready == 1)
+    reply = await client.call("steady", path="/x")
+    assert reply.outcome is Outcome.COMPLETED
+    await idle(client, "steady")
+    await client.delete("steady")
+
+
+async def test_no_replica_is_stopped_under_a_request(client: Client) -> None:
+    spec = service("patient")
+    view = await ready(client, spec)
+    calls = [asyncio.ensure_future(client.call("patient", path="/gate")) for _ in range(3)]
+    await until(lambda: seen(port_of(view))["gated"] == 3, "three to be served")
+    await client.apply(replace(spec, replicas=0), sites=[SITE])
+    await asyncio.sleep(0.5)
+    get(port_of(view), "/open")
+    replies = await asyncio.gather(*calls)
+    assert {reply.code for reply in replies} == {Code.OK}
+
+    async def gone() -> bool:
+        return not (await client.edge(SITE).service("patient")).replicas
+
+    await until(gone, "the replica to go")
+    await client.delete("patient")
