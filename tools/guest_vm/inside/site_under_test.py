@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -111,6 +112,17 @@ def identities(below: Path) -> dict[str, tuple[tuple[int, str], ...]]:
 
 def client() -> SyncClient:
     return SyncClient("/etc/tango")
+
+
+def carried() -> float:
+    """How many requests the edge has carried to replicas itself."""
+    token = Path("/etc/tango/token").read_text().strip()
+    request = urllib.request.Request(
+        "http://127.0.0.1:7411/metrics", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("tango_served_total"))
 
 
 def call() -> str:

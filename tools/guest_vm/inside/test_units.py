@@ -85,6 +85,7 @@ def test_a_service_and_a_job_run_as_the_payloads_user(kept: dict[str, str]) -> N
     with client() as tango:
         tango.apply(Path("/run/hello.yaml"), wait_s=site.PATIENCE_S)
     calls_work()
+    assert site.carried() >= 1, "the edge does not know the worker of its own machine"
     kept["long"] = submit("long", "/usr/bin/sleep", "86400", retries=3)
     kept["short"] = submit("short", "/usr/bin/true")
     with client() as tango:
