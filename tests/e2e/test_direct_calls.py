@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import urllib.request
 from dataclasses import replace
 
@@ -21,7 +23,9 @@ from cluster_at_work import (
     until,
 )
 
+from tango.model.errors import Unavailable
 from tango.model.request import Code, Outcome
+from tango.sdk.call_failed import CallFailed
 from tango.sdk.client import Client
 
 pytestmark = pytest.mark.e2e
@@ -74,6 +78,30 @@ async def test_a_request_under_way_outlives_its_worker(
     assert reply.outcome is Outcome.COMPLETED
     await idle(client, "steady")
     await client.delete("steady")
+
+
+async def test_an_edge_that_is_told_to_stop_leaves_no_connection_and_does_not_wait(
+    cluster: ClusterAtWork, client: Client
+) -> None:
+    view = await ready(client, service("hung", timeout_s=60.0, deadline_s=50.0))
+    call = asyncio.ensure_future(client.call("hung", path="/hold"))
+    await until(lambda: seen(port_of(view))["held"] == 1, "one to be held")
+    os.kill(cluster.pid(SITE), signal.SIGTERM)
+    await until(lambda: SITE in cluster.dead(), "the edge to end", 10.0)
+    with pytest.raises(CallFailed) as caught:
+        await call
+    assert caught.value.reply.may_have_run
+    await until(lambda: seen(port_of(view))["gone"] == 1, "its connection to close")
+    cluster.start_again(SITE)
+
+    async def back() -> bool:
+        with contextlib.suppress(Unavailable):
+            return (await client.edge(SITE).service("hung")).ready == 1
+        return False
+
+    await until(back, "the edge to know its replica again")
+    assert (await client.call("hung", path="/x")).outcome is Outcome.COMPLETED
+    await client.delete("hung")
 
 
 async def test_no_replica_is_stopped_under_a_request(client: Client) -> None:

@@ -131,6 +131,8 @@ async def main(settings: EdgeSettings) -> None:
                         link.cancel()
 
                 await run_to_end(group, daemon.shell.failed, server, stop)
+            # Nobody waits any more for what replicas still work on.
+            await http.close()
             daemon.shell.close()
     finally:
         await http.close()
