@@ -35,8 +35,9 @@ class HttpReply(NamedTuple):
     body: bytes
 
 
-# The same without the names: a tenth of a microsecond less to make, and as much to take apart.
-Answer = tuple[int, Headers, bytes]
+# The same, and when the last of it came, by time.monotonic(). Without names it takes a tenth of a
+# microsecond less to make, and as much to take apart.
+Answer = tuple[int, Headers, bytes, float]
 
 OnPart = Callable[[int, Headers, bytes], None]
 

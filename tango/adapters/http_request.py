@@ -11,28 +11,45 @@ SAFE_METHODS = frozenset({"GET", "HEAD"})
 # Of plain requests that are kept; above it all are let go and it starts again.
 MAX_KEPT = 1024
 MAX_KEPT_PATH = 256
+# Above this the body is written on its own: copying it behind the head would cost more.
+_JOIN_BYTES = 16 * 1024
 
 
 class HttpRequest:
     """What one exchange sends, and how its answer is to be read. Not changed, so it may be shared.
 
+    start, rest: its bytes; a small body follows its head at once, and there is no rest then.
     on_part takes an answer's body in parts; max_body_bytes does not count then.
     repeatable: it may be sent again although the replica may have served it (RFC 9110, 9.2.1).
     by_head: an answer's head tells where the answer ends, and it is wanted in one piece.
     """
 
-    __slots__ = ("body", "by_head", "head", "max_body_bytes", "on_part", "repeatable", "to_head")
+    __slots__ = (
+        "by_head",
+        "max_body_bytes",
+        "method",
+        "on_part",
+        "path",
+        "repeatable",
+        "rest",
+        "start",
+        "to_head",
+    )
 
     def __init__(
         self,
         method: str,
+        path: str,
         head: bytes,
         body: bytes,
         max_body_bytes: int,
         on_part: OnPart | None = None,
     ) -> None:
-        self.head = head
-        self.body = body
+        self.method = method
+        self.path = path
+        joined = len(body) <= _JOIN_BYTES
+        self.start = head + body if joined else head
+        self.rest = b"" if joined else body
         self.max_body_bytes = max_body_bytes
         self.on_part = on_part
         self.to_head = method == "HEAD"
@@ -44,7 +61,7 @@ class HttpRequests:
     """Makes requests to replicas on one host.
 
     max_body_bytes: of a request, and of an answer unless its request says otherwise.
-    kept: plain ones by (port, method, path), for who cannot spare a call of `plain`.
+    kept: plain ones by (port, method, path).
     """
 
     def __init__(self, host: str, max_body_bytes: int) -> None:
@@ -83,4 +100,4 @@ class HttpRequests:
         except InvalidField as error:
             raise ReplicaError(Code.INVALID, str(error), ran=False) from error
         most = limit if max_body_bytes is None else max_body_bytes
-        return HttpRequest(method, head, body, most, on_part)
+        return HttpRequest(method, path, head, body, most, on_part)

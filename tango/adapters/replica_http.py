@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 
 from tango.adapters.answer_deadlines import AnswerDeadlines
@@ -17,6 +18,7 @@ from tango.adapters.http_answer import (
     closed,
 )
 from tango.adapters.http_connection import HttpConnection
+from tango.adapters.http_pool import HttpPool
 from tango.adapters.http_request import HttpRequest, HttpRequests
 from tango.model.request import Code, Headers
 from tango.model.settings import DEFAULT_MAX_BODY_BYTES
@@ -63,8 +65,8 @@ class ReplicaClient:
         self._max_connections = max_connections
         self._max_idle_s = max_idle_s
         self._requests = HttpRequests(host, max_body_bytes)
-        self._idle: dict[int, list[HttpConnection]] = {}
-        self._open: dict[int, int] = {}
+        self._pools: dict[int, HttpPool] = {}
+        # Of all pools.
         self._connections: set[HttpConnection] = set()
         self._deadlines = AnswerDeadlines(self._connections)
         self._named: dict[str, _Named] = {}
@@ -111,42 +113,9 @@ class ReplicaClient:
         finally:
             del self._named[request_id]
 
-    def begin(
-        self,
-        port: int,
-        method: str,
-        path: str,
-        headers: Headers,
-        body: bytes,
-        timeout_s: float,
-        now: float,
-    ) -> asyncio.Future[Answer] | None:
-        """Send a request at once, on an idle connection; None where there is none.
-
-        The future is the answer; `give_up` ends it. now: time.monotonic(). Nothing is sent a second
-        time here. For who awaits nothing else on the way: it costs half of what `request` does.
-        Raises ReplicaError for what cannot be sent.
-        """
-        # Both look-ups are written out a second time: to call what does them costs 0.1 us more.
-        if headers or body:
-            request = self._requests.make(port, method, path, headers, body)
-        else:
-            kept = self._requests.kept.get((port, method, path))
-            request = kept or self._requests.plain(port, method, path)
-        idle = self._idle.get(port)
-        while idle:
-            connection = idle.pop()
-            future = connection.send(request, timeout_s, now)
-            if future is not None:
-                return future
-            connection.abort()
-        return None
-
-    def give_up(self, future: asyncio.Future[Answer]) -> None:
-        """Nobody waits for it any more: its connection is closed. Fine where it has ended."""
-        connection = self._carrier(future)
-        if connection is not None:
-            connection.fail(cancelled(ran=True))
+    def pool(self, port: int) -> HttpPool | None:
+        """Of a port that there are connections to: for who wants to send on one that is idle."""
+        return self._pools.get(port)
 
     async def health(self, port: int, path: str, timeout_s: float) -> None:
         """Return where GET path answers 2xx, else raise ReplicaError with the reason."""
@@ -162,7 +131,7 @@ class ReplicaClient:
         if named is None:
             return False
         named.aborted = True
-        connection = self._carrier(named.future)
+        connection = self._carrier(named)
         if connection is not None:
             connection.fail(cancelled(ran=True))
         elif named.opening is not None and not named.opening.expired():
@@ -172,14 +141,14 @@ class ReplicaClient:
     def pause(self, request_id: str) -> None:
         """Stop reading the answer of a request: its taker is behind. Its timeout runs on."""
         named = self._named.get(request_id)
-        connection = self._carrier(named.future) if named is not None else None
+        connection = self._carrier(named) if named is not None else None
         if connection is not None:
             connection.pause()
 
     def resume(self, request_id: str) -> None:
         """Read on; fine where the request has ended."""
         named = self._named.get(request_id)
-        connection = self._carrier(named.future) if named is not None else None
+        connection = self._carrier(named) if named is not None else None
         if connection is not None:
             connection.resume()
 
@@ -198,15 +167,17 @@ class ReplicaClient:
         self, port: int, request: HttpRequest, timeout_s: float, named: _Named | None
     ) -> HttpReply:
         begun = time.monotonic()
-        future = self._send_on_idle(port, request, timeout_s, begun)
-        if future is None:
+        pool = self._pools.get(port)
+        future = pool.send(request, timeout_s, begun) if pool is not None else None
+        if pool is None or future is None:
             return await self._carry_fresh(port, request, timeout_s, begun, named)
         if named is not None:
             named.future = future
         try:
-            return HttpReply(*await future)
+            status, fields, content, _ = await future
+            return HttpReply(status, fields, content)
         except asyncio.CancelledError:
-            self.give_up(future)
+            pool.give_up(future)
             raise
         except ClosedBeforeAnswer:
             if not request.repeatable or (named is not None and named.aborted):
@@ -220,7 +191,7 @@ class ReplicaClient:
     async def _carry_fresh(
         self, port: int, request: HttpRequest, timeout_s: float, begun: float, named: _Named | None
     ) -> HttpReply:
-        connection = await self._connect(port, timeout_s, begun, named)
+        pool, connection = await self._connect(port, timeout_s, begun, named)
         if named is not None and named.aborted:
             connection.abort()
             raise cancelled(ran=False)
@@ -232,22 +203,25 @@ class ReplicaClient:
         if named is not None:
             named.future = future
         try:
-            return HttpReply(*await future)
+            status, fields, content, _ = await future
+            return HttpReply(status, fields, content)
         except asyncio.CancelledError:
-            self.give_up(future)
+            pool.give_up(future)
             raise
 
     async def _connect(
         self, port: int, timeout_s: float, begun: float, named: _Named | None
-    ) -> HttpConnection:
-        count = self._open.get(port, 0)
-        if count >= self._max_connections:
-            message = f"{count} connections to port {port} are in use"
+    ) -> tuple[HttpPool, HttpConnection]:
+        pool = self._pools.get(port)
+        if pool is None:
+            pool = self._pools[port] = HttpPool(port, self._requests)
+        if len(pool.connections) >= self._max_connections:
+            message = f"{self._max_connections} connections to port {port} are in use"
             raise ReplicaError(Code.RESOURCE_EXHAUSTED, message, ran=False)
         loop = asyncio.get_running_loop()
-        idle = self._idle.setdefault(port, [])
-        connection = HttpConnection(port, loop, self._deadlines, idle, self._closed_one)
-        self._open[port] = count + 1
+        on_closed = functools.partial(self._closed_one, pool)
+        connection = HttpConnection(loop, self._deadlines, pool.idle, on_closed)
+        pool.connections.add(connection)
         self._connections.add(connection)
         if self._sweeper is None:
             self._sweeper = loop.call_later(self._max_idle_s, self._sweep)
@@ -258,7 +232,7 @@ class ReplicaClient:
                 await loop.create_connection(lambda: connection, self._host, port)
         except BaseException as error:
             connection.abort()
-            self._closed_one(connection)
+            self._closed_one(pool, connection)
             if isinstance(error, OSError):  # TimeoutError is one
                 if named is not None and named.aborted:
                     raise cancelled(ran=False) from None
@@ -267,7 +241,7 @@ class ReplicaClient:
         finally:
             if named is not None:
                 named.opening = None
-        return connection
+        return pool, connection
 
     def _no_connection(self, port: int, timeout_s: float, error: OSError) -> ReplicaError:
         code = Code.UNAVAILABLE
@@ -280,46 +254,30 @@ class ReplicaClient:
             message = f"no connection to {self._host}:{port}: {error.strerror or error}"
         return ReplicaError(code, message, ran=False)
 
-    def _send_on_idle(
-        self, port: int, request: HttpRequest, timeout_s: float, now: float
-    ) -> asyncio.Future[Answer] | None:
-        """By the connection used last, which is the one least likely to be closed by the server."""
-        idle = self._idle.get(port)
-        while idle:
-            connection = idle.pop()
-            future = connection.send(request, timeout_s, now)
-            if future is not None:
-                return future
-            connection.abort()
-        return None
-
-    def _carrier(self, future: asyncio.Future[Answer] | None) -> HttpConnection | None:
-        """The connection that an answer is to come on; None where it has ended.
-
-        It is asked for rarely, so that no request has to note where it went.
-        """
-        if future is not None:
-            for connection in self._connections:
-                if connection.future is future:
+    def _carrier(self, named: _Named) -> HttpConnection | None:
+        """The connection that its answer is to come on; None where it has ended."""
+        if named.future is not None:
+            for pool in self._pools.values():
+                connection = pool.carrier(named.future)
+                if connection is not None:
                     return connection
         return None
 
-    def _closed_one(self, connection: HttpConnection) -> None:
-        if connection not in self._connections:
+    def _closed_one(self, pool: HttpPool, connection: HttpConnection) -> None:
+        if connection not in pool.connections:
             return
+        pool.connections.remove(connection)
         self._connections.remove(connection)
-        port = connection.port
-        self._open[port] -= 1
         with contextlib.suppress(ValueError):
-            self._idle[port].remove(connection)
-        if not self._open[port]:
-            del self._open[port], self._idle[port]
+            pool.idle.remove(connection)
+        if not pool.connections:
+            del self._pools[pool.port]
 
     def _sweep(self) -> None:
         """Close what was idle too long; each list is ordered by idle_since."""
         before = time.monotonic() - self._max_idle_s
-        for idle in tuple(self._idle.values()):
-            for connection in tuple(idle):
+        for pool in tuple(self._pools.values()):
+            for connection in tuple(pool.idle):
                 if connection.idle_since > before:
                     break
                 connection.abort()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tango.adapters.http_pool import HttpPool
 from tango.adapters.replica_http import ReplicaClient
 from tango.model.routes import ReplicaRoute, ReplicaTally, RouteTable
 
@@ -12,8 +13,8 @@ AVOID_S = 1.0
 class Choice:
     """One replica of the table in use, and what this client has and had there.
 
-    client: its HTTP connections, once there are any. current: its place in the round; see
-    `Choices.pick`. avoid_until: it took no connection.
+    client: of its host, once it was called; pool: the connections to it, once there are any.
+    current: its place in the round; see `Choices.pick`. avoid_until: it took no connection.
     """
 
     __slots__ = (
@@ -25,12 +26,14 @@ class Choice:
         "in_flight",
         "late",
         "latency_s",
+        "pool",
         "route",
     )
 
     def __init__(self, route: ReplicaRoute) -> None:
         self.route = route
         self.client: ReplicaClient | None = None
+        self.pool: HttpPool | None = None
         self.current = 0
         self.in_flight = 0
         self.avoid_until = 0.0
@@ -73,6 +76,8 @@ class Choices:
             choice = self._all.get(route.replica)
             if choice is None:
                 choice = Choice(route)
+            elif (choice.route.host, choice.route.port) != (route.host, route.port):
+                choice.client = choice.pool = None
             choice.route = route
             choice.avoid_until = 0.0
             found[route.replica] = choice

@@ -12,11 +12,11 @@ from tango.model.request import Code
 def test_a_plain_one_is_made_once_for_each_port_method_and_path() -> None:
     requests = HttpRequests("h", 1000)
     made = requests.plain(1, "GET", "/x")
-    assert made.head == b"GET /x HTTP/1.1\r\nhost: h:1\r\n\r\n"
+    assert made.start == b"GET /x HTTP/1.1\r\nhost: h:1\r\n\r\n"
     assert requests.plain(1, "GET", "/x") is made is requests.kept[1, "GET", "/x"]
     others = [requests.plain(*of) for of in ((2, "GET", "/x"), (1, "HEAD", "/x"), (1, "GET", "/"))]
-    assert len({each.head for each in (made, *others)}) == 4
-    assert requests.make(1, "GET", "/x", (("a", "b"),), b"").head != made.head
+    assert len({each.start for each in (made, *others)}) == 4
+    assert requests.make(1, "GET", "/x", (("a", "b"),), b"").start != made.start
 
 
 def test_not_without_end_and_not_what_is_long_or_wrong() -> None:

@@ -518,7 +518,10 @@ async def test_what_came_while_the_loop_was_held_up_answers_nothing(
             assert (await first).body == b"ok"
             accepted.sendall(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n")
             time.sleep(0.06)
-            assert client.begin(port, "GET", "/", (), b"", 5.0, time.monotonic()) is None
+            pool = client.pool(port)
+            assert pool is not None
+            assert len(pool.idle) == 1
+            assert pool.begin("GET", "/", (), b"", 5.0, time.monotonic()) is None
 
 
 async def test_a_request_that_is_cancelled_as_its_answer_comes(
@@ -539,13 +542,15 @@ async def test_a_request_that_is_cancelled_as_its_answer_comes(
         await asyncio.sleep(0)
     first.cancel()
     connection.data_received(OK)
-    second = client.begin(server.port, "GET", "/", (), b"", 5.0, time.monotonic())
+    pool = client.pool(server.port)
+    assert pool is not None
+    second = pool.begin("GET", "/", (), b"", 5.0, time.monotonic())
     assert second is not None
     assert second is connection.future
     with pytest.raises(asyncio.CancelledError):
         await first
     assert not second.done()
-    client.give_up(second)
+    pool.give_up(second)
     error = await failure(second)
     assert (error.code, error.ran) == (Code.CANCELLED, True)
 
@@ -764,7 +769,7 @@ async def test_nothing_is_left_over(serve: Serve) -> None:
     await asyncio.gather(*requests, return_exceptions=True)
     assert client._named == {}
     async with asyncio.timeout(5):  # a connection that was given up closes a moment later
-        while not set(client._open) <= {good.port}:
+        while not set(client._pools) <= {good.port}:
             await asyncio.sleep(0.001)
     await client.close()
-    assert (client._open, client._idle, client._connections) == ({}, {}, set())
+    assert (client._pools, client._connections) == ({}, set())
