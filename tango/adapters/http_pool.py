@@ -11,7 +11,7 @@ from tango.model.request import Headers
 
 
 class HttpPool:
-    """connections: all of them. idle: those that can take a request, the one used last at the end."""
+    """connections: all. idle: those that can take a request, the one used last at the end."""
 
     __slots__ = ("_plain", "_requests", "connections", "idle", "port")
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from tango.adapters.http_answer import Answer, ClosedBeforeAnswer, ReplicaError
 from tango.adapters.http_request import SAFE_METHODS
 from tango.adapters.replica_http import ReplicaClient
-from tango.model.fast_init import maker
+from tango.model.fast_init import maker_with
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.model.routes import RouteTable
 from tango.sdk.call_failed import CallFailed
@@ -21,18 +21,25 @@ from tango.sdk.route_choice import AVOID_S, Choice
 from tango.wire.call_client import RequestIds
 from tango.wire.route_client import RouteStream
 
-# Sixteen names, and the members of an enum, take as long as all else that a call does here.
-_new_reply = maker(CallReply)
-_OK = Code.OK
+# The reply to a call that was answered: all that such replies have in common takes no argument.
+_new_reply: Callable[[str, Outcome, int, Headers, bytes, str, str, float, float], CallReply] = (
+    maker_with(
+        CallReply,
+        code=Code.OK,
+        queue_ms=0.0,
+        network_ms=0.0,
+        error="",
+        may_have_run=True,
+        retry_after_ms=0.0,
+        site="",
+    )
+)
+# To look up the member of an enum takes as long as two names.
 _COMPLETED = Outcome.COMPLETED
 
 
 class _Asked(NamedTuple):
-    """What a call is to do, for whatever is done beside a first try.
-
-    due_s, ends_s: its deadline and its hard end, after it has begun. request: the whole of it,
-    where it came as one.
-    """
+    """What a call is to do. request: the whole of it, where it came as one."""
 
     path: str
     method: str
@@ -40,9 +47,6 @@ class _Asked(NamedTuple):
     headers: Headers
     deadline_ms: float
     timeout_ms: float
-    due_s: float
-    ends_s: float
-    begun: float
     request: CallRequest | None
 
 
@@ -68,7 +72,9 @@ class Followed:
         self._service = service
         self._request = request
         self._carry = carry
-        self._new_id = RequestIds().__call__
+        self._new_id = RequestIds()
+        # One of its own for each call that is answered directly: this, and how many there were.
+        self._direct_id = f"{self._new_id()}."
         self._routes = LeasedRoutes(service, open_stream)
         self._clients: dict[str, ReplicaClient] = {}
         self.direct = 0
@@ -134,13 +140,12 @@ class Followed:
             routes.peak = under_way
         if not method:
             method = "POST" if body else "GET"
-        begun = time.monotonic()
-        table = routes.table
         choice: Choice | None = None
-        answer: Answer | None = None
         problem: ReplicaError | None = None
-        due_s = ends_s = 0.0
+        due_s = ends_s = came_at = 0.0
+        begun = time.monotonic()
         try:
+            table = routes.table
             if table is not None and begun < routes.valid_until:
                 due_s = deadline_ms / 1000 if deadline_ms else table.deadline_s
                 ends_s = timeout_ms / 1000 if timeout_ms else table.timeout_s
@@ -154,7 +159,7 @@ class Followed:
                 try:
                     future = pool.begin(method, path, headers, body, ends_s, begun)
                     if future is not None:
-                        answer = await future
+                        status, fields, content, came_at = await future
                 except ReplicaError as error:
                     # Its traceback would hold what runs here, which is to hold it.
                     problem = error.with_traceback(None)
@@ -165,25 +170,13 @@ class Followed:
                     raise
                 finally:
                     choice.in_flight -= 1
-            if choice is None or answer is None:
-                asked = _Asked(
-                    path,
-                    method,
-                    body,
-                    headers,
-                    deadline_ms,
-                    timeout_ms,
-                    due_s,
-                    ends_s,
-                    begun,
-                    _request,
-                )
-                found = await self._try_on(asked, choice, problem)
+            if choice is None or not came_at:
+                asked = _Asked(path, method, body, headers, deadline_ms, timeout_ms, _request)
+                found = await self._try_on(asked, choice, problem, begun, due_s, ends_s)
                 if isinstance(found, CallReply):
                     return found
-                choice, answer = found
-            status, fields, content, came_at = answer
-            self.direct += 1
+                choice, (status, fields, content, came_at) = found
+            direct = self.direct = self.direct + 1
             total_s = came_at - begun
             outcome = _COMPLETED
             if status >= 500:
@@ -197,41 +190,41 @@ class Followed:
                     outcome = Outcome.LATE
                     choice.late += 1
             total_ms = total_s * 1000
-            route = choice.route
             return _new_reply(
-                self._new_id() if _request is None else _request.request_id,
+                f"{self._direct_id}{direct}" if _request is None else _request.request_id,
                 outcome,
-                _OK,
                 status,
                 fields,
                 content,
-                route.node,
-                route.replica,
-                0.0,
-                0.0,
+                choice.route.node,
+                choice.route.replica,
                 total_ms,
                 total_ms,
-                "",
-                True,
             )
         finally:
             routes.under_way -= 1
 
     async def _try_on(
-        self, asked: _Asked, choice: Choice | None, problem: ReplicaError | None
+        self,
+        asked: _Asked,
+        choice: Choice | None,
+        problem: ReplicaError | None,
+        begun: float,
+        due_s: float,
+        ends_s: float,
     ) -> tuple[Choice, Answer] | CallReply:
         """The answer of a replica, or the reply that the edge brings where there is none to ask.
 
-        choice: of `call`, which had no idle connection, or had the problem on one. Raises
-        CallFailed.
+        choice: of `call`, which had no idle connection, or the problem on one. due_s, ends_s: its
+        deadline and its hard end, after it has begun. Raises CallFailed.
         """
-        begun = now = asked.begun
+        now = begun
         tried: tuple[Choice, ...] = ()
         may_have_run = False
         reused = problem is not None
         while choice is not None:
             if problem is None:
-                found = await self._ask(asked, choice, now)
+                found = await self._ask(asked, choice, begun + ends_s - now)
                 if isinstance(found, tuple):
                     return choice, found
                 problem = found
@@ -242,15 +235,14 @@ class Followed:
                 reused and asked.method in SAFE_METHODS and isinstance(problem, ClosedBeforeAnswer)
             )
             again = closed or self._again(problem, choice)
-            if now >= begun + asked.due_s or not again:
+            if now >= begun + due_s or not again:
                 choice.failed += 1
                 request_id = self._new_id() if asked.request is None else asked.request.request_id
                 raise CallFailed(_failed(request_id, choice, problem, now - begun, may_have_run))
             if not closed:
                 tried = (*tried, choice)
             reused = False
-            problem = None
-            choice = None
+            problem = choice = None
             if now < self._routes.valid_until:
                 choice = self._routes.choices.pick(now, tried)
         self.carried += 1
@@ -270,19 +262,14 @@ class Followed:
             raise CallFailed(replace(reply, may_have_run=may_have_run or reply.may_have_run))
         return reply
 
-    async def _ask(self, asked: _Asked, choice: Choice, now: float) -> Answer | ReplicaError:
+    async def _ask(self, asked: _Asked, choice: Choice, left_s: float) -> Answer | ReplicaError:
         """One replica, on a new connection if there is no idle one; the next call may have that."""
         client = choice.client or self._client(choice)
         port = choice.route.port
         choice.in_flight += 1
         try:
             reply = await client.request(
-                port,
-                asked.method,
-                asked.path,
-                asked.headers,
-                asked.body,
-                timeout_s=asked.begun + asked.ends_s - now,
+                port, asked.method, asked.path, asked.headers, asked.body, timeout_s=left_s
             )
         except ReplicaError as error:
             return error
@@ -291,6 +278,7 @@ class Followed:
             raise
         finally:
             choice.in_flight -= 1
+        # Not where the replica has another address by now.
         if choice.client is client:
             choice.pool = client.pool(port)
         return (*reply, time.monotonic())

@@ -28,10 +28,12 @@ class Choice:
         "latency_s",
         "pool",
         "route",
+        "slots",
     )
 
     def __init__(self, route: ReplicaRoute) -> None:
         self.route = route
+        self.slots = route.slots
         self.client: ReplicaClient | None = None
         self.pool: HttpPool | None = None
         self.current = 0
@@ -68,6 +70,8 @@ class Choices:
     def __init__(self) -> None:
         self._all: dict[str, Choice] = {}
         self._usable: list[Choice] = []
+        # The one where there is but one.
+        self._only: Choice | None = None
 
     def adopt(self, table: RouteTable) -> None:
         """Take over a table; replicas that stay keep their counts and their place in the round."""
@@ -79,9 +83,11 @@ class Choices:
             elif (choice.route.host, choice.route.port) != (route.host, route.port):
                 choice.client = choice.pool = None
             choice.route = route
+            choice.slots = route.slots
             choice.avoid_until = 0.0
             found[route.replica] = choice
-        self._usable = [choice for choice in found.values() if choice.route.slots]
+        self._usable = [choice for choice in found.values() if choice.slots]
+        self._only = self._usable[0] if len(self._usable) == 1 else None
         for replica, choice in self._all.items():
             if replica not in found and choice.counts:
                 found[replica] = choice
@@ -93,20 +99,18 @@ class Choices:
         Smooth weighted round robin (nginx, ngx_http_upstream_get_peer): each gains its weight, the
         one that has most is picked and pays the sum, so that picks of one are spread out evenly.
         """
-        usable = self._usable
-        if len(usable) == 1:
-            only = usable[0]
-            if only.in_flight < only.route.slots and only.avoid_until <= now and only not in tried:
-                return only
-            return None
+        only = self._only
+        if only is not None:
+            free = only.in_flight < only.slots and only.avoid_until <= now
+            return only if free and (not tried or only not in tried) else None
         best: Choice | None = None
         total = 0
-        for choice in usable:
-            route = choice.route
-            if choice.in_flight >= route.slots or choice.avoid_until > now or choice in tried:
+        for choice in self._usable:
+            if choice.in_flight >= choice.slots or choice.avoid_until > now or choice in tried:
                 continue
-            total += route.weight
-            choice.current += route.weight
+            weight = choice.route.weight
+            total += weight
+            choice.current += weight
             if best is None or choice.current > best.current:
                 best = choice
         if best is not None:
