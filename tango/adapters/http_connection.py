@@ -23,11 +23,29 @@ from tango.adapters.http_answer import (
 )
 from tango.adapters.http_fields import MAX_HEAD_BYTES, end_to_end
 from tango.adapters.http_request import HttpRequest
-from tango.adapters.known_heads import KnownHead, learn, recognise
+from tango.adapters.known_heads import NO_HEAD, learn, recognise
 from tango.model.request import Code, Headers
 
 # No server closes a connection for want of requests after so short a time.
 BRIEFLY_S = 0.05
+
+
+class _NotOpen(asyncio.Transport):
+    """In the place of a transport before there is one and after it is lost."""
+
+    def is_closing(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+_NOT_OPEN = _NotOpen()
+# In the place of a request where none is under way.
+_NOTHING = HttpRequest("", "", b"", b"", 0)
 
 
 class HttpConnection(asyncio.Protocol):
@@ -82,11 +100,11 @@ class HttpConnection(asyncio.Protocol):
         self._deadlines = deadlines
         self._idle = idle
         self._on_closed = on_closed
-        self._transport: asyncio.Transport | None = None
-        self._poll: select.poll | None = None
-        self._request: HttpRequest | None = None
+        self._transport: asyncio.Transport = _NOT_OPEN
+        self._poll = select.poll()
+        self._request = _NOTHING
         self._timeout_s = 0.0
-        self._known: KnownHead | None = None
+        self._known = NO_HEAD
         self._unwanted = False
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
@@ -120,7 +138,7 @@ class HttpConnection(asyncio.Protocol):
         """
         assert self.future is None
         transport = self._transport
-        if transport is None or self._poll is None or transport.is_closing():
+        if transport.is_closing():
             return None
         if not (request.repeatable and now - self.idle_since < BRIEFLY_S) and self._poll.poll(0):
             return None
@@ -151,17 +169,16 @@ class HttpConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once, or as soon as it opens; what was not sent is dropped."""
         self._unwanted = True
-        if self._transport is not None:
-            self._transport.abort()
+        self._transport.abort()
 
     def pause(self) -> None:
         """Read no more until resume(): the kernel's buffers then hold the replica back."""
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def resume(self) -> None:
         """Read on; fine where it was not paused."""
-        if self._transport is not None and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.resume_reading()
 
     # ---- asyncio.Protocol
@@ -175,44 +192,44 @@ class HttpConnection(asyncio.Protocol):
             return
         self.idle_since = time.monotonic()
         found = transport.get_extra_info("socket")
-        self._poll = select.poll()
         self._poll.register(found.fileno(), select.POLLIN | select.POLLRDHUP)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer; on an idle connection they answer nothing, and it is closed."""
-        request, future, transport = self._request, self.future, self._transport
-        if request is None or future is None or transport is None:
+        future, request = self.future, self._request
+        if future is None:
             self.abort()
             return
-        by_head = request.by_head and not self._started
-        if by_head:
+        if request.by_head and not self._started:
             # Most answers have the head of the one before: to take that off takes half of looking
             # for its end and for it among all that are known.
             known = self._known
-            body: bytes | None = None
-            if known is not None and len(data) == known.answer_bytes:
+            if len(data) == known.answer_bytes and known.body_bytes <= request.max_body_bytes:
                 body = data.removeprefix(known.head)
-            if known is None or body is None or len(body) != known.body_bytes:
-                known = recognise(data)
-                body = data[len(known.head) :] if known is not None else b""
-            if known is not None and known.body_bytes <= request.max_body_bytes:
-                # The parser sees none of it, nor is it reset. This is _end and _rest, written out:
-                # nearly every answer comes by here, and their calls took 0.1 us of its 4.
-                self._known = known
-                self.future = self._request = None
-                self.ends = math.inf
-                now = self.idle_since = time.monotonic()
-                if not future.done():
-                    future.set_result((known.status, known.headers, body, now))
-                # The loop reads nothing once the transport closes, and `send` looks again.
-                if transport.get_write_buffer_size():
-                    transport.close()
-                else:
-                    self._idle.append(self)
+                if len(body) == known.body_bytes:
+                    # The parser sees none of it, nor is it reset. This is _end and _rest, written
+                    # out: nearly every answer comes by here.
+                    self.future = None
+                    self._request = _NOTHING
+                    self.ends = math.inf
+                    now = self.idle_since = time.monotonic()
+                    if not future.done():
+                        future.set_result((known.status, known.headers, body, now))
+                    # The loop reads nothing once the transport closes, and `send` looks again.
+                    if self._transport.get_write_buffer_size():
+                        self._transport.close()
+                    else:
+                        self._idle.append(self)
+                    return
+            other = recognise(data)
+            if other is not None and other.body_bytes <= request.max_body_bytes:
+                self._known = other
+                self.data_received(data)
                 return
-        self._parse(data, by_head=by_head)
+        self._parse(data)
 
-    def _parse(self, data: bytes, *, by_head: bool) -> None:
+    def _parse(self, data: bytes) -> None:
+        by_head = self._request.by_head and not self._started
         self._started = True
         self._since_body += len(data)
         try:
@@ -240,7 +257,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """The end of an answer without a length, or of one that is cut short."""
-        self._poll = None
+        self._transport = _NOT_OPEN
         if self.future is not None:
             if not self._started:
                 self.fail(ClosedBeforeAnswer(closed("before it answered", error)))
@@ -272,7 +289,6 @@ class HttpConnection(asyncio.Protocol):
         if self._complete:
             return
         request = self._request
-        assert request is not None
         status = self._parser.get_status_code()
         if status < 200:
             self._fields.clear()
@@ -292,7 +308,7 @@ class HttpConnection(asyncio.Protocol):
         """A part of the body."""
         self._since_body = 0
         request = self._request
-        if self._complete or request is None:
+        if self._complete or self.future is None:
             self._excess = True
         elif request.on_part is not None:
             request.on_part(self._status, self._headers, data)
@@ -333,7 +349,6 @@ class HttpConnection(asyncio.Protocol):
 
     def _finish(self) -> None:
         future, request = self.future, self._request
-        assert request is not None
         parts = self._parts
         body = parts[0] if len(parts) == 1 else b"".join(parts)
         answer = (self._status, self._headers, body, time.monotonic())
@@ -341,7 +356,6 @@ class HttpConnection(asyncio.Protocol):
         if future is not None and not future.done():
             future.set_result(answer)
         if not self._keep_alive or self._excess:
-            assert self._transport is not None
             self._transport.close()
             return
         if request.to_head:
@@ -351,13 +365,13 @@ class HttpConnection(asyncio.Protocol):
         self._rest()
 
     def _end(self) -> None:
-        self.future = self._request = None
+        self.future = None
+        self._request = _NOTHING
         self.ends = math.inf
 
     def _rest(self) -> None:
         """Wait for the next request; closed instead where none can follow."""
         transport = self._transport
-        assert transport is not None
         # What is left to be written belongs to a request that was answered before it was read.
         if transport.is_closing() or transport.get_write_buffer_size():
             transport.close()

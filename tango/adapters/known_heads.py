@@ -31,6 +31,9 @@ class KnownHead:
     headers: Headers
 
 
+# No answer is as long as this.
+NO_HEAD = KnownHead(b"", -1, 0, 0, ())
+
 _heads: dict[bytes, KnownHead] = {}
 
 
