@@ -46,6 +46,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "tango_sdk": (
         "tango/sdk/follow.py",
+        "tango/sdk/leased_routes.py",
         "tango/sdk/route_choice.py",
     ),
     "tango_central": (

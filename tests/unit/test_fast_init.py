@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tango.model import cgroup, cluster, events, peers, plan, request, routes
-from tango.model.fast_init import fast_init, maker
+from tango.model.fast_init import fast_init, maker, maker_with
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,27 @@ def test_its_maker_makes_the_same() -> None:
         maker(Plain)
 
 
-@pytest.mark.parametrize("make", [Fast, maker(Fast)])
+def test_a_maker_with_what_they_have_in_common_takes_the_rest_in_order() -> None:
+    make = maker_with(Fast, count=7)
+    assert make("a", (1,)) == Fast("a", 7, (1,))
+    assert make(parts=(), name="b") == Fast("b", 7)
+    assert maker_with(Fast, name="c", count=1, parts=(2,))() == Fast("c", 1, (2,))
+    # Each has its own, and the usual maker none of them.
+    assert maker_with(Fast, count=8)("a", ()) == Fast("a", 8)
+    assert maker(Fast)("a") == Fast("a", 3)
+    with pytest.raises(TypeError, match="missing 1 required"):
+        make("a")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'count'"):
+        make("a", (), count=3)
+    with pytest.raises(TypeError, match="Fast has no size"):
+        maker_with(Fast, size=3)
+    with pytest.raises(KeyError):
+        maker_with(Plain, count=3)
+
+
+@pytest.mark.parametrize(
+    "make", [Fast, maker(Fast), lambda name: maker_with(Fast, count=3)(name, ())]
+)
 def test_it_stays_frozen(make: Callable[[str], Fast]) -> None:
     made = make("a")
     with pytest.raises(FrozenInstanceError):

@@ -49,3 +49,11 @@ def test_what_a_method_means(method: str, to_head: bool, repeatable: bool, by_he
 def test_an_answer_in_parts_is_not_told_by_its_head() -> None:
     made = HttpRequests("h", 1000).make(1, "GET", "/", (), b"", None, lambda *_: None)
     assert not made.by_head
+
+
+def test_a_small_body_goes_with_its_head_and_a_large_one_after_it() -> None:
+    requests = HttpRequests("h", 1_000_000)
+    small, large = (requests.make(1, "POST", "/", (), b"x" * size) for size in (100, 100_000))
+    assert (small.start[-102:], small.rest) == (b"\r\n" + b"x" * 100, b"")
+    assert large.start.endswith(b"content-length: 100000\r\n\r\n")
+    assert large.rest == b"x" * 100_000

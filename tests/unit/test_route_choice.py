@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from tango.adapters.replica_http import ReplicaClient
 from tango.model.routes import ReplicaRoute, ReplicaTally, RouteTable
 from tango.sdk.route_choice import Choices
 
@@ -70,3 +71,21 @@ def test_a_new_table_takes_over_and_counts_of_the_old_are_still_reported() -> No
     assert made.settled()
     made.adopt(table(("b", 1, 9), version=3))
     assert made.tallies() == ()
+
+
+def test_connections_are_kept_while_a_replica_stays_where_it_is() -> None:
+    made = choices(("a", 1, 9))
+    only = made.pick(0.0)
+    assert only is not None
+    client = ReplicaClient()
+    for port, slots, kept in ((1, 9, True), (1, 2, True), (2, 2, False)):
+        only.client = client
+        route = ReplicaRoute("a", "n", "127.0.0.1", port, 1, slots)
+        made.adopt(RouteTable("hello", "e", 1, 2, (route,)))
+        assert (only.client is client) == kept
+        assert made.pick(0.0) is only
+        only.in_flight = slots
+        assert made.pick(0.0) is None
+        only.in_flight = 0
+    made.adopt(table(("a", 1, 9), version=3))
+    assert made.pick(0.0, (only,)) is None

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from tango.adapters.http_answer import ReplicaError
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 from tango.model.routes import FollowReport, ReplicaRoute, RouteTable
 from tango.sdk.call_failed import CallFailed
@@ -150,6 +153,113 @@ async def test_an_answer_is_told_whole_and_counted(follow: Follow) -> None:
     assert sum(tally.latency_s for tally in tallies) == pytest.approx(
         sum(reply.total_ms for reply in replies) / 1000
     )
+
+
+async def test_ids_are_unlike_those_of_failed_and_of_other_calls(follow: Follow) -> None:
+    followed, _ = await follow(answering(2))
+    other, _ = await follow(answering(2))
+    replies = [await each.call() for each in (followed, other) * 2]
+    replies += [await failure(each.call(method="POST")) for each in (followed, other)]
+    assert [reply.code for reply in replies] == [Code.OK] * 4 + [Code.UNAVAILABLE] * 2
+    assert len({reply.request_id for reply in replies}) == 6
+    assert all(reply.request_id for reply in replies)
+
+
+async def test_its_time_ends_as_the_answer_comes_not_as_the_caller_gets_its_turn(
+    follow: Follow,
+) -> None:
+    followed, _ = await follow(answering(9, wait_s=5))
+    replica = followed._routes.choices.pick(0.0)
+    assert replica is not None
+    first = asyncio.ensure_future(followed.call())
+
+    async def answer() -> None:
+        """To the one call that is under way."""
+        while replica.client is None or not any(
+            each.future for each in replica.client._connections
+        ):
+            await asyncio.sleep(0.001)
+        (connection,) = replica.client._connections
+        connection.data_received(OK)
+
+    await answer()
+    await first
+    begun = time.monotonic()
+    waiting = asyncio.ensure_future(followed.call(deadline_ms=150))
+    await answer()
+    time.sleep(0.2)
+    reply = await waiting
+    assert time.monotonic() - begun >= 0.2
+    assert reply.total_ms < 150
+    assert reply.outcome is Outcome.COMPLETED
+
+
+async def test_a_replica_whose_connections_all_ended_is_called_anew(follow: Follow) -> None:
+    """And on a connection that stays, one call after the other."""
+    connections = 0
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await answering(2)(reader, writer)
+
+    followed, _ = await follow(handle)
+    replica = followed._routes.choices.pick(0.0)
+    assert replica is not None
+    assert replica.pool is None
+    pools = []
+    for number in range(1, 4):
+        for _ in range(2):
+            assert (await followed.call(method="DELETE")).body == b"ok"
+        assert connections == number
+        assert replica.pool is not None
+        pools.append(replica.pool)
+        (connection,) = replica.pool.connections
+        connection.abort()
+        while replica.pool.connections:
+            await asyncio.sleep(0.001)
+    assert len(set(pools)) == 3
+    assert followed.direct == 6
+
+
+@pytest.mark.parametrize("called", [0, 1])
+async def test_what_cannot_be_sent_is_rejected(follow: Follow, called: int) -> None:
+    """Whether there is an idle connection or not; and that one stays."""
+    followed, edge = await follow(answering(9))
+    for _ in range(called):
+        await followed.call()
+    reply = await failure(followed.call(path="/a b"))
+    assert (reply.outcome, reply.code) == (Outcome.REJECTED, Code.INVALID)
+    assert not reply.may_have_run
+    assert "is not a path" in reply.error
+    assert (await followed.call()).body == b"ok"
+    assert edge.carried == []
+
+
+async def test_a_failed_call_leaves_nothing_for_the_collector(follow: Follow) -> None:
+    """An error keeps what was running when it was raised, which is not to keep the error."""
+    followed, _ = await follow(answering(1))
+    await followed.call(method="POST")
+    gc.collect()
+    gc.disable()
+    try:
+        error = ReplicaError(Code.INTERNAL, "", ran=True)
+        replica = followed._routes.choices.pick(0.0)
+        assert replica is not None
+        assert replica.pool is not None
+        (connection,) = replica.pool.connections
+        waiting = asyncio.ensure_future(followed.call(method="POST"))
+        while connection.future is None:
+            await asyncio.sleep(0)
+        connection.fail(error)
+        with contextlib.suppress(CallFailed):
+            await waiting
+        gone = weakref.ref(error)
+        del error, waiting, connection
+        await asyncio.sleep(0.01)
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_late_and_failed_answers_are_told_apart(follow: Follow) -> None:

@@ -240,6 +240,54 @@ async def test_an_answer_byte_by_byte(client: ReplicaClient, serve: Serve) -> No
     assert reply == HttpReply(200, (("X-Long", "abc"),), b"abcde")
 
 
+async def test_answers_as_long_as_the_one_before_with_another_head(
+    client: ReplicaClient, serve: Serve
+) -> None:
+    """As where a Date stands in each; the first of each kind is parsed, the others are known."""
+    heads = [b"HTTP/1.1 200 OK\r\nx: %d\r\ncontent-length: 2\r\n\r\n" % n for n in (1, 2)]
+    short = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    answers = [heads[0] + b"aa", heads[1] + b"bb", short, heads[1] + b"cc", heads[0] + b"dd"]
+    server = await serve(answering(*answers * 3))
+    for _ in range(3):
+        replies = [await get(client, server.port) for _ in answers]
+        assert [reply.body for reply in replies] == [b"aa", b"bb", b"", b"cc", b"dd"]
+        found = [dict(reply.headers).get("x") for reply in replies]
+        assert found == ["1", "2", None, "2", "1"]
+    assert server.connections == 1
+
+
+async def test_a_part_that_is_as_long_as_a_body_is_no_answer(
+    client: ReplicaClient, serve: Serve
+) -> None:
+    async def handle(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+        for part in (OK[:2], OK[2:]):
+            writer.write(part)
+            await asyncio.sleep(0.02)
+        await read_request(reader)
+        writer.write(OK)
+
+    server = await serve(handle)
+    for _ in range(3):
+        assert (await get(client, server.port)).body == b"ok"
+    assert server.connections == 1
+
+
+async def test_a_known_answer_that_is_too_large_for_its_request(
+    client: ReplicaClient, serve: Serve
+) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n" + b"x" * 20
+    server = await serve(answering(answer))
+    for most, fits in ((20, True), (20, True), (19, False), (20, True)):
+        asked = client.request(server.port, "GET", "/", timeout_s=5, max_body_bytes=most)
+        if fits:
+            assert (await asked).body == b"x" * 20
+        else:
+            assert "body is above 19 bytes" in str(await failure(asked))
+
+
 async def test_large_bodies_both_ways(client: ReplicaClient, serve: Serve) -> None:
     body = bytes(range(250)) * 4000
 
@@ -652,6 +700,27 @@ async def test_a_taker_that_fails_ends_its_request_only(
     with pytest.raises(LookupError, match="no room"):
         await client.request(server.port, "GET", "/", timeout_s=5, on_part=on_part)
     assert (await get(client, server.port)).body == b"ok"
+
+
+async def test_a_taker_that_aborts_its_request_gets_no_more_of_it(
+    client: ReplicaClient, serve: Serve
+) -> None:
+    """Although the rest of the answer came with the part that it was aborted at."""
+    server = await serve(answering(CHUNKED))
+    parts: list[bytes] = []
+
+    def on_part(status: int, headers: Headers, data: bytes) -> None:
+        parts.append(data)
+        client.abort("a")
+
+    error = await failure(
+        client.request(server.port, "GET", "/", timeout_s=5, request_id="a", on_part=on_part)
+    )
+    assert (error.code, error.ran) == (Code.CANCELLED, True)
+    assert parts == [b"abc"]
+    server.handler = answering(OK)
+    assert (await get(client, server.port)).body == b"ok"
+    assert server.connections == 2
 
 
 async def test_a_paused_stream_holds_the_replica_back(client: ReplicaClient, serve: Serve) -> None:
