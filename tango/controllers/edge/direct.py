@@ -80,8 +80,7 @@ class Direct:
             return None
         if lane.end():
             self._untold.add(lane.node.name)
-        if lane.leaving and not lane.in_flight:
-            del self._lanes[lane.replica]
+        self._drop(lane)
         if not done.ran and done.code is Code.UNAVAILABLE:
             lane.shunned_until = now + SHUN_S
         return lane.node
@@ -129,8 +128,12 @@ class Direct:
             self._untold.add(lane.node.name)
             if lane.leaving:
                 lane.make_way()
-                if not lane.in_flight:
-                    del self._lanes[lane.replica]
+                self._drop(lane)
+
+    def _drop(self, lane: Lane) -> None:
+        """Forget one that leaves, once nothing is under way there."""
+        if lane.leaving and not lane.in_flight and self._lanes.get(lane.replica) is lane:
+            del self._lanes[lane.replica]
 
     def _find_lanes(self, place: ServicePlace) -> tuple[Lane, ...]:
         node, service = place.node, place.service
@@ -146,7 +149,12 @@ class Direct:
                 spec = service.specs[generation_of(replica)]
                 if spec.quota is not QuotaMode.NONE:
                     continue
-                lane = self._lanes.setdefault(replica, Lane(replica, node, place))
+                known = self._lanes.get(replica)
+                if known is not None and known.place is place:
+                    lane = known
+                else:
+                    # What is known is of another node that it was on: it ends by itself.
+                    lane = self._lanes[replica] = Lane(replica, node, place)
                 lane.port, lane.concurrency = status.port, spec.concurrency
                 lane.leaving = False
                 found.append(lane)
@@ -155,10 +163,10 @@ class Direct:
 
     def validate(self) -> None:
         """AssertionError where the books do not agree with themselves."""
-        counts: dict[str, int] = {}
+        counts: dict[Lane, int] = {}
         places: dict[ServicePlace, int] = {}
         for request_id, lane in self._serving.items():
-            counts[lane.replica] = counts.get(lane.replica, 0) + 1
+            counts[lane] = counts.get(lane, 0) + 1
             places[lane.place] = places.get(lane.place, 0) + 1
             hold = lane.node.holds.get(request_id)
             assert hold is not None, f"{request_id} is direct, and not booked"
@@ -168,7 +176,7 @@ class Direct:
                 assert hold.direct == (request_id in self._serving), f"{request_id}: direct or not"
         for name, lane in self._lanes.items():
             assert lane.replica == name
-            assert lane.in_flight == counts.get(name, 0), f"{name}: wrong count in flight"
+            assert lane.in_flight == counts.get(lane, 0), f"{name}: wrong count in flight"
             assert lane.told >= lane.in_flight, f"{name}: its worker does not know of all"
             if not lane.leaving:
                 assert lane.in_flight <= lane.concurrency, f"{name}: too many in flight"
