@@ -9,7 +9,8 @@ from batch_snapshots import MIB, snapshots
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tango.algorithms.batch.most_free import MostFree
+from tango.algorithms.batch.most_free import MostFree, held
+from tango.algorithms.batch.packing import NO_CPU, NO_MEMORY, largest_first
 from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, BatchTask, Gang, Placement
 
 
@@ -69,6 +70,48 @@ def test_scores_follow_the_formula(snapshot: BatchSnapshot) -> None:
     for placement in plan.placements:
         assert placement.runner_up[1] == (scores[1] if len(scores) > 1 else 0.0)
         assert bool(placement.runner_up[0]) == (len(scores) > 1)
+
+
+@given(snapshots(), st.integers(0, 3))
+@settings(max_examples=100, deadline=None)
+def test_a_plan_is_that_of_one_task_after_the_other(snapshot: BatchSnapshot, used: int) -> None:
+    """However a plan keeps its views of the nodes: as if each task looked at all of them anew."""
+    offers = tuple(
+        replace(one, lc_used_millis=at * used * 300) for at, one in enumerate(snapshot.offers)
+    )
+    left = {(one.edge, one.node): one for one in offers}
+    expected: list[Placement] = []
+    for gang in snapshot.gangs:
+        before, placed = dict(left), list[Placement]()
+        for task in largest_first(gang):
+            rows = sorted(
+                (held(one, whole, task), one.be_tasks, one.edge, one.node)
+                for one, whole in zip(left.values(), offers, strict=True)
+                if one.cpu_millis >= task.cpu_millis and one.memory_bytes >= task.memory_bytes
+            )
+            if not rows:
+                left = before
+                break
+            score, _, edge, node = rows[0]
+            runner_up = (rows[1][3], rows[1][0]) if len(rows) > 1 else ("", 0.0)
+            small = tuple(
+                (one.node, NO_CPU if one.cpu_millis < task.cpu_millis else NO_MEMORY)
+                for _, one in sorted(left.items())
+                if one.cpu_millis < task.cpu_millis or one.memory_bytes < task.memory_bytes
+            )
+            taken = left[edge, node]
+            left[edge, node] = replace(
+                taken,
+                cpu_millis=taken.cpu_millis - task.cpu_millis,
+                memory_bytes=taken.memory_bytes - task.memory_bytes,
+                be_tasks=taken.be_tasks + 1,
+            )
+            placed.append(
+                Placement(task.job_id, task.task_index, edge, node, score, runner_up, small)
+            )
+        else:
+            expected += placed
+    assert place(replace(snapshot, offers=offers)).placements == tuple(expected)
 
 
 def gang(job_id: str, *sizes: tuple[int, int]) -> Gang:

@@ -15,9 +15,11 @@ from bisect import bisect_left
 from heapq import heapify, heappop, heappush
 
 from tango.algorithms.batch.packing import MAX_REJECTED, Choice, Packing, Room, pack
-from tango.model.plan import BatchPlan, BatchSnapshot, BatchTask, TaskShape
+from tango.model.plan import BatchOffer, BatchPlan, BatchSnapshot, BatchTask, TaskShape
 
-_Entry = tuple[float, int, int, Room]
+# (what is held with the task, BE tasks, edge, node, place in the snapshot)
+_Entry = tuple[float, int, str, str, int]
+_Place = tuple[str, str, int]
 
 
 class MostFree:
@@ -35,51 +37,65 @@ class MostFree:
         return pack(snapshot, _Freest(snapshot))
 
 
-def held(room: Room, task: BatchTask) -> float:
-    """1 - the share of the node that stays free with the task."""
-    offer = room.offer
-    beyond = max(0, offer.lc_used_millis - offer.lc_held_millis)
-    cpu = (room.cpu_millis - beyond - task.cpu_millis) / room.all_cpu_millis
-    return 1.0 - min(cpu, (room.memory_bytes - task.memory_bytes) / room.all_memory_bytes)
+def held(left: Room | BatchOffer, offer: BatchOffer, task: BatchTask) -> float:
+    """1 - the share of the node that stays free with the task. left: what is free there now."""
+    cpu_millis = offer.cpu_millis + offer.lc_held_millis + offer.be_held_millis
+    memory_bytes = offer.memory_bytes + offer.lc_memory_bytes + offer.be_memory_bytes
+    free_millis = left.cpu_millis - task.cpu_millis
+    beyond_millis = offer.lc_used_millis - offer.lc_held_millis
+    if beyond_millis > 0:
+        free_millis -= beyond_millis
+    cpu = free_millis / cpu_millis if cpu_millis > 1 else float(free_millis)
+    free_bytes = left.memory_bytes - task.memory_bytes
+    memory = free_bytes / memory_bytes if memory_bytes > 1 else float(free_bytes)
+    return 1.0 - min(cpu, memory)
 
 
 class _Size:
-    """The rooms as tasks of one size see them. seen: how many changes of rooms are counted in.
+    """The nodes as tasks of one size see them. seen: how many changes of rooms are counted in.
 
-    heap: those that fit, the freest on top; an entry with another number of tasks than its room is
-    of the past. small: the others, by order.
+    heap: those that fit, the freest on top; an entry with another number of tasks than its node has
+    is of the past. small: the others, by edge and node.
     """
 
-    def __init__(self, task: BatchTask, rooms: list[Room], seen: int) -> None:
-        self.heap: list[_Entry] = [_entry(room, task) for room in rooms if room.fits(task)]
-        heapify(self.heap)
-        self.small = [room.order for room in rooms if not room.fits(task)]
+    def __init__(self, heap: list[_Entry], small: list[_Place], seen: int) -> None:
+        self.heap = heap
+        heapify(heap)
+        self.small = small
+        small.sort()
         self.seen = seen
 
     def look_again(self, task: BatchTask, changed: dict[int, Room]) -> None:
         """These rooms have taken something since."""
-        for order, room in changed.items():
+        for at, room in changed.items():
             if room.fits(task):
                 heappush(self.heap, _entry(room, task))
                 continue
-            at = bisect_left(self.small, order)
-            if at == len(self.small) or self.small[at] != order:
-                self.small.insert(at, order)
+            place = (room.offer.edge, room.offer.node, at)
+            before = bisect_left(self.small, place)
+            if before == len(self.small) or self.small[before] != place:
+                self.small.insert(before, place)
 
-    def top(self) -> _Entry | None:
-        """The freest, taken off; None for none."""
+    def top(self, taken: dict[int, Room]) -> _Entry | None:
+        """The freest, taken off; None for none. taken: rooms as they are now."""
         while self.heap:
             entry = heappop(self.heap)
-            if entry[1] == entry[3].tasks:
+            room = taken.get(entry[4])
+            if room is None or entry[1] == room.tasks:
                 return entry
         return None
 
 
 class _Freest(Packing):
-    """One view of the rooms for each size of task; `changes` brings the others up to date."""
+    """One view of the nodes for each size of task; `changes` brings the others up to date.
+
+    Only nodes that are chosen get a room: to make one of each costs more than all the rest.
+    A room's order is its place in the snapshot here.
+    """
 
     def __init__(self, snapshot: BatchSnapshot) -> None:
         super().__init__(snapshot)
+        self._taken: dict[int, Room] = {}
         self._sizes: dict[TaskShape, _Size] = {}
         self._changes: list[Room] = []
 
@@ -88,20 +104,55 @@ class _Freest(Packing):
         key = task.shape
         size = self._sizes.get(key)
         if size is None:
-            size = self._sizes[key] = _Size(task, self.rooms, len(self._changes))
+            size = self._sizes[key] = self._look(task)
         elif size.seen < len(self._changes):
             size.look_again(task, {room.order: room for room in self._changes[size.seen :]})
             size.seen = len(self._changes)
-        first = size.top()
+        first = size.top(self._taken)
         if first is None:
             return None
-        second = size.top()
+        second = size.top(self._taken)
         for entry in (first, second):
             if entry is not None:
                 heappush(size.heap, entry)
-        runner_up = (second[3].offer.node, second[0]) if second is not None else ("", 0.0)
-        small = (self.rooms[order] for order in size.small[:MAX_REJECTED])
-        return Choice(first[3], first[0], runner_up, tuple(room.lack(task) for room in small))
+        runner_up = (second[3], second[0]) if second is not None else ("", 0.0)
+        small = (self._at(at) for _, _, at in size.small[:MAX_REJECTED])
+        return Choice(
+            self._at(first[4]), first[0], runner_up, tuple(room.lack(task) for room in small)
+        )
+
+    def _look(self, task: BatchTask) -> _Size:
+        heap: list[_Entry] = []
+        small: list[_Place] = []
+        taken = self._taken
+        # Of most tasks only the size matters.
+        asks_more = bool(task.node or task.terms is not None or task.cores or task.ports)
+        cpu_millis, memory_bytes = task.cpu_millis, task.memory_bytes
+        for at, offer in enumerate(self.offers):
+            if asks_more or offer.taints or at in taken:
+                room = taken.get(at) or self._room(offer, at)
+                if room.fits(task):
+                    heap.append(_entry(room, task))
+                    continue
+            elif cpu_millis <= offer.cpu_millis and memory_bytes <= offer.memory_bytes:
+                share = held(offer, offer, task)
+                heap.append((share, offer.be_tasks, offer.edge, offer.node, at))
+                continue
+            small.append((offer.edge, offer.node, at))
+        return _Size(heap, small, len(self._changes))
+
+    def _at(self, at: int) -> Room:
+        room = self._taken.get(at)
+        if room is None:
+            room = self._taken[at] = self._room(self.offers[at], at)
+        return room
+
+    def most_left(self) -> tuple[int, int]:
+        """See Packing."""
+        taken = self._taken
+        left = [taken.get(at, offer) for at, offer in enumerate(self.offers)]
+        cpu_millis = max((one.cpu_millis for one in left), default=0)
+        return cpu_millis, max((one.memory_bytes for one in left), default=0)
 
     def changed(self, room: Room) -> None:
         """See Packing."""
@@ -114,4 +165,5 @@ class _Freest(Packing):
 
 
 def _entry(room: Room, task: BatchTask) -> _Entry:
-    return held(room, task), room.tasks, room.order, room
+    offer = room.offer
+    return held(room, offer, task), room.tasks, offer.edge, offer.node, room.order

@@ -11,10 +11,12 @@ beyond the most that is free, so a backlog that cannot move is cheap.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from tango.algorithms.batch.unplaced import bars_of, unplaced_reason
@@ -132,45 +134,63 @@ class Split(NamedTuple):
 
 
 class Packing(ABC):
-    """The offers as one plan eats into them. rooms: by edge and node.
+    """The offers as one plan eats into them.
 
-    most_cpu_millis, most_memory_bytes: the largest that was free in the snapshot, 1 at least.
-    tainted: whether some node is. reclaim: take what is reclaimable too. order: in which a gang's
-    tasks look for a room.
+    reclaim: take what is reclaimable too. order: in which a gang's tasks look for a room.
+    What not every policy needs is made when it is asked for: a solve is mostly for one small gang,
+    and looks at all nodes.
     """
 
     def __init__(
         self, snapshot: BatchSnapshot, *, reclaim: bool = False, order: Order | None = None
     ) -> None:
         self._order = order or largest_first
-        offers = sorted(snapshot.offers, key=lambda offer: (offer.edge, offer.node))
-        self.rooms = [
-            Room(
-                offer,
-                order,
-                offer.cpu_millis,
-                offer.memory_bytes,
-                offer.be_tasks,
-                max(1, offer.all_cpu_millis),
-                max(1, offer.all_memory_bytes),
-                offer.reclaimable_millis if reclaim else 0,
-                offer.core_mask,
-                frozenset(offer.ports),
-            )
-            for order, offer in enumerate(offers)
-        ]
-        self.most_cpu_millis = max(1, max((offer.cpu_millis for offer in offers), default=0))
-        self.most_memory_bytes = max(1, max((offer.memory_bytes for offer in offers), default=0))
-        self.tainted = any(offer.taints for offer in offers)
-        self._all = Split(self.rooms, [], frozenset())
+        self._reclaim = reclaim
+        self.offers = snapshot.offers
         self._splits: dict[tuple[NodeTerms | None, str], Split] = {}
         self._failed: dict[tuple[TaskShape, ...], int] = {}
-        self._bound()
+        # What a task may ask for at most; no bound until the first gang finds no room.
+        self._cpu_bound = self._memory_bound = math.inf
+
+    @cached_property
+    def rooms(self) -> list[Room]:
+        """All of them, by edge and node."""
+        offers = sorted(self.offers, key=lambda offer: (offer.edge, offer.node))
+        return [self._room(offer, order) for order, offer in enumerate(offers)]
+
+    def _room(self, offer: BatchOffer, order: int) -> Room:
+        return Room(
+            offer,
+            order,
+            offer.cpu_millis,
+            offer.memory_bytes,
+            offer.be_tasks,
+            max(1, offer.all_cpu_millis),
+            max(1, offer.all_memory_bytes),
+            offer.reclaimable_millis if self._reclaim else 0,
+            offer.core_mask,
+            frozenset(offer.ports),
+        )
+
+    @cached_property
+    def most_cpu_millis(self) -> int:
+        """The largest that was free in the snapshot, 1 at least."""
+        return max(1, max((offer.cpu_millis for offer in self.offers), default=0))
+
+    @cached_property
+    def most_memory_bytes(self) -> int:
+        """The same of memory."""
+        return max(1, max((offer.memory_bytes for offer in self.offers), default=0))
+
+    @cached_property
+    def tainted(self) -> bool:
+        """Whether some node is."""
+        return any(offer.taints for offer in self.offers)
 
     def split(self, task: BatchTask) -> Split:
         """Which nodes will do for the task; looked at once for all that say the same of nodes."""
         if task.terms is None and not task.node and not self.tainted:
-            return self._all
+            return Split(self.rooms, [], frozenset())
         key = task.terms, task.node
         found = self._splits.get(key)
         if found is None:
@@ -203,7 +223,7 @@ class Packing(ABC):
             if choice is None:
                 self._failed[shape] = position
                 self._undo(taken)
-                self._bound()
+                self._cpu_bound, self._memory_bound = self.most_left()
                 return task
             room = choice.room
             taken.append((room, task, room.take(task)))
@@ -226,10 +246,11 @@ class Packing(ABC):
             room.give(task, cores)
         self.restored()
 
-    def _bound(self) -> None:
-        """Between gangs room only ever shrinks: the most that is left now is a bound from here."""
-        self._cpu_bound = max((one.cpu_millis + one.spare_millis for one in self.rooms), default=0)
-        self._memory_bound = max((room.memory_bytes for room in self.rooms), default=0)
+    def most_left(self) -> tuple[int, int]:
+        """The most CPU and memory of any room: between gangs room only ever shrinks."""
+        rooms = self.rooms
+        cpu_millis = max((room.cpu_millis + room.spare_millis for room in rooms), default=0)
+        return cpu_millis, max((room.memory_bytes for room in rooms), default=0)
 
 
 def pack(

@@ -189,7 +189,10 @@ class Sites:
 
     def offers(self) -> tuple[BatchOffer, ...]:
         """What all nodes of all connected sites offer."""
-        return tuple(offer for site in self.by_session.values() for offer in site.offers.values())
+        found: list[BatchOffer] = []
+        for site in self.by_session.values():
+            found += site.offers.values()
+        return tuple(found)
 
     @property
     def has_nodes(self) -> bool:
