@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
@@ -35,6 +36,8 @@ Done = Callable[[TrafficPlan | Exception, float], None]
 LIMIT_S = 0.002
 START_S = 30.0
 ANSWER_S = 10.0
+# Where no helper can be started all is solved in process for so long, before another is tried.
+WITHOUT_S = 30.0
 # Of a better plan for tasks with bounds and backups, its process included.
 IMPROVE_S = 110.0
 # Before a policy was measured: seconds for a pair of a demand and an offer, an offer, a request.
@@ -57,7 +60,8 @@ class HelperSolver:
     Predicted: size of the snapshot (demands x offers + offers + requests) times the policy's
     measured seconds per unit of it; nodes and tasks, for bounds and backups. One solve at a time
     goes to the helper, in the order in which they were asked. A helper that dies or hangs is an
-    answer, HelperLost, not silence.
+    answer, HelperLost, not silence. One that does not even start is, too; after that, all is solved
+    in process for a while: late answers to others are better than no route for anybody.
     """
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
@@ -65,6 +69,7 @@ class HelperSolver:
         self._in_process = InProcessSolver()
         self._unit_s: dict[str, float] = {}
         self._helper: _Helper | None = None
+        self._without_until = -math.inf
         self._turn = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,7 +90,7 @@ class HelperSolver:
                 self._learn(policy.name, cost_s / units)
             done(plan, cost_s)
 
-        if predicted_s <= self._limit_s:
+        if predicted_s <= self._limit_s or self._without():
             self._in_process.route(policy, snapshot, measured)
             return
         name = policy.name
@@ -115,7 +120,8 @@ class HelperSolver:
                 self._learn(BOUNDS, cost_s / units)
             done(plan, cost_s)
 
-        if units * self._unit_s.get(BOUNDS, BOUND_FIRST_GUESS_S) <= self._limit_s:
+        predicted_s = units * self._unit_s.get(BOUNDS, BOUND_FIRST_GUESS_S)
+        if predicted_s <= self._limit_s or self._without():
             self._in_process.plan(rule, snapshot, measured)
             return
         ask = self._ask((), lambda helper: helper.plan(rule.profile, snapshot), measured)
@@ -194,13 +200,20 @@ class HelperSolver:
             raise
         done(*answer)
 
+    def _without(self) -> bool:
+        return asyncio.get_running_loop().time() < self._without_until
+
     async def _ready(self, policies: tuple[str, ...]) -> _Helper:
         if self._helper is None:
             try:
                 async with asyncio.timeout(START_S):
                     self._helper = await _Helper.start(policies)
             except (OSError, EOFError, ValueError, TimeoutError) as error:
-                raise HelperLost(f"the solver's helper did not start: {error!r}") from None
+                self._without_until = asyncio.get_running_loop().time() + WITHOUT_S
+                raise HelperLost(
+                    f"the solver's helper did not start, so all is solved in process for "
+                    f"{WITHOUT_S:g} s: {error!r}"
+                ) from None
         return self._helper
 
 

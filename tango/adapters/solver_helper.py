@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,8 +25,10 @@ def main() -> None:
     """Until the daemon closes the pipe, or dies."""
     # Ctrl-C goes to the whole terminal; the daemon says when this ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Where both are on one core the daemon's loop goes first: it has requests to answer.
-    os.nice(NICER)
+    # Where both are on one core the daemon's loop goes first: it has requests to answer. A filter
+    # of system calls may forbid it: that is no reason not to solve.
+    with contextlib.suppress(OSError):
+        os.nice(NICER)
     policies = {name: traffic_policy(name) for name in sys.argv[1:]}
     _write(sys.stdout.buffer, {"ready": True})
     offers: list[NodeOffer] = []

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -118,6 +119,43 @@ async def test_a_helper_that_dies_is_said_and_replaced() -> None:
     assert isinstance(plan, TrafficPlan)
     await solver.close()
     assert helpers() == []
+
+
+async def test_where_no_helper_starts_it_is_said_once_and_solved_in_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    solver = HelperSolver(limit_s=-1.0)
+    policy = traffic_policy("least-loaded")
+    with monkeypatch.context() as broken:
+        broken.setattr(sys, "executable", "/bin/false")
+        lost, _ = await ask(solver, policy, SNAPSHOT)
+        assert isinstance(lost, HelperLost)
+        for _ in range(3):
+            plan, _ = await ask(solver, policy, SNAPSHOT)
+            assert isinstance(plan, TrafficPlan)
+    assert helpers() == []
+    monkeypatch.setattr(solver, "_without_until", 0.0)
+    plan, _ = await ask(solver, policy, SNAPSHOT)
+    assert isinstance(plan, TrafficPlan)
+    assert len(helpers()) == 1, "after a while another one is tried"
+    await solver.close()
+
+
+def test_a_helper_that_may_not_lower_its_priority_works_all_the_same(tmp_path: Path) -> None:
+    """As under a filter of system calls: os.nice raises PermissionError."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\ndef refuse(by): raise PermissionError(1, 'not permitted')\nos.nice = refuse\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "tango.adapters.solver_helper"],
+        input=b"",
+        capture_output=True,
+        check=True,
+        timeout=60,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    )
+    (size,) = frames.LENGTH.unpack(done.stdout[: frames.LENGTH.size])
+    assert frames.unpacked(done.stdout[frames.LENGTH.size :][:size]) == {"ready": True}
 
 
 async def test_a_helper_ends_with_its_daemon() -> None:
