@@ -253,6 +253,36 @@ def test_slots_of_followers_are_not_taken() -> None:
     world.do(FollowEnded(follower))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_slots_are_granted_where_the_edge_itself_leaves_room(seed: int) -> None:
+    """Of two replicas the edge may fill one while the node as a whole has slots left."""
+    drawn = random.Random(seed)
+    world = EdgeWorld(loopback=HERE)
+    worker = FakeWorker(world, "n1", 100_000, 2**34)
+    worker.loopback = HERE
+    worker.up()
+    world.apply(service(replicas=2, concurrency=3, cpu_per_request_millis=100, deadline_s=60.0,
+                        timeout_s=60.0))  # fmt: skip
+    follower = world.follow()
+    granted = 0
+    for _ in range(500):
+        # One replica is quicker than the other, so that it is the other that fills.
+        quick = [name for name, one in world.direct.items() if one.replica_id.endswith("1")]
+        if drawn.random() < 0.5:
+            world.call()
+        elif quick or world.direct:
+            world.answer(drawn.choice(quick or list(world.direct)))
+        if drawn.random() < 0.3:
+            world.report(follower, drawn.choice((0, 1, 2)))
+        world.advance(drawn.choice((0.002, 0.06, 0.5)))
+        slots = world.slots(follower) if world.tables[follower] else {}
+        granted = max(granted, sum(slots.values()))
+        for replica in worker.replicas:
+            direct = sum(one.replica_id == replica for one in world.direct.values())
+            assert direct + slots.get(replica, 0) <= 3, f"{replica} may get more than it serves"
+    assert granted >= 2, "claims are granted as direct calls end"
+
+
 class PickingWorker(FakeWorker):
     """Serves dispatches as a worker does: at its least busy replica, with what it was told."""
 

@@ -33,7 +33,7 @@ class Books:
     edge started had time enough to.
     embedded: only clients on this machine reach this edge. published: services whose routes someone
     follows; republish: those of them whose replicas or readiness changed since the last settle;
-    followed_slots: requests that their followers may have under way, by replica id.
+    followed_slots: requests that their followers have slots for, or shall have, by replica id.
     loopback: whose 127.0.0.1 this edge has, "" where it calls no replica itself; moved: services
     whose replicas or readiness changed since its direct calls were settled.
     pressed: nodes whose memory LC or BE has taken some of: BE may have to yield.

@@ -101,7 +101,7 @@ class EdgeController:
         self._direct = Direct(books, shares)
         self._router = Router(books, self._peers, forwarding, self._direct)
         self._central = CentralLink(books, self._peers)
-        self._routes = Routes(books, self._router, shares)
+        self._routes = Routes(books, self._router, shares, self._direct)
         self._waiting = Waiting(books, self._endings, self._router, self._peers, forwarding)
         self._peering = Peering(books, self._peers, forwarding, self._waiting, self._router)
         self._guests = Guests(books)

@@ -67,6 +67,11 @@ class Direct:
             self._untold.add(lane.node.name)
         self._books.out.append(Forward(request, lane.replica, lane.port))
 
+    def in_flight(self, replica: str) -> int:
+        """How many requests this edge itself has there."""
+        lane = self._lanes.get(replica)
+        return lane.in_flight if lane is not None else 0
+
     def make_way(self, place: ServicePlace) -> None:
         """The worker is to carry requests of that place: no slot may stay set aside for nothing."""
         for lane in place.lanes or ():

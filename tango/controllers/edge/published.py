@@ -32,7 +32,8 @@ class Target:
 class Published:
     """A service that someone follows. service: the book that its places were carved in.
 
-    weights: the policy's counts, by replica id. where: node by replica id, as long as anything is
+    weights: the policy's counts, by replica id. claims: slots that followers shall have, held or
+    not. where: node by replica id, as long as anything is
     held there. renewed: tables are to be sent even if their routes are the same.
     weighed: the policy was asked, so that an empty table means something.
     """
@@ -42,6 +43,7 @@ class Published:
         self.followers: dict[int, Follower] = {}
         self.service: ServiceBook | None = None
         self.weights: dict[str, int] = {}
+        self.claims: dict[str, int] = {}
         self.where: dict[str, str] = {}
         self.dirty = False
         self.renewed = False
@@ -86,6 +88,10 @@ class Published:
                 node = self.where[replica]
                 held[node] = held.get(node, 0) + slots
         return held
+
+    def held_at(self, replica: str) -> int:
+        """Slots set aside at one replica, over all followers."""
+        return sum(one.held.get(replica, 0) for one in self.followers.values())
 
     def turn_to(self, service: ServiceBook | None) -> None:
         """Go over to another book of that name (or none); nothing stays carved in the old one."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from tango.algorithms.traffic.shares import fair, split
 from tango.controllers.edge.books import Books
+from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.follower import LEASE_S, Follower
 from tango.controllers.edge.published import (
     Published,
@@ -45,10 +46,11 @@ class Routes:
     Its solves have negative numbers, the router's positive ones.
     """
 
-    def __init__(self, books: Books, router: Router, shares: Shares) -> None:
+    def __init__(self, books: Books, router: Router, shares: Shares, direct: Direct) -> None:
         self._books = books
         self._router = router
         self._shares = shares
+        self._direct = direct
         self._services: dict[str, Published] = {}
         self._followers: dict[int, Published] = {}
         self._version = 0
@@ -240,13 +242,19 @@ class Routes:
         for name, slots in zip(names, left, strict=True):
             published.where[name] = found[name].node.name
             claims[found[name].node.name] = claims.get(found[name].node.name, 0) + slots
+        published.claims = dict(zip(names, left, strict=True))
         short = False
         free: dict[str, int] = {}
+        # Where the edge itself has requests is known by replica; where workers have, by node only.
+        spare = {
+            name: found[name].slots - self._direct.in_flight(name) - published.held_at(name)
+            for name in names
+        }
         if service is not None:
             held = published.held_by_node()
             for node, claim in claims.items():
-                spare = service.places[node].spare(held.get(node, 0))
-                free[node] = min(spare, claim - held.get(node, 0))
+                fits = service.places[node].spare(held.get(node, 0))
+                free[node] = min(fits, claim - held.get(node, 0))
         for follower, total in zip(takers, fair(sum(left), wants), strict=True):
             parts = split(total, left)
             left = [rest - part for rest, part in zip(left, parts, strict=True)]
@@ -254,10 +262,11 @@ class Routes:
             for name, part in zip(names, parts, strict=True):
                 node = found[name].node.name
                 own = follower.held.get(name, 0)
-                given = min(part, own + max(0, free[node]))
+                given = min(part, own + max(0, min(free[node], spare[name])))
                 short = short or given < part
                 if given > own:
                     free[node] -= given - own
+                    spare[name] -= given - own
                     follower.held[name] = given
                 if given:
                     granted[name] = given
@@ -334,9 +343,17 @@ class Routes:
                 for replica, slots in follower.held.items():
                     there = shares.setdefault(published.where[replica], {})
                     there[replica] = there.get(replica, 0) + slots
-        self._books.followed_slots = {
-            replica: slots for there in shares.values() for replica, slots in there.items()
+        # What is claimed is left free by direct calls from now on, or it would never be granted.
+        kept = {
+            replica: slots
+            for published in self._services.values()
+            for replica, slots in published.claims.items()
+            if slots
         }
+        for there in shares.values():
+            for replica, slots in there.items():
+                kept[replica] = max(slots, kept.get(replica, 0))
+        self._books.followed_slots = kept
         self._shares.followers = shares
         self._shares.tell()
 
