@@ -91,7 +91,7 @@ async def test_a_task_is_near_to_a_service_and_follows_it(
     assert (await client.job(early.job_id)).tasks[0].node == "b1"
     await client.delete("web", sites=("site-b",))
     record = await runs_on(client, early.job_id, "a1")
-    # Where the machine is busy a delay may be measured beyond the bound, so that it moves once more.
+    # On a busy machine a delay may be measured beyond the bound, so that it moves once more.
     moved = record.tasks[0].attempt
     assert moved >= 2
     assert record.tasks[0].failures == 0
