@@ -7,11 +7,11 @@ import math
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.lane import Lane
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServicePlace, generation_of
+from tango.controllers.edge.service_book import ServicePlace
 from tango.controllers.edge.shares import Shares
 from tango.model.commands import Forward
 from tango.model.request import CallRequest, Code, Dispatch, RequestDone
-from tango.model.service import QuotaMode, ReplicaState
+from tango.model.service import QuotaMode
 
 # What a worker was told is lowered after so long without need.
 HOLD_S = 1.0
@@ -146,14 +146,11 @@ class Direct:
             lane.leaving = True
         found = []
         own = self._books.loopback
-        if own and node.hello.loopback == own and node.session is not None:
-            for replica, where in service.placement.items():
-                status = node.statuses.get(replica) if where == node.name else None
-                if status is None or status.state is not ReplicaState.READY or not status.port:
+        if own and node.hello.loopback == own:
+            for status, spec in service.ready_on(node):
+                if not status.port or spec.quota is not QuotaMode.NONE:
                     continue
-                spec = service.specs[generation_of(replica)]
-                if spec.quota is not QuotaMode.NONE:
-                    continue
+                replica = status.replica_id
                 known = self._lanes.get(replica)
                 if known is not None and known.place is place:
                     lane = known

@@ -13,7 +13,7 @@ from tango.controllers.edge.calls import Call, Counts
 from tango.controllers.edge.forecast import Forecast
 from tango.controllers.edge.node_book import NodeBook
 from tango.model.commands import ServiceRecord
-from tango.model.service import ReplicaState, ServiceSpec
+from tango.model.service import ReplicaState, ReplicaStatus, ServiceSpec
 
 if TYPE_CHECKING:
     from tango.controllers.edge.lane import Lane
@@ -268,15 +268,22 @@ class ServiceBook:
             place = self.places[node.name] = ServicePlace(self, node)
         return place
 
-    def recount(self, node: NodeBook) -> bool:
-        """Count ready slots on the node again; whether they changed."""
-        slots = 0
+    def ready_on(self, node: NodeBook) -> list[tuple[ReplicaStatus, ServiceSpec]]:
+        """The ready replicas that shall run there, and what each runs; none while it is away."""
+        found: list[tuple[ReplicaStatus, ServiceSpec]] = []
         if node.session is not None:
             for replica, where in self.placement.items():
                 if where == node.name:
                     status = node.statuses.get(replica)
                     if status is not None and status.state is ReplicaState.READY:
-                        slots += self.specs[generation_of(replica)].concurrency
+                        found.append((status, self.specs[generation_of(replica)]))
+        return found
+
+    def recount(self, node: NodeBook) -> bool:
+        """Count ready slots on the node again; whether they changed."""
+        slots = 0
+        for _, spec in self.ready_on(node):
+            slots += spec.concurrency
         place = self.places.get(node.name)
         if place is None and not slots:
             return False
