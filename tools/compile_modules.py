@@ -15,9 +15,14 @@ import tempfile
 from contextlib import chdir
 from pathlib import Path
 
+# It stands beside this file also for who loads that by its path, as hatch_build.py does.
+sys.path.insert(0, str(Path(__file__).parent))
+from native_records import RECORDS, native
+
 # Library: the modules in it, as globs. Each module has a small file of its own besides, which costs
 # a process 20 KiB: of a worker, which has 64 MiB, only what runs for each request and report.
 GROUPS: dict[str, tuple[str, ...]] = {
+    "tango_model": tuple(RECORDS),
     "tango_node": (
         "tango/algorithms/quota/follow.py",
         "tango/algorithms/quota/hrm.py",
@@ -78,8 +83,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/sim/worker_shell.py",
     ),
 }
-# Compiled for size, as a worker loads it.
-SMALL = "tango_node"
+# Compiled for size, as a worker loads them.
+SMALL = ("tango_model", "tango_node")
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 
 
@@ -117,28 +122,40 @@ def compile_into(root: Path, into: Path, *, opt_level: str = "3") -> list[Path]:
     if shutil.which(os.environ.get("CC", "cc")) is None:
         raise RuntimeError("there is no C compiler; Debian's packages: gcc, python3-dev")
     groups = sources(root)
-    with tempfile.TemporaryDirectory(prefix="tango-compile-") as scratch, chdir(root):
-        extensions = mypycify(
-            [file for files, _ in groups for file in files],
-            separate=groups,
-            multi_file=True,
-            opt_level=opt_level,
-            debug_level="0",
-            target_dir=f"{scratch}/c",
-        )
-        for extension in extensions:
-            # With several files to a group its headers define what other groups export in each.
-            flags = [*extension.extra_compile_args, "-fcommon"]
-            small = extension.name == f"{SMALL}__mypyc"
-            extension.extra_compile_args = [*flags, "-Os"] if small else flags
-        distribution = Distribution({"name": "tango-compiled", "ext_modules": extensions})
-        command = build_ext(distribution)
-        command.build_lib = str(into.absolute())
-        command.build_temp = f"{scratch}/o"
-        command.parallel = os.cpu_count()
-        command.ensure_finalized()
-        command.run()
+    with tempfile.TemporaryDirectory(prefix="tango-compile-") as scratch:
+        tree = _prepared(root, Path(scratch, "tree"))
+        with chdir(tree):
+            extensions = mypycify(
+                [file for files, _ in groups for file in files],
+                separate=groups,
+                multi_file=True,
+                opt_level=opt_level,
+                debug_level="0",
+                target_dir=f"{scratch}/c",
+            )
+            for extension in extensions:
+                # With several files to a group its headers define what other groups export in each.
+                flags = [*extension.extra_compile_args, "-fcommon"]
+                small = extension.name.removesuffix("__mypyc") in SMALL
+                extension.extra_compile_args = [*flags, "-Os"] if small else flags
+            distribution = Distribution({"name": "tango-compiled", "ext_modules": extensions})
+            command = build_ext(distribution)
+            command.build_lib = str(into.absolute())
+            command.build_temp = f"{scratch}/o"
+            command.parallel = os.cpu_count()
+            command.ensure_finalized()
+            command.run()
         return [Path(path).relative_to(into.absolute()) for path in command.get_outputs()]
+
+
+def _prepared(root: Path, tree: Path) -> Path:
+    """A copy of the package with its records written out."""
+    ignored = shutil.ignore_patterns(f"*{SUFFIX}", "__pycache__")
+    shutil.copytree(root / "tango", tree / "tango", ignore=ignored)
+    shutil.copy(root / "pyproject.toml", tree)
+    for file, records in RECORDS.items():
+        (tree / file).write_text(native((root / file).read_text(), records))
+    return tree
 
 
 def main() -> int:

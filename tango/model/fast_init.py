@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, field, fields, make_dataclass
 from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
@@ -32,14 +32,14 @@ def fast_init(made: type[T]) -> type[T]:
     known: dict[str, Any] = {"_draft": draft, "_made": made, "_set": object.__setattr__}
     parameters = []
     every = fields(made)  # type: ignore[arg-type]  # it is a dataclass: checked above
-    for field in every:
-        if field.default_factory is not MISSING or not field.init or field.kw_only:
-            raise TypeError(f"{made.__name__}.{field.name}: only plain fields")
-        parameters.append(field.name)
-        if field.default is not MISSING:
-            known[f"_default_{field.name}"] = field.default
-            parameters[-1] += f"=_default_{field.name}"
-    writes = [f" self.{field.name} = {field.name}" for field in every]
+    for each in every:
+        if each.default_factory is not MISSING or not each.init or each.kw_only:
+            raise TypeError(f"{made.__name__}.{each.name}: only plain fields")
+        parameters.append(each.name)
+        if each.default is not MISSING:
+            known[f"_default_{each.name}"] = each.default
+            parameters[-1] += f"=_default_{each.name}"
+    writes = [f" self.{each.name} = {each.name}" for each in every]
     lines = [
         f"def __init__(self, {', '.join(parameters)}):",
         " _set(self, '__class__', _draft)",
@@ -75,19 +75,36 @@ def maker_with(made: type[T], **fixed: object) -> Callable[..., T]:
 
     They come in the order of the class, and all of them must be given.
     """
-    names = [field.name for field in fields(made)]  # type: ignore[arg-type]  # a dataclass
+    names = [each.name for each in fields(made)]  # type: ignore[arg-type]  # a dataclass
     unknown = fixed.keys() - set(names)
     if unknown:
         raise TypeError(f"{made.__name__} has no {', '.join(sorted(unknown))}")
     known = _known[made] | {f"_fixed_{name}": value for name, value in fixed.items()}
-    writes = [f" self.{name} = {f'_fixed_{name}' if name in fixed else name}" for name in names]
+    values = {name: f"_fixed_{name}" if name in fixed else name for name in names}
     given = ", ".join(name for name in names if name not in fixed)
-    lines = [
-        f"def make_with({given}):",
-        " self = _draft()",
-        *writes,
-        " self.__class__ = _made",
-        " return self",
-    ]
+    lines = [f"def make_with({given}):"]
+    if "_draft" in known:
+        writes = [f" self.{name} = {value}" for name, value in values.items()]
+        lines += [" self = _draft()", *writes, " self.__class__ = _made", " return self"]
+    else:
+        lines.append(f" return _made({', '.join(values.values())})")
     exec("\n".join(lines), known)  # noqa: S102 - as above
     return cast("Callable[..., T]", known["make_with"])
+
+
+def written_out(made: type[Any], types: dict[str, str], defaults: dict[str, object]) -> None:
+    """Take in a record that tools/compile wrote out for mypyc: nothing makes it cheaper.
+
+    `dataclasses.fields` and `replace` know it from then on as those of the dataclass that it was.
+    """
+    described = make_dataclass(
+        made.__name__,
+        [
+            (name, kind, field(default=defaults[name])) if name in defaults else (name, kind)
+            for name, kind in types.items()
+        ],
+        frozen=True,
+    )
+    for name in ("__dataclass_fields__", "__dataclass_params__", "__annotations__"):
+        setattr(made, name, getattr(described, name))
+    _known[made] = {"_made": made, "make": made}
