@@ -78,7 +78,7 @@ _IMPORTS = (
     "from dataclasses import Field as _Field",
     "from typing import Any as _Any, ClassVar as _ClassVar, Final as _Final, final as _final",
     "from mypy_extensions import mypyc_attr as _mypyc_attr",
-    "from tango.model.fast_init import written_out as _written_out",
+    "from tango.model.fast_init import with_types as _with_types, written_out as _written_out",
 )
 _RECORD = "dataclass(frozen=True, slots=True)"
 
@@ -123,20 +123,24 @@ def native(source: str, records: tuple[str, ...]) -> str:
 
 
 def _left_to_python(node: ast.ClassDef, lines: list[str]) -> list[str]:
-    """The class as it is, but with its fields' types as strings.
+    """The class as it is, but for its fields' types: strings at first, and told again after it.
 
     mypyc gives classes that it leaves to Python other annotations than the source has: `tuple` for
-    `tuple[int, ...]`. Strings it leaves alone.
+    `tuple[int, ...]`, `type` for `int | None`; and it fails for `object`.
     """
     first = _first(node) - 1
     written = lines[first : node.end_lineno]
+    types = {}
     for item in reversed(node.body):
         if isinstance(item, ast.AnnAssign):
-            line = f"    {ast.unparse(item.target)}: {ast.unparse(item.annotation)!r}"
+            name, kind = ast.unparse(item.target), ast.unparse(item.annotation)
+            line = f"    {name}: {kind!r}"
             if item.value is not None:
                 line += f" = {ast.unparse(item.value)}"
             written[item.lineno - 1 - first : (item.end_lineno or item.lineno) - first] = [line]
-    return ["@_mypyc_attr(native_class=False)", *written]
+            types[name] = kind
+    told = f"_with_types({node.name}, {types!r})"
+    return ["@_mypyc_attr(native_class=False)", *written, told]
 
 
 def _items(node: ast.ClassDef) -> list[_Item]:
@@ -203,4 +207,6 @@ def _in_full(node: ast.ClassDef, lines: list[str]) -> list[str]:
 def _first(node: ast.stmt) -> int:
     """The line that its decorators begin at."""
     decorators = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(item.lineno for item in decorators)])
+    return (
+        min(node.lineno, *(int(item.lineno) for item in decorators)) if decorators else node.lineno
+    )

@@ -95,7 +95,8 @@ def maker_with(made: type[T], **fixed: object) -> Callable[..., T]:
 def written_out(made: type[Any], types: dict[str, str], defaults: dict[str, object]) -> None:
     """Take in a record that tools/compile wrote out for mypyc: nothing makes it cheaper.
 
-    `dataclasses.fields` and `replace` know it from then on as those of the dataclass that it was.
+    `dataclasses.fields` and `replace`, and patterns, know it from then on as those of the dataclass
+    that it was.
     """
     described = make_dataclass(
         made.__name__,
@@ -105,6 +106,18 @@ def written_out(made: type[Any], types: dict[str, str], defaults: dict[str, obje
         ],
         frozen=True,
     )
-    for name in ("__dataclass_fields__", "__dataclass_params__", "__annotations__"):
+    for name in (
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__annotations__",
+        "__match_args__",
+    ):
         setattr(made, name, getattr(described, name))
     _known[made] = {"_made": made, "make": made}
+
+
+def with_types(made: type[Any], types: dict[str, str]) -> None:
+    """Give a dataclass back the types of its fields, which mypyc has changed."""
+    made.__annotations__.update(types)
+    for each in fields(made):
+        each.type = types.get(each.name, each.type)

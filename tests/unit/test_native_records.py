@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import sys
@@ -70,17 +71,28 @@ def test_it_is_the_same_record(file: str, name: str, modules: dict[str, Any]) ->
 
 
 def test_its_makers_are_itself(modules: dict[str, Any]) -> None:
-    kind = modules["tango/model/request.py"].Dispatch
+    kind: type[Any] = modules["tango/model/request.py"].Dispatch
     assert maker(kind) is kind
     make = maker_with(kind, method="GET", stream=False)
     assert make("id", "s", "/", (), b"", 1.0) == kind("id", "s", "GET", "/", (), b"", 1.0, False)
 
 
-def test_what_is_not_a_record_is_left_to_python_with_its_types(modules: dict[str, Any]) -> None:
-    module = importlib.import_module("tango.model.plan")
-    usual, left = module.BatchSnapshot, modules["tango/model/plan.py"].BatchSnapshot
-    types_of = [[one.type.strip("'") for one in dataclasses.fields(kind)] for kind in (usual, left)]
-    assert types_of[0] == types_of[1]
+@pytest.mark.parametrize("file", RECORDS)
+def test_fields_have_the_types_of_the_source(file: str, modules: dict[str, Any]) -> None:
+    """Of records and of what is left to Python; as imported: compiled, where that is so."""
+    imported = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+    for node in ast.parse((ROOT / file).read_text()).body:
+        if isinstance(node, ast.ClassDef) and node.decorator_list:
+            types_of = {
+                ast.unparse(item.target): ast.unparse(item.annotation)
+                for item in node.body
+                if isinstance(item, ast.AnnAssign)
+            }
+            for module in (imported, modules[file]):
+                kind = getattr(module, node.name)
+                assert {one.name: one.type for one in dataclasses.fields(kind)} == types_of
+                assert kind.__annotations__ == types_of
+                assert kind.__match_args__ == tuple(types_of)
 
 
 @pytest.mark.parametrize(
