@@ -35,7 +35,8 @@ def simulate(
     Raises InvalidField for a scenario that is wrong, and what a trace raises that cannot be read.
     """
     scenario.validate()
-    return _Run(scenario, log, progress, check=check).whole()
+    with _collector_left_out():
+        return _Run(scenario, log, progress, check=check).whole()
 
 
 class _Run:
@@ -65,8 +66,8 @@ class _Run:
         """All phases."""
         self._world.begin()
         self._advance(self._world.starts_at)
-        with _world_left_alone():
-            return self._loaded()
+        gc.freeze()
+        return self._loaded()
 
     def _loaded(self) -> Outcome:
         """From the start of the load on."""
@@ -196,14 +197,13 @@ class _Run:
 
 
 @contextmanager
-def _world_left_alone() -> Iterator[None]:
+def _collector_left_out() -> Iterator[None]:
     """Reference counts free what a simulation makes; cycles are only left where streams end.
 
-    So the collector, which would walk through a whole city again and again, sees what is there as
-    permanent, and looks at the rest seldom.
+    So the collector, which would walk through a whole city again and again, looks seldom; and not
+    at what was frozen meanwhile, which it takes as permanent.
     """
     was = gc.get_threshold()
-    gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD, was[1], was[2])
     try:
         yield
