@@ -196,7 +196,7 @@ class EmbeddedCluster:
 
     # ---- stop
 
-    def stop(self, *, grace_s: float = 5.0) -> bool:
+    def stop(self, *, grace_s: float = 7.0) -> bool:
         """Stop everything and clean up; False if nothing was there."""
         if not self.state_dir.is_dir():
             return False
