@@ -17,6 +17,7 @@ from tango.adapters.replica_http import ReplicaClient
 from tango.controllers.edge.calls import CallState
 from tango.controllers.edge.controller import EdgeController
 from tango.daemons.edge.callers import Callers
+from tango.daemons.edge.carriers import Carriers
 from tango.daemons.edge.checkpoints import DialCentral, EdgeCheckpoints
 from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.followers import Follower, Followers
@@ -89,6 +90,7 @@ class EdgeDaemon:
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
         self._callers = Callers(self.shell.post, metrics)
+        self._carriers = Carriers(settings.decisions.ring)
         self._workers: dict[int, WorkerSession] = {}
         self._nodes: dict[int, str] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -156,6 +158,7 @@ class EdgeDaemon:
 
     def _answered(self, done: RequestDone) -> None:
         self._metrics.served(done)
+        self._carriers.ended(done)
         self.shell.post(ev.RequestFinished(done))
 
     # ---- users
@@ -288,7 +291,11 @@ class EdgeDaemon:
     ) -> tuple[Explanation, ...]:
         """The edge's own decisions, and those of the workers concerned."""
         now = self.shell.now()
-        found = self._controller.explain(name, subjects, limit, now)
+        books = self._controller.books
+        found = [
+            self._carriers.told(one, books)
+            for one in self._controller.explain(name, subjects, limit, now)
+        ]
         daemon = f"edge {self._settings.name}"
         asked = WorkerDecisions(self._logs, self._link_of)
         return tuple([await asked.explained(one, daemon, limit, now) for one in found])
