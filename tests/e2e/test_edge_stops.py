@@ -89,7 +89,6 @@ async def test_idle_streams_do_not_hold_it_up(cluster: ClusterAtWork, client: Cl
         begun = told_to_stop(cluster)
         took_s = await ended(cluster) - begun
         ends = await asyncio.gather(*watches, return_exceptions=True)
-    print(f"idle: {took_s:.2f} s; {ends}")
     assert took_s < EXIT_S
     assert all(end is None or STOPPING in str(end) for end in ends), ends
     assert of_its_own_nodes(cluster) == []
@@ -130,7 +129,6 @@ async def test_calls_under_way_end_and_new_ones_are_refused_unseen(
     assert isinstance(parts[-1], CallReply)
     assert parts[-1].outcome is Outcome.COMPLETED
     took_s = await ended(cluster) - opened
-    print(f"after the last call: {took_s:.2f} s")
     assert took_s < EXIT_S
     assert of_its_own_nodes(cluster) == []
 
@@ -159,10 +157,8 @@ async def test_calls_that_outlast_the_grace_are_told_so(
         waited = await queued
         answered_s = time.monotonic() - begun
     took_s = await ended(cluster) - begun
-    print(f"answered after {answered_s:.2f} s, gone after {took_s:.2f} s")
     assert GRACE_S - 0.1 < answered_s < GRACE_S + 0.5
     for reply, ran in ((unary, True), (multiplexed, True), (parts[-1], True), (waited, False)):
-        print(reply)
         assert (reply.outcome, reply.code) == (Outcome.FAILED, Code.UNAVAILABLE)
         assert reply.may_have_run is ran
         assert reply.error == "the edge has stopped; after 5 s of grace this call had not ended"
@@ -195,7 +191,19 @@ async def test_requests_of_another_site_go_elsewhere_and_none_is_lost(
     await until(lambda: len(replies) > told + 20, "this site to serve all")
     done.set()
     await asyncio.gather(*callers)
-    print(f"{spilled()} of {len(replies)} spilled; gone after {took_s:.2f} s")
     assert {reply.outcome for reply in replies} == {Outcome.COMPLETED}
     assert took_s < EXIT_S
     await client.delete("spilling", sites=[SITE])
+
+
+async def test_a_second_signal_ends_it_at_once(cluster: ClusterAtWork, client: Client) -> None:
+    port = port_of(await ready(client, service("stuck")))
+    call = asyncio.create_task(client.edge(SITE).call(client.request("stuck", path="/hold")))
+    await until(lambda: seen(port)["held"] == 1, "it to be held")
+    told_to_stop(cluster)
+    await asyncio.sleep(0.5)
+    assert SITE not in cluster.dead()
+    again = told_to_stop(cluster)
+    assert await ended(cluster) - again < EXIT_S
+    reply = await call
+    assert (reply.code, reply.may_have_run) == (Code.UNAVAILABLE, True)
