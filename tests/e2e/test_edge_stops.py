@@ -157,7 +157,7 @@ async def test_calls_that_outlast_the_grace_are_told_so(
         waited = await queued
         answered_s = time.monotonic() - begun
     took_s = await ended(cluster) - begun
-    assert GRACE_S - 0.1 < answered_s < GRACE_S + 0.5
+    assert GRACE_S - 0.1 < answered_s < GRACE_S + 1.0
     for reply, ran in ((unary, True), (multiplexed, True), (parts[-1], True), (waited, False)):
         assert (reply.outcome, reply.code) == (Outcome.FAILED, Code.UNAVAILABLE)
         assert reply.may_have_run is ran
