@@ -52,6 +52,11 @@ class LogRelay:
             if used is link:
                 self.on_part(LogPart(log_id, last=True, error=reason))
 
+    def stop(self, reason: str) -> None:
+        """The daemon stops: so has every log that somebody reads."""
+        for log_id in tuple(self._readers):
+            self.on_part(LogPart(log_id, last=True, error=reason))
+
     async def read(
         self, target: str, tail_bytes: int, *, follow: bool, link: LogLink
     ) -> AsyncGenerator[bytes, None]:

@@ -17,6 +17,11 @@ class Operations:
         self._ids = ids
         self._waiting: dict[int, asyncio.Future[object]] = {}
 
+    @property
+    def pending(self) -> int:
+        """How many are under way."""
+        return len(self._waiting)
+
     async def run(self, begin: Callable[[int], None]) -> object:
         """Begin an operation under a new id; its Answer's result. Raises its Answer's error."""
         op_id = next(self._ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, cast
 
 from tango.daemons.lifecycle import log_event, serve_until_stopped
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector
 
 GRACE_S = 5.0
+LAST_S = 0.5
+WORDS = {"central": "central master"}
 
 
 @contextlib.asynccontextmanager
@@ -41,6 +43,7 @@ async def served(
         tls=credentials.tls,
         max_message_bytes=max_message_bytes,
         field="server.listen",
+        daemon=WORDS.get(daemon, daemon),
     )
     async with contextlib.AsyncExitStack() as stack:
         if settings.metrics:
@@ -72,10 +75,22 @@ async def run_to_end(
     failed: asyncio.Future[None],
     server: RpcServer,
     stop_sessions: Callable[[], None],
+    drain: Callable[[float], Awaitable[None]] | None = None,
 ) -> None:
-    """Until a stop signal or a failure; then health, sessions, RPCs within the grace."""
+    """Until a stop signal or a failure; then health, what is under way, sessions, all RPCs.
+
+    drain: lets what is under way end, and ends it itself after as many seconds: none after a
+    failure. All together has GRACE_S, and LAST_S for what is said at the end of it.
+    """
+    grace_s = 0.0
     try:
         await serve_until_stopped(group, failed)
+        grace_s = GRACE_S
     finally:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + GRACE_S
+        await server.begin_stop()
+        if drain is not None:
+            await drain(grace_s)
         stop_sessions()
-        await server.stop(GRACE_S)
+        await server.stop(max(LAST_S, ends - clock()))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from tango.adapters.cgroup_detect import detect
 from tango.model.cgroup import GroupTarget
-from tango.model.errors import AlreadyExists, InvalidField, TangoError, Unavailable
+from tango.model.errors import AlreadyExists, InvalidField
 from tango.sdk.cluster_file import FILE, ClusterFile, read_cluster_file, write_cluster_file
 from tango.sdk.embedded_plan import (
     CHECKPOINTS,
@@ -31,18 +31,16 @@ from tango.sdk.embedded_plan import (
     plan_nodes,
     worker_toml,
 )
+from tango.sdk.embedded_ready import wait_masters, wait_nodes
 from tango.sdk.processes import (
     Member,
     daemons_of,
     end_members,
-    ended_early,
     how_ended,
     supervisor_shutdown,
 )
-from tango.sdk.sync_client import SyncClient
 
 PIDS = "processes.json"
-START_TIMEOUT_S = 30.0
 # Of a daemon's log from its earlier starts; the file before it is kept as well.
 LOG_MAX_BYTES = 8 * 2**20
 FIRST_PORT = 10_000
@@ -52,8 +50,9 @@ EPHEMERAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
 class EmbeddedCluster:
     """One cluster in one state directory.
 
-    `start` returns when every daemon serves; `stop` leaves no process, control group, socket or
-    token behind, also when daemons were killed before. Stores and logs stay in the directory.
+    `start` returns when every daemon serves and all nodes are known to their edge and to central;
+    `stop` leaves no process, control group, socket or token behind, also when daemons were killed
+    before. Stores and logs stay in the directory.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -174,7 +173,8 @@ class EmbeddedCluster:
             config.write_text(text)
             members.append(_spawn(kind, name, config, logs / f"{name}.log"))
             self._save(members)
-        self._wait_ready(members, [central, *(f"127.0.0.1:{port}" for port in edges.values())])
+        masters = [central, *(f"127.0.0.1:{port}" for port in edges.values())]
+        wait_masters(self.state_dir, members, masters)
         write_cluster_file(
             self.state_dir,
             ClusterFile(
@@ -184,39 +184,7 @@ class EmbeddedCluster:
                 rest=f"http://{rest}" if rest else "",
             ),
         )
-        self._wait_nodes(members, {node.name for node in plan.nodes})
-
-    def _wait_nodes(self, members: list[Member], names: set[str]) -> None:
-        """Until every node has dialled its edge and is ready."""
-        end = time.monotonic() + START_TIMEOUT_S
-        with SyncClient(self.state_dir) as client:
-            while True:
-                missing = names - {node.node for node in client.nodes() if node.ready}
-                if not missing:
-                    return
-                _check_alive(members)
-                if time.monotonic() > end:
-                    raise Unavailable(
-                        f"not ready after {START_TIMEOUT_S:.0f} s: nodes "
-                        f"{', '.join(sorted(missing))}; see {self.state_dir / 'logs'}"
-                    )
-                time.sleep(0.02)
-
-    def _wait_ready(self, members: list[Member], addresses: list[str]) -> None:
-        """Until each master's port takes connections."""
-        waiting = list(addresses)
-        end = time.monotonic() + START_TIMEOUT_S
-        while waiting:
-            _check_alive(members)
-            waiting = [address for address in waiting if not _listens(address)]
-            if not waiting:
-                return
-            if time.monotonic() > end:
-                raise Unavailable(
-                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(waiting)}; "
-                    f"see {self.state_dir / 'logs'}"
-                )
-            time.sleep(0.02)
+        wait_nodes(self.state_dir, members, {node.name for node in plan.nodes})
 
     def _make_root_group(self, weight: int) -> None:
         found = detect(self.cgroup_root)
@@ -228,7 +196,7 @@ class EmbeddedCluster:
 
     # ---- stop
 
-    def stop(self, *, grace_s: float = 5.0) -> bool:
+    def stop(self, *, grace_s: float = 7.0) -> bool:
         """Stop everything and clean up; False if nothing was there."""
         if not self.state_dir.is_dir():
             return False
@@ -303,9 +271,10 @@ class EmbeddedCluster:
         """
         members = self._members()
         known = read_cluster_file(self.state_dir)
-        self._wait_ready(members, [known.central, *(address for _, address in known.edges)])
+        masters = [known.central, *(address for _, address in known.edges)]
+        wait_masters(self.state_dir, members, masters)
         nodes = {member.name for member in members if member.kind == "worker"}
-        self._wait_nodes(members, {name.removeprefix("node-") for name in nodes})
+        wait_nodes(self.state_dir, members, {name.removeprefix("node-") for name in nodes})
 
     def daemons_cpu_s(self) -> float:
         """CPU seconds that the daemons which live have used; their payload's are not in it."""
@@ -346,12 +315,6 @@ def _make_private(folder: Path, option: str) -> None:
     except OSError as error:
         problem = f"cannot make {folder}: {error.strerror}"
         raise InvalidField(option, problem, "name a directory of your own") from None
-
-
-def _check_alive(members: list[Member]) -> None:
-    for member in members:
-        if not member.alive():
-            raise TangoError(f"{member.name} ended at start: {ended_early(member)}")
 
 
 def _spawn(kind: str, name: str, config: Path, log: Path) -> Member:
@@ -396,15 +359,6 @@ def _free_ports(count: int) -> Iterator[int]:
                 sock.bind(("127.0.0.1", port))
                 ports.append(sock.getsockname()[1])
     return iter(ports)
-
-
-def _listens(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=0.5):
-            return True
-    except OSError:
-        return False
 
 
 def _available_memory() -> int:

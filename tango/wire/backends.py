@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
@@ -59,9 +60,10 @@ class CheckpointBackend(Protocol):
 
 
 class EdgeBackend(CheckpointBackend, Protocol):
-    """The edge master behind EdgeService."""
+    """The edge master behind EdgeService. stopping: set once it takes no new calls."""
 
     incarnation: int
+    stopping: asyncio.Event
 
     async def apply_service(self, spec: ServiceSpec, *, dry_run: bool) -> ServiceView:
         """Declare or change a service; durable when it returns. Raises InvalidField."""

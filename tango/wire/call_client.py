@@ -269,9 +269,16 @@ class CallStream:
             meant = Unavailable("the connection broke")
         if error.code() in REFUSALS:
             self._refused = Refused(str(meant))
-        self._break(str(meant), may_have_run=not never_sent(error))
+        trailers = dict(error.trailing_metadata() or ())
+        if trailers.get("tango-outcome") == Outcome.REJECTED.value:
+            # The edge has answered all that it had taken; it has not begun the others.
+            self._break(str(meant), Outcome.REJECTED, may_have_run=False)
+        else:
+            self._break(str(meant), may_have_run=not never_sent(error))
 
-    def _break(self, reason: str, *, may_have_run: bool = True) -> None:
+    def _break(
+        self, reason: str, outcome: Outcome = Outcome.FAILED, *, may_have_run: bool = True
+    ) -> None:
         self._broken = self._broken or reason
         waiting, self._waiting = self._waiting, {}
         for request_id, future in waiting.items():
@@ -283,7 +290,7 @@ class CallStream:
                 future.set_result(
                     CallReply(
                         request_id,
-                        Outcome.FAILED,
+                        outcome,
                         Code.UNAVAILABLE,
                         error=self._broken,
                         may_have_run=may_have_run,

@@ -22,7 +22,7 @@ from tango.wire.convert_calls import (
     call_request_from_pb,
     headers_to_pb,
 )
-from tango.wire.errors import cut
+from tango.wire.errors import NOT_BEGUN, cut, stopping
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -120,14 +120,22 @@ class _CallStream:
 
     async def run(self) -> None:
         reader = asyncio.ensure_future(self._read())
+        stopped = asyncio.ensure_future(self._backend.stopping.wait())
+        stopped.add_done_callback(lambda _: self._wake.set())
         try:
             await self._write()
+            if not self._read_all:
+                # What the caller has no answer to came too late to be taken.
+                await self._context.abort(
+                    grpc.StatusCode.UNAVAILABLE, stopping("edge"), trailing_metadata=NOT_BEGUN
+                )
             await reader
         finally:
             reader.cancel()
+            stopped.cancel()
             for request_id in tuple(self._pending):
                 self._backend.cancel(request_id)
-            await asyncio.gather(reader, return_exceptions=True)
+            await asyncio.gather(reader, stopped, return_exceptions=True)
 
     async def _read(self) -> None:
         try:
@@ -191,8 +199,13 @@ class _CallStream:
         else:
             self._room.clear()
 
+    def _is_over(self) -> bool:
+        """Whether all is answered, and nothing more comes or is taken."""
+        last = self._read_all or self._backend.stopping.is_set()
+        return last and not self._pending and not self._ready
+
     async def _write(self) -> None:
-        while not (self._read_all and not self._pending and not self._ready):
+        while not self._is_over():
             await self._wake.wait()
             self._wake.clear()
             if self._ready:

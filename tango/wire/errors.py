@@ -62,6 +62,19 @@ _TLS_FAILURES = {
 _UNTRUSTED = re.compile(r"Tls handshake failed .*OPENSSL_internal:\w+: (?P<why>[^:]+)")
 
 
+# Of a status that says that nothing was begun: the caller may ask again, or elsewhere.
+NOT_BEGUN = (
+    ("tango-outcome", "rejected"),
+    ("tango-may-have-run", "false"),
+    ("tango-retry-after-ms", "0"),
+)
+
+
+def stopping(daemon: str) -> str:
+    """The words of a daemon ("edge") for what comes while it ends."""
+    return f"the {daemon} is stopping and has not begun this; try elsewhere, or again later"
+
+
 def status_of(error: TangoError) -> tuple[grpc.StatusCode, str, Trailers] | None:
     """(code, details, trailing metadata), or None for an error that has no status of its own."""
     for kind, code in _STATUS:

@@ -1,5 +1,8 @@
 """A server interceptor: whatever a handler raises becomes a status, and no client is left hanging.
 
+A server that is stopping answers what comes then, but for questions about its health, with
+UNAVAILABLE and the reason, where gRPC would close the connection.
+
 A message that is none is the client's mistake: INVALID_ARGUMENT, where grpc.aio would answer
 UNKNOWN and log a traceback. grpc.aio takes any CancelledError that leaves a handler for the end of
 the RPC and sends no status, also when some inner task was cancelled and the client still waits. And
@@ -19,7 +22,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from tango.model.errors import Refused, TangoError
-from tango.wire.errors import cut, status_of
+from tango.wire.errors import NOT_BEGUN, cut, status_of, stopping
 from tango.wire.refusals import Refusals
 
 if TYPE_CHECKING:
@@ -32,17 +35,27 @@ Behaviour = Callable[[Any, Any], Any]
 
 log = logging.getLogger("tango.wire")
 _UNPARSABLE = object()
+HEALTH = "/grpc.health.v1.Health/"
 INTERNAL_TEXT = "internal error; the daemon's log tells more"
 UNPARSABLE_TEXT = "message: cannot be parsed as what this method takes"
 CANCELLED_TEXT = "internal error: what this call waited for was cancelled"
 
 
 class Guard(grpc.aio.ServerInterceptor):
-    """Wraps each method's handler once, at its first call; what a handler refuses is logged."""
+    """Wraps each method's handler once, at its first call; what a handler refuses is logged.
 
-    def __init__(self, refusals: Refusals) -> None:
+    daemon: in words for users.
+    """
+
+    def __init__(self, refusals: Refusals, daemon: str = "daemon") -> None:
         self._refusals = refusals
         self._wrapped: dict[str, Handler] = {}
+        self._closed: Handler | None = None
+        self._daemon = daemon
+
+    def close(self) -> None:
+        """Refuse all calls from now on."""
+        self._closed = _closed(stopping(self._daemon))
 
     async def intercept_service(
         self,
@@ -51,6 +64,8 @@ class Guard(grpc.aio.ServerInterceptor):
     ) -> Handler | None:
         """The guarded handler; None for a method that nobody serves."""
         method = handler_call_details.method
+        if self._closed is not None and not method.startswith(HEALTH):
+            return self._closed
         known = self._wrapped.get(method)
         if known is not None:
             return known
@@ -59,6 +74,14 @@ class Guard(grpc.aio.ServerInterceptor):
             return None
         wrapped = self._wrapped[method] = _wrap(handler, method, self._refusals)
         return wrapped
+
+
+def _closed(details: str) -> Handler:
+    async def refuse(_requests: object, context: Context) -> NoReturn:
+        await context.abort(grpc.StatusCode.UNAVAILABLE, details, NOT_BEGUN)
+
+    # On the wire all kinds of RPC are alike; this kind answers without waiting for a message.
+    return grpc.stream_stream_rpc_method_handler(refuse)
 
 
 def _wrap(handler: Handler, method: str, refusals: Refusals) -> Handler:

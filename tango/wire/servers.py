@@ -50,9 +50,11 @@ class RpcServer:
         server: grpc.aio.Server,
         address: Address,
         services: Sequence[str],
+        guard: Guard,
         watch: HandshakeWatch | None = None,
     ) -> None:
         self.address = address
+        self._guard = guard
         self._watch = watch
         self.closing = asyncio.Event()
         self._server = server
@@ -66,13 +68,19 @@ class RpcServer:
         for name in ("", *self._services):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
+    async def begin_stop(self) -> None:
+        """Health NOT_SERVING, then `closing`; new RPCs are told so, those under way go on."""
+        if not self.closing.is_set():
+            await self._health.enter_graceful_shutdown()
+            self._guard.close()
+            self.closing.set()
+
     async def stop(self, grace_s: float) -> None:
-        """Health NOT_SERVING, then `closing`, then no new RPCs and grace_s for those under way.
+        """As begin_stop, then no connections any more, and grace_s for RPCs under way.
 
         What still runs then is cancelled. The daemon closes its own channels after this.
         """
-        await self._health.enter_graceful_shutdown()
-        self.closing.set()
+        await self.begin_stop()
         await self._server.stop(grace_s)
         if self._watch is not None:
             self._watch.close()
@@ -106,13 +114,14 @@ def make_server(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     max_concurrent_rpcs: int = MAX_CONCURRENT_RPCS,
     field: str = "listen",
+    daemon: str = "daemon",
 ) -> RpcServer:
     """A server bound to `listen`: "127.0.0.1:0" (a free port), "[::1]:7000", "unix:/run/x.sock".
 
     tls: every client must have a certificate, whose role says what it may call, and no token;
     without it every call must carry the token. Call this in the running event loop. More than
-    max_concurrent_rpcs at a time are answered RESOURCE_EXHAUSTED. Raises InvalidField: no address,
-    beyond loopback without TLS, in use, not ours to bind.
+    max_concurrent_rpcs at a time are answered RESOURCE_EXHAUSTED. daemon: in words for users.
+    Raises InvalidField: no address, beyond loopback without TLS, in use, not ours to bind.
     """
     address = address_to_serve(listen, field, tls)
     # Before there is a server that would have to be taken down again.
@@ -120,8 +129,9 @@ def make_server(
     refusals = Refusals()
     watch = None if tls is None else HandshakeWatch(refusals)
     gate = TokenGate(token, refusals) if watch is None else RoleGate(refusals, watch.called)
+    guard = Guard(refusals, daemon)
     server = grpc.aio.server(
-        interceptors=(gate, Guard(refusals)),
+        interceptors=(gate, guard),
         options=server_options(max_message_bytes),
         maximum_concurrent_rpcs=max_concurrent_rpcs,
     )
@@ -137,7 +147,7 @@ def make_server(
     bound = _bind(server, address, field, credentials)
     if watch is not None:
         watch.watch(bound.port)
-    return RpcServer(server, bound, names, watch)
+    return RpcServer(server, bound, names, guard, watch)
 
 
 def address_to_serve(listen: str, field: str, tls: Tls | None) -> Address:

@@ -81,6 +81,7 @@ class StreamSession(Generic[In, Out]):
         self._gate = SessionGate()
         self._closed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._reading = self._writing = self._over = False
+        self._last_reason = ""
 
     def send(self, message: Out) -> bool:
         """Queue a message; False (and the session ends) when the other side is too slow."""
@@ -88,7 +89,8 @@ class StreamSession(Generic[In, Out]):
             return False
         if self._mailbox.put(message):
             return True
-        self.close("the other side reads too slowly: its queue is full")
+        if not self._last_reason:
+            self.close("the other side reads too slowly: its queue is full")
         return False
 
     @property
@@ -100,6 +102,11 @@ class StreamSession(Generic[In, Out]):
         """End the session; the first reason stands."""
         if not self._closed.done():
             self._closed.set_result(reason)
+
+    def finish(self, reason: str) -> None:
+        """End the session once all that waits to go out has gone; nothing more is sent."""
+        self._last_reason = reason
+        self._mailbox.close()
 
     async def receive(self, timeout_s: float | None = None) -> In:
         """The next in-order message; duplicates are dropped. Raises SessionBroken."""
@@ -185,6 +192,8 @@ class StreamSession(Generic[In, Out]):
                 await self._transport.write(envelope)
             finally:
                 self._writing = False
+        if self._last_reason:
+            self.close(self._last_reason)
 
 
 # Reads and writes that end with their stream, by themselves.

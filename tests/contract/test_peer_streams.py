@@ -188,3 +188,50 @@ async def test_a_forward_that_no_replica_may_see_ends_the_stream() -> None:
         ends.down.perform(p.SendPeer(ends.session, forwards("r1", path="/ HTTP/1.1\r\n\r\nGET /x")))
         await eventually(lambda: ends.owner.of(p.GuestDown))
         assert not ends.owner.taken
+
+
+ROOM = p.SiteOffer((p.PeerNode("b1", 1000, 2**30, 0.0, 0.0, (("s", 4),)),), ())
+
+
+async def pinged(ends: Ends, number: int) -> p.PeerPong:
+    """What the dialler hears where the owner's controller offers room."""
+    heard = len(ends.dialler.of(p.PeerSaid))
+    ends.up.perform(p.SendGuest(ends.guest, p.PeerPong(number, ROOM)))
+    await eventually(lambda: len(ends.dialler.of(p.PeerSaid)) > heard)
+    said = ends.dialler.of(p.PeerSaid)[-1]
+    assert isinstance(said, p.PeerSaid)
+    assert isinstance(said.message, p.PeerPong)
+    return said.message
+
+
+async def test_a_site_that_stops_goes_once_nobody_plans_on_it() -> None:
+    async with connected() as ends:
+        assert (await pinged(ends, 1)).offer == ROOM
+        ends.up.begin_stop()
+        gone = asyncio.ensure_future(ends.up.forgotten(60.0))
+        await asyncio.sleep(0.2)
+        assert not gone.done(), "the other site was told that there is room"
+        assert (await pinged(ends, 2)).offer == p.SiteOffer((), ())
+        async with asyncio.timeout(5):
+            await gone
+
+
+async def test_a_site_that_stops_does_not_wait_for_one_that_says_nothing() -> None:
+    async with connected() as ends:
+        await pinged(ends, 1)
+        ends.up.begin_stop()
+        async with asyncio.timeout(5):
+            await ends.up.forgotten(0.1)
+
+
+async def test_the_last_reply_goes_before_the_stream_of_a_site_that_stops() -> None:
+    async with connected() as ends:
+        ends.down.perform(p.SendPeer(ends.session, forwards("r1")))
+        await eventually(lambda: "r1" in ends.owner.taken)
+        ends.up.begin_stop()
+        reply = ends.owner.answer("r1")
+        ends.up.stop()
+        await eventually(lambda: ends.dialler.of(p.PeerSaid))
+        assert ends.dialler.of(p.PeerSaid) == [p.PeerSaid(ends.session, p.ForwardReplies((reply,)))]
+        await eventually(lambda: ends.owner.of(p.GuestDown))
+        assert ends.owner.of(p.GuestDown) == [p.GuestDown(ends.guest, "the edge is stopping")]

@@ -142,3 +142,19 @@ async def test_a_bug_in_the_receiver_is_not_taken_for_the_end_of_a_stream() -> N
     await ends.raw.write(encode_from_worker(LogPart("1"), 9, 1))
     with pytest.raises(KeyError):
         await ends.edge.run(buggy)
+
+
+async def test_a_session_that_finishes_says_first_all_that_waits() -> None:
+    ends = _ends()
+    at_worker: list[ToWorker] = []
+    running = asyncio.gather(ends.edge.run(lambda _: None), ends.worker.run(at_worker.append))
+    for number in range(200):
+        assert ends.edge.send(CloseLog(str(number)))
+    ends.edge.finish("the edge is stopping")
+    assert not ends.edge.send(CloseLog("late"))
+    while len(at_worker) < 200:
+        await asyncio.sleep(0)
+    ends.worker.close("seen")
+    async with asyncio.timeout(5):
+        assert await running == ["the edge is stopping", "seen"]
+    assert at_worker == [CloseLog(str(number)) for number in range(200)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from cluster_at_work import ClusterAtWork
 
-from tango.sdk.embedded import _listens
+from tango.sdk.embedded_ready import listens
 from tango.sdk.processes import ended_early
 
 # systemd's RestartSec unless a unit says otherwise.
@@ -103,7 +103,7 @@ class Keeper:
                 return probe.connect_ex(str(path)) == 0
         if not self._addresses:
             self._addresses = {one.name: one.listen for one in self.cluster.daemons()}
-        return _listens(self._addresses[name])
+        return listens(self._addresses[name])
 
     def down(self) -> list[str]:
         """Daemons that do not run now."""

@@ -30,7 +30,7 @@ from tango.model.errors import Unavailable
 from tango.model.request import CallReply, Code, Outcome
 from tango.model.service import QuotaMode
 from tango.sdk.client import Client
-from tango.sdk.embedded import _listens
+from tango.sdk.embedded_ready import listens
 
 pytestmark = pytest.mark.e2e
 
@@ -45,12 +45,12 @@ def daemons_all_there(cluster: ClusterAtWork) -> Iterator[None]:
     yield
     for name in cluster.dead():
         cluster.start_again(name)
-        listens(cluster, name)
+        until_it_listens(cluster, name)
 
 
-def listens(cluster: ClusterAtWork, name: str) -> None:
+def until_it_listens(cluster: ClusterAtWork, name: str) -> None:
     (daemon,) = [daemon for daemon in cluster.daemons() if daemon.name == name]
-    wait_for(lambda: _listens(daemon.listen), f"{name} to listen")
+    wait_for(lambda: listens(daemon.listen), f"{name} to listen")
 
 
 def quota_millis(cluster: ClusterAtWork, group: str) -> set[int]:
@@ -149,7 +149,7 @@ async def test_a_restarted_edge_has_its_workers_back_and_nobody_hangs(
         else:
             assert isinstance(answer, Unavailable)
     cluster.start_again(SITE)
-    listens(cluster, SITE)
+    until_it_listens(cluster, SITE)
     started = time.monotonic()
 
     async def back() -> bool:
@@ -180,7 +180,7 @@ async def test_a_replica_is_started_again_while_edge_and_worker_were_away(
     await until(lambda: processes_of_replica(replica_id), "another process", 15)
     (again,) = processes_of_replica(replica_id)
     cluster.start_again(SITE)
-    listens(cluster, SITE)
+    until_it_listens(cluster, SITE)
     after = await service_when(client, SITE, "lonely", lambda view: view.ready == 1)
     assert pids(after) == {again}
     assert (await client.call("lonely")).code is Code.OK

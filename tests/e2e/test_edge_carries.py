@@ -24,7 +24,9 @@ from cluster_at_work import (
 )
 
 from tango.model.errors import Unavailable
-from tango.model.request import Code, Outcome
+from tango.model.explanation import Subject
+from tango.model.messages import ReplyPart
+from tango.model.request import CallReply, Code, Outcome
 from tango.sdk.call_failed import CallFailed
 from tango.sdk.client import Client
 
@@ -43,6 +45,12 @@ def served(cluster: ClusterAtWork, name: str) -> float:
     return sum(float(line.split()[-1]) for line in lines if line.startswith("tango_served_total"))
 
 
+async def told(client: Client, reply: CallReply | ReplyPart) -> str:
+    """How the edge explains that request."""
+    (found,) = await client.explain(reply.request_id, Subject.REQUEST)
+    return found.summary
+
+
 async def test_the_edge_carries_plain_requests_and_the_worker_streams(
     cluster: ClusterAtWork, client: Client
 ) -> None:
@@ -55,7 +63,9 @@ async def test_the_edge_carries_plain_requests_and_the_worker_streams(
     echoed = await client.call("near", path="/echo", body=b"some bytes")
     assert echoed.body == b"some bytes"
     async with contextlib.aclosing(client.call_streamed("near", path="/x", site=SITE)) as parts:
-        assert [part async for part in parts]
+        streamed = [part async for part in parts]
+    assert (await told(client, replies[0])).endswith("The edge itself called the replica.")
+    assert (await told(client, streamed[-1])).endswith("The worker of a1 called the replica.")
     await idle(client, "near")
     assert served(cluster, SITE) - before[0] == 21
     assert served(cluster, NODE) - before[1] == 1

@@ -32,6 +32,7 @@ class Backend:
 
     def __init__(self) -> None:
         self._ids = itertools.count()
+        self.stopping = asyncio.Event()
 
     def new_request_id(self) -> str:
         return f"r{next(self._ids)}"

@@ -117,6 +117,35 @@ async def test_health_says_serving_until_the_stop_and_lets_its_watchers_go() -> 
         assert seen == [NOT_SERVING]
 
 
+async def test_a_server_that_is_stopping_says_so_and_goes_on_with_what_is_under_way() -> None:
+    async with (
+        probed(daemon="edge") as (_, server),
+        stub_of(server) as stub,
+        open_channel(str(server.address)) as channel,
+    ):
+        slow = stub.GetService(pb.GetServiceRequest(name="slow"), metadata=AUTH, timeout=60)
+        slow_done = asyncio.ensure_future(slow.code())
+        await stub.GetService(pb.GetServiceRequest(name="x"), metadata=AUTH, timeout=5)
+        await server.begin_stop()
+        for call in (
+            stub.GetService(pb.GetServiceRequest(name="x"), metadata=AUTH, timeout=5),
+            stub.WatchService(pb.WatchServiceRequest(name="x"), metadata=AUTH, timeout=5).read(),
+            stub.ConnectWorker(metadata=AUTH, timeout=5).read(),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await call
+            assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert (raised.value.details() or "").startswith("the edge is stopping")
+            assert ("tango-may-have-run", "false") in tuple(raised.value.trailing_metadata() or ())
+        health = await HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(), metadata=AUTH, timeout=5
+        )
+        assert health.status == NOT_SERVING
+        assert not slow_done.done()
+        slow.cancel()
+        await slow_done
+
+
 async def test_stop_lets_calls_finish_within_the_grace_and_ends_the_rest() -> None:
     async with probed() as (probe, server), stub_of(server) as stub:
         watch = stub.WatchService(pb.WatchServiceRequest(name="x"), metadata=AUTH)

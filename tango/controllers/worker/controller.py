@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -140,7 +141,6 @@ class WorkerController:
             settings,
             groups,
             counters,
-            timers,
             out,
             in_flight=self._requests.__len__,
             be_tasks=lambda: self._attempts.running,
@@ -190,11 +190,11 @@ class WorkerController:
     @property
     def wake_at(self) -> float | None:
         """When a Tick is wanted, on the clock of `now`."""
-        timer_at = self._timers.next_at
+        at = min(self._timers.next_at, self._usage.sample_at)
         quota_at = self._groups.wake_at
-        if timer_at is None or quota_at is None:
-            return quota_at if timer_at is None else timer_at
-        return min(timer_at, quota_at)
+        if quota_at is not None and quota_at < at:
+            return quota_at
+        return None if at == math.inf else at
 
     # ---- what there is
 
@@ -241,6 +241,8 @@ class WorkerController:
         self._books.validate()
         self._attempts.validate()
         self._requests.validate()
+        self._timers.validate()
+        self._usage.validate()
         for key in self._books.by_key:
             assert key not in self._attempts, f"{key}: an attempt's key for a replica"
         replicas = self._books.by_id.values()
@@ -363,11 +365,11 @@ class WorkerController:
                 self._life.fire(kind, name, now)
             elif kind in _ATTEMPT_TIMERS:
                 self._attempts.fire(kind, name, now)
-            elif kind == _SHARES:
+            else:
                 self._keep_shares_s = 0.0
                 self._requests.publish({}, now)
-            else:
-                self._usage.sample(now)
+        if now >= self._usage.sample_at:
+            self._usage.sample(now)
         self._groups.shrink_due(now)
 
     def _images_listed(self, event: ImagesListed, now: float) -> None:
@@ -377,7 +379,8 @@ class WorkerController:
 
     def _sampled(self, event: UsageSampled, now: float) -> None:
         self._attempts.wall_clock(event.wall, now)
+        oom, attempts = self._life.oom, self._attempts
         for used in event.groups:
-            self._life.oom.sampled(used)
-            self._attempts.sampled(used, now)
+            oom.sampled(used)
+            attempts.sampled(used, now)
         self._usage.sampled(event, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from tango.algorithms.quota.sides import BE, LC
@@ -9,14 +10,12 @@ from tango.algorithms.quota.suppression import BeCap, Satisfaction
 from tango.controllers.worker.counters import Counters, side_of
 from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
-from tango.controllers.worker.timers import Timers
 from tango.model.cluster import GroupReport, NodeReport, SideUsage
 from tango.model.decision import SUPPRESS
 from tango.model.events import GroupUsed, UsageSampled
 from tango.model.messages import ReportUsage
 from tango.model.settings import WorkerSettings
 
-_SAMPLE = "sides"
 # BE's cap is never lower: what runs must be able to end.
 MIN_BE_MILLIS = 20
 
@@ -44,7 +43,8 @@ class Side:
             return
         elapsed_s = now - self._anchor_at
         if elapsed_s >= least_s:
-            self.cpu_millis = max(0, round((used.cpu_s - self._anchor_cpu_s) / elapsed_s * 1000))
+            used_s = used.cpu_s - self._anchor_cpu_s
+            self.cpu_millis = round(used_s / elapsed_s * 1000) if used_s > 0 else 0
             self._anchor_at, self._anchor_cpu_s = now, used.cpu_s
 
     def usage(self, throttled_s: float) -> SideUsage:
@@ -61,6 +61,7 @@ class Usage:
     """Samples the sides each control interval, and every group each listing interval.
 
     Without cgroups both sides stay 0; the reports go out all the same, as signs of life.
+    sample_at: when the next one is due. Not one of the timers: it is by far the most frequent.
     in_flight, be_tasks: how many there are now. be_asked: millicores that BE tasks declare.
     """
 
@@ -69,7 +70,6 @@ class Usage:
         settings: WorkerSettings,
         groups: GroupTree,
         counters: Counters,
-        timers: Timers,
         out: Outbox,
         *,
         in_flight: Callable[[], int],
@@ -83,7 +83,6 @@ class Usage:
         self._reserve_bytes = settings.memory_reserve_bytes
         self._groups = groups
         self._counters = counters
-        self._timers = timers
         self._out = out
         self._in_flight = in_flight
         self._be_tasks = be_tasks
@@ -91,7 +90,10 @@ class Usage:
         self._satisfaction = Satisfaction(capacity_millis)
         least = max(MIN_BE_MILLIS, capacity_millis // 100)
         self._cap = BeCap(capacity_millis, least) if settings.cap_be else None
-        self._sides = {LC: Side(), BE: Side()}
+        self._lc, self._be = Side(), Side()
+        # Sums over groups, current while no counter of theirs has changed.
+        self._lc_throttled_s = self._be_throttled_s = 0.0
+        self.sample_at = math.inf
         self._listing_at = 0.0
         self._listing = False
         self.latest: NodeReport | None = None
@@ -111,28 +113,25 @@ class Usage:
             self._listing = True
             groups = tuple(self._groups.leaves)
         self._counters.ask(groups)
-        self._timers.set("sample", _SAMPLE, now + self._control_s)
+        self.sample_at = now + self._control_s
 
     def sampled(self, event: UsageSampled, now: float) -> None:
         """Make a report of what was read."""
+        lc, be, counters = self._lc, self._be, self._counters
         leaves = self._groups.leaves
         for used in event.groups:
-            side = self._sides.get(used.group)
-            if side is not None:
-                side.read(used, now, self._control_s / 2)
-            elif used.group in leaves:
-                self._counters.keep(used)
-        throttled = dict(self._counters.gone_throttled_s)
-        reports: list[GroupReport] = []
-        for group in leaves:
-            kept = self._counters.get(group)
-            if kept is None:
-                continue
-            throttled[side_of(group)] += kept.throttled_s
-            if self._listing:
-                reports.append(self._group_report(kept))
+            group = used.group
+            if group == LC:
+                lc.read(used, now, self._control_s / 2)
+            elif group == BE:
+                be.read(used, now, self._control_s / 2)
+            elif group in leaves:
+                counters.keep(used)
+        reports = self._group_reports() if self._listing else ()
         self._listing = False
-        lc, be = self._sides[LC], self._sides[BE]
+        if counters.changed:
+            counters.changed = False
+            self._lc_throttled_s, self._be_throttled_s = self._throttled()
         if self._cap is not None:
             change = self._cap.update(lc.cpu_millis, now)
             if change is not None:
@@ -145,12 +144,12 @@ class Usage:
         self.latest = NodeReport(
             node=self._node,
             at_s=event.wall,
-            lc=lc.usage(throttled[LC]),
-            be=be.usage(throttled[BE]),
+            lc=lc.usage(self._lc_throttled_s),
+            be=be.usage(self._be_throttled_s),
             in_flight=self._in_flight(),
             be_tasks=self._be_tasks(),
             mismatches=self._groups.mismatches(),
-            groups=tuple(reports),
+            groups=reports,
             problem=self.problem,
             be_satisfaction=satisfied,
             memory_short_bytes=self._memory_short(event.memory_available_bytes),
@@ -162,6 +161,30 @@ class Usage:
         if available_bytes is None:
             return 0
         return max(0, self._reserve_bytes - available_bytes)
+
+    def _throttled(self) -> tuple[float, float]:
+        """For how long LC and BE were throttled: every group that there is, or was."""
+        counters = self._counters
+        throttled = dict(counters.gone_throttled_s)
+        for group in self._groups.leaves:
+            kept = counters.get(group)
+            if kept is not None:
+                throttled[side_of(group)] += kept.throttled_s
+        return throttled[LC], throttled[BE]
+
+    def validate(self) -> None:
+        """AssertionError where the sums are not those of the groups."""
+        sums = self._lc_throttled_s, self._be_throttled_s
+        assert self._counters.changed or sums == self._throttled(), "sums out of date"
+
+    def _group_reports(self) -> tuple[GroupReport, ...]:
+        """All groups whose counters are known."""
+        found = []
+        for group in self._groups.leaves:
+            kept = self._counters.get(group)
+            if kept is not None:
+                found.append(self._group_report(kept))
+        return tuple(found)
 
     def _group_report(self, used: GroupUsed) -> GroupReport:
         return GroupReport(

@@ -14,7 +14,10 @@ from tango.adapters.clocks import LoopClock
 from tango.adapters.helper_solver import HelperSolver
 from tango.adapters.policies import policy_names, traffic_policy
 from tango.adapters.replica_http import ReplicaClient
+from tango.controllers.edge.calls import CallState
 from tango.controllers.edge.controller import EdgeController
+from tango.daemons.edge.callers import Callers
+from tango.daemons.edge.carriers import Carriers
 from tango.daemons.edge.checkpoints import DialCentral, EdgeCheckpoints
 from tango.daemons.edge.explain import WorkerDecisions
 from tango.daemons.edge.followers import Follower, Followers
@@ -34,7 +37,7 @@ from tango.model.explanation import Explanation, Subject
 from tango.model.job import Checkpoint, CheckpointPart
 from tango.model.peers import CloseGuest, ClosePeer, PeerView, SendGuest, SendPeer
 from tango.model.plan import TrafficPlan, TrafficPolicy, TrafficSnapshot
-from tango.model.request import CallReply, CallRequest, Code, Outcome, RequestDone
+from tango.model.request import CallReply, CallRequest, RequestDone
 from tango.model.routes import RouteTable
 from tango.model.service import ServiceSpec
 from tango.model.settings import EdgeSettings
@@ -44,15 +47,18 @@ from tango.wire.backends import GuestSession, WorkerSession
 from tango.wire.stream_session import SessionBroken
 
 HELLO_TIMEOUT_S = 5.0
-STREAM_PARTS = 1024
 DRAIN_POLL_S = 0.1
 STUCK_PATIENCE_S = 2.0
+STOP_POLL_S = 0.01
+# How long other sites may take to hear that there is no room here any more: some of their pings.
+FORGET_S = 0.5
+STOPPING = "the edge is stopping"
 
 
 class EdgeDaemon:
     """EdgeBackend and PeerBackend over an EdgeController; all of it on one event loop.
 
-    sites: the streams to and from other sites. parts: request id -> who takes parts of its reply.
+    sites: the streams to and from other sites. stopping: set once it takes no new calls.
     """
 
     def __init__(
@@ -83,18 +89,18 @@ class EdgeDaemon:
         self._followers = Followers(self.shell.post)
         self._ids = itertools.count(1)
         self._operations = Operations(self._ids)
-        self._waiters: dict[str, Callable[[CallReply], None]] = {}
-        self.parts: dict[str, Callable[[msg.ReplyPart], None]] = {}
+        self._callers = Callers(self.shell.post, metrics)
+        self._carriers = Carriers(settings.decisions.ring)
         self._workers: dict[int, WorkerSession] = {}
         self._nodes: dict[int, str] = {}
         self._changed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
-        self.sites = PeerStreams(self, self.shell.post, self._ids)
+        self.sites = PeerStreams(self._callers, self.shell.post, self._ids)
         self._central: tuple[int, Callable[[msg.FromEdge], bool]] | None = None
         self._logs = LogRelay(f"{settings.name}-{incarnation}")
         # Logs that the central master reads, and the session that each comes from.
         self._central_logs: dict[str, WorkerSession] = {}
         self._checkpoints = EdgeCheckpoints(settings.name, group, self._link_of, dial_central)
-        self._stopping = asyncio.Event()
+        self.stopping = asyncio.Event()
 
     # ---- commands
 
@@ -102,7 +108,7 @@ class EdgeDaemon:
         match command:
             case cmd.Reply(reply):
                 self._metrics.ended(reply)
-                waiter = self._waiters.pop(reply.request_id, None)
+                waiter = self._callers.waiting.pop(reply.request_id, None)
                 if waiter is not None:
                     waiter(reply)
             case cmd.SendWorker(session, message):
@@ -152,6 +158,7 @@ class EdgeDaemon:
 
     def _answered(self, done: RequestDone) -> None:
         self._metrics.served(done)
+        self._carriers.ended(done)
         self.shell.post(ev.RequestFinished(done))
 
     # ---- users
@@ -199,7 +206,7 @@ class EdgeDaemon:
         )
         told: DrainView | None = None
         stuck_since = math.inf
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             view = self._controller.drain_view(node)
             if view is None:
                 raise FailedPrecondition(f"node {node!r} was uncordoned while it was drained")
@@ -216,10 +223,10 @@ class EdgeDaemon:
     async def watch_service(self, name: str) -> AsyncGenerator[ServiceView, None]:
         """The service now and after each change."""
         view = self.service(name)
-        while not self._stopping.is_set():
+        while not self.stopping.is_set():
             changed = self._changed[name]
             yield view
-            await first_of(changed, self._stopping)
+            await first_of(changed, self.stopping)
             latest = self._controller.service_view(name)
             if latest is None:
                 return
@@ -247,55 +254,18 @@ class EdgeDaemon:
         return f"{self._settings.name}-{self.incarnation:x}-{next(self._ids)}"
 
     def submit(self, request: CallRequest, on_reply: Callable[[CallReply], None]) -> None:
-        """Take a call. A second one with an id that is still pending never replaces the first."""
-        self._metrics.arrived()
-        if request.request_id in self._waiters:
-            error = f"request id {request.request_id!r} is already on its way; use another"
-            on_reply(CallReply(request.request_id, Outcome.REJECTED, Code.INVALID, error=error))
-            return
-        self._waiters[request.request_id] = on_reply
-        self.shell.post(ev.CallArrived(request))
+        """Take a call."""
+        self._callers.submit(request, on_reply)
 
     def cancel(self, request_id: str) -> None:
         """The caller has gone."""
-        if self._waiters.pop(request_id, None) is not None:
-            self.shell.post(ev.CallCancelled(request_id))
+        self._callers.cancel(request_id)
 
-    async def call_streamed(
+    def call_streamed(
         self, request: CallRequest
     ) -> AsyncGenerator[msg.ReplyPart | CallReply, None]:
-        """Parts, then the end; a caller that reads too slowly ends with RESOURCE_EXHAUSTED."""
-        items: asyncio.Queue[msg.ReplyPart | CallReply] = asyncio.Queue()
-        request_id = request.request_id
-
-        def on_part(part: msg.ReplyPart) -> None:
-            if items.qsize() < STREAM_PARTS:
-                items.put_nowait(part)
-                return
-            self.parts.pop(request_id, None)
-            self.cancel(request_id)
-            error = f"the caller is {STREAM_PARTS} parts behind"
-            items.put_nowait(
-                CallReply(
-                    request_id,
-                    Outcome.FAILED,
-                    Code.RESOURCE_EXHAUSTED,
-                    error=error,
-                    may_have_run=True,
-                )
-            )
-
-        self.parts[request_id] = on_part
-        try:
-            self.submit(request, items.put_nowait)
-            while True:
-                item = await items.get()
-                yield item
-                if isinstance(item, CallReply):
-                    return
-        finally:
-            self.parts.pop(request_id, None)
-            self.cancel(request_id)
+        """Parts, then the end."""
+        return self._callers.streamed(request)
 
     def watch_routes(self, service: str) -> AsyncGenerator[RouteTable, None]:
         """Where a service can be called directly, now and after each change. Raises NotFound."""
@@ -321,7 +291,11 @@ class EdgeDaemon:
     ) -> tuple[Explanation, ...]:
         """The edge's own decisions, and those of the workers concerned."""
         now = self.shell.now()
-        found = self._controller.explain(name, subjects, limit, now)
+        books = self._controller.books
+        found = [
+            self._carriers.told(one, books)
+            for one in self._controller.explain(name, subjects, limit, now)
+        ]
         daemon = f"edge {self._settings.name}"
         asked = WorkerDecisions(self._logs, self._link_of)
         return tuple([await asked.explained(one, daemon, limit, now) for one in found])
@@ -339,10 +313,6 @@ class EdgeDaemon:
         return link
 
     # ---- other sites
-
-    def is_pending(self, request_id: str) -> bool:
-        """Whether a call of that id awaits its answer."""
-        return request_id in self._waiters
 
     def peers(self) -> tuple[PeerView, ...]:
         """The sites that this edge dials."""
@@ -388,13 +358,12 @@ class EdgeDaemon:
             del self._workers[number]
             log_event("info", "worker disconnected", node=self._nodes.pop(number), reason=reason)
             self._end_logs(session, f"node {hello.node} was cut off")
-            if not self._stopping.is_set():
-                self.shell.post(ev.WorkerDown(number, reason))
+            self.shell.post(ev.WorkerDown(number, reason))
 
     def _on_worker(self, number: int, message: msg.FromWorker) -> None:
         match message:
             case msg.ReplyPart(request_id):
-                deliver = self.parts.get(request_id)
+                deliver = self._callers.parts.get(request_id)
                 if deliver is not None:
                     deliver(message)
             case msg.LogPart(log_id):
@@ -453,11 +422,43 @@ class EdgeDaemon:
             if link is session:
                 self._pass_on(msg.LogPart(log_id, last=True, error=reason))
 
-    def stop(self) -> None:
-        """Watches and sessions end; callers in flight are answered by the server's grace."""
-        self._stopping.set()
-        self.sites.stop()
+    # ---- the end
+
+    def begin_stop(self) -> None:
+        """Take no new calls; streams with nothing under way end now."""
+        self.stopping.set()
+        self._callers.close()
+        self.sites.begin_stop()
         self._followers.stop()
         self._checkpoints.stop()
+        self._logs.stop(STOPPING)
+
+    async def drain(self, grace_s: float) -> None:
+        """Return when nothing is under way; what still is after the grace is answered as failed."""
+        callers, operations, failed = self._callers, self._operations, self.shell.failed
+        clock = asyncio.get_running_loop().time
+        ends = clock() + grace_s
+        while clock() < ends and not failed.done():
+            if not (callers.waiting or operations.pending):
+                break
+            await asyncio.sleep(STOP_POLL_S)
+        if callers.waiting:
+            log_event("warning", "calls cut off", calls=len(callers.waiting), grace_s=grace_s)
+        error = f"the edge has stopped; after {grace_s:g} s of grace this call had not ended"
+        if failed.done():
+            error = "the edge has failed while this call was under way"
+            self.shell.close()
+        callers.fail_all(error, self._has_begun)
+        await self.sites.forgotten(FORGET_S)
+
+    def stop(self) -> None:
+        """Nothing is handled any more; sessions end when what waits to go out has gone."""
+        self.shell.close()
+        self.sites.stop()
         for link in self._workers.values():
-            link.close("the edge is stopping")
+            link.finish(STOPPING)
+
+    def _has_begun(self, request_id: str) -> bool:
+        """Whether a call was sent to a replica or to another site."""
+        call = self._controller.books.calls.get(request_id)
+        return call is not None and call.state is not CallState.QUEUED

@@ -115,22 +115,29 @@ async def main(settings: EdgeSettings) -> None:
             ):
                 stopping = asyncio.Event()
                 links = []
+                for peer in settings.peers:
+                    dial = _dial_peer(peer, settings, daemon, credentials, stopping)
+                    links.append(group.create_task(dial, name=f"site {peer.name}"))
+                central: asyncio.Task[None] | None = None
                 if settings.central:
                     dial = _dial_central(
                         settings, daemon, credentials, str(server.address), stopping
                     )
-                    links.append(group.create_task(dial, name="central"))
-                for peer in settings.peers:
-                    dial = _dial_peer(peer, settings, daemon, credentials, stopping)
-                    links.append(group.create_task(dial, name=f"site {peer.name}"))
+                    central = group.create_task(dial, name="central")
+
+                async def drain(grace_s: float) -> None:
+                    stopping.set()
+                    daemon.begin_stop()
+                    if central is not None:
+                        central.cancel()
+                    await daemon.drain(grace_s)
 
                 def stop() -> None:
-                    stopping.set()
                     daemon.stop()
                     for link in links:
                         link.cancel()
 
-                await run_to_end(group, daemon.shell.failed, server, stop)
+                await run_to_end(group, daemon.shell.failed, server, stop, drain)
             # Nobody waits any more for what replicas still work on.
             await http.close()
             daemon.shell.close()

@@ -19,6 +19,10 @@ from tango.wire.stream_session import SessionBroken, StreamSession
 HELLO_TIMEOUT_S = 5.0
 # Parts of streamed replies that may wait for a slow link before the request is given up.
 STREAM_PARTS = 1024
+FORGET_POLL_S = 0.01
+# Of a request that was on its way when its sender heard that there is no room here any more.
+WAY_S = 0.1
+NOTHING = p.SiteOffer((), ())
 
 PeerSession = StreamSession[p.ToPeer, p.FromPeer]
 
@@ -51,7 +55,7 @@ class PeerStreams:
         self._post = post
         self._ids = ids
         self._peers: dict[int, PeerSession] = {}
-        self._guests: dict[int, GuestSession] = {}
+        self._guests: dict[int, _Guest] = {}
         self._stopping = False
 
     def perform(self, command: p.PeerCommand) -> None:
@@ -64,7 +68,7 @@ class PeerStreams:
             case p.SendGuest(session, answer):
                 guest = self._guests.get(session)
                 if guest is not None:
-                    guest.send(answer)
+                    guest.say(answer, stopping=self._stopping)
             case p.ClosePeer(session, reason):
                 peer = self._peers.pop(session, None)
                 if peer is not None:
@@ -72,15 +76,33 @@ class PeerStreams:
             case p.CloseGuest(session, reason):
                 guest = self._guests.pop(session, None)
                 if guest is not None:
-                    guest.close(reason)
+                    guest.session.close(reason)
+
+    def begin_stop(self) -> None:
+        """Offer nothing any more to sites that have dialled."""
+        self._stopping = True
+
+    async def forgotten(self, patience_s: float) -> None:
+        """Return when no site plans on this one any more, and what was on its way here has come.
+
+        A stream that ended before would take with it requests that this site never saw.
+        """
+        if not self._guests:
+            return
+        clock = asyncio.get_running_loop().time
+        ends = clock() + patience_s
+        while any(guest.plans for guest in self._guests.values()):
+            if clock() >= ends:
+                break
+            await asyncio.sleep(FORGET_POLL_S)
+        await asyncio.sleep(WAY_S)
 
     def stop(self) -> None:
-        """End all of them."""
-        self._stopping = True
+        """End all of them; answers that wait to go out still do."""
         for peer in self._peers.values():
             peer.close("the edge is stopping")
         for guest in self._guests.values():
-            guest.close("the edge is stopping")
+            guest.session.finish("the edge is stopping")
 
     # ---- sites that this edge dials
 
@@ -98,8 +120,7 @@ class PeerStreams:
         finally:
             limit.cancel()
             self._peers.pop(number, None)
-            if not self._stopping:
-                self._post(p.PeerDown(number, reason))
+            self._post(p.PeerDown(number, reason))
         return reason
 
     def _on_peer(
@@ -129,9 +150,8 @@ class PeerStreams:
         if not isinstance(hello, p.PeerHello):
             raise FailedPrecondition("a site must say hello first")
         number = next(self._ids)
-        self._guests[number] = session
+        guest = self._guests[number] = _Guest(self._desk, session, hello.edge)
         self._post(p.GuestUp(number, hello))
-        guest = _Guest(self._desk, session, hello.edge)
         reason = "cut off"
         try:
             reason = await session.run(lambda message: self._on_guest(number, guest, message))
@@ -139,8 +159,7 @@ class PeerStreams:
             self._guests.pop(number, None)
             guest.end()
             log_event("info", "site disconnected", site=hello.edge, reason=reason)
-            if not self._stopping:
-                self._post(p.GuestDown(number, reason))
+            self._post(p.GuestDown(number, reason))
 
     def _on_guest(self, number: int, guest: _Guest, message: p.FromPeer) -> None:
         if number not in self._guests:
@@ -157,13 +176,25 @@ class PeerStreams:
 
 
 class _Guest:
-    """The requests that came on one stream of another site and have no answer yet."""
+    """The requests that came on one stream of another site and have no answer yet.
+
+    plans: whether that site was last told that there is room here.
+    """
 
     def __init__(self, desk: CallDesk, session: GuestSession, site: str) -> None:
+        self.session = session
+        self.plans = False
         self._desk = desk
-        self._session = session
         self._site = site
         self._pending: set[str] = set()
+
+    def say(self, answer: p.ToPeer, *, stopping: bool) -> None:
+        """Send the controller's words, without an offer once this site stops."""
+        if isinstance(answer, p.PeerPong) and answer.offer is not None:
+            self.plans = not stopping
+            if stopping:
+                answer = replace(answer, offer=NOTHING)
+        self.session.send(answer)
 
     def take(self, request: CallRequest) -> None:
         """Admit a request, or refuse it. An id that is being served is not served twice."""
@@ -171,7 +202,7 @@ class _Guest:
         if self._desk.is_pending(request_id):
             error = f"request id {request_id!r} is already on its way here"
             reply = CallReply(request_id, Outcome.REJECTED, Code.INVALID, error=error)
-            self._session.send(p.ForwardReplies((reply,)))
+            self.session.send(p.ForwardReplies((reply,)))
             return
         self._pending.add(request_id)
         if request.stream:
@@ -191,11 +222,11 @@ class _Guest:
 
     def _on_reply(self, reply: CallReply) -> None:
         self._forget(reply.request_id)
-        self._session.send(p.ForwardReplies((reply,)))
+        self.session.send(p.ForwardReplies((reply,)))
 
     def _on_part(self, part: ReplyPart) -> None:
-        if self._session.backlog < STREAM_PARTS:
-            self._session.send(part)
+        if self.session.backlog < STREAM_PARTS:
+            self.session.send(part)
             return
         # All other answers travel on the same stream: one reply must not fill it.
         self.recall(part.request_id)
@@ -207,7 +238,7 @@ class _Guest:
             error=error,
             may_have_run=True,
         )
-        self._session.send(p.ForwardReplies((reply,)))
+        self.session.send(p.ForwardReplies((reply,)))
 
     def _forget(self, request_id: str) -> None:
         self._pending.discard(request_id)
