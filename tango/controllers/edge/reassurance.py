@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Final
 
 from tango.algorithms.quota.reassurance import UNADJUSTED, Assessment, assess
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call
 from tango.controllers.edge.routing import Router
-from tango.controllers.edge.service_book import PlaceQos, ServicePlace
+from tango.controllers.edge.service_place import PlaceQos, ServicePlace
 from tango.controllers.edge.services import Services
 from tango.model.decision import ASSURE
 from tango.model.service import QuotaMode
 
 # Latencies kept of a window; beyond that every second one, then every fourth, and so on.
-MAX_SAMPLES = 256
+MAX_SAMPLES: Final = 256
 # A window with too few requests is made so many times as long at most.
 LONGEST_WINDOWS = 10
 # Fewer say nothing of a percentile, however long the window.
@@ -109,6 +110,7 @@ class Reassurance:
         cpu_millis = service.cpu_millis + assessment.after_millis
         changed = cpu_millis != place.cpu_millis
         place.cpu_millis = cpu_millis
+        place.node.version += 1
         if place.saturated != assessment.saturated:
             place.saturated = assessment.saturated
             changed = True
