@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tango.algorithms.traffic.few_nodes import MOST_NODES, FewNodes, Ties
+from tango.algorithms.traffic.few_nodes import MOST_NODES, Bounds, plan_few
 from tango.algorithms.traffic.flow import Bools, Ints, min_cost_flow
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT, TOO_FAR
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
@@ -27,6 +27,7 @@ STEPS = 2
 TIES = 8
 MAX_COST_US = 3_600_000_000
 MAX_REJECTED = 8
+BOUNDS = Bounds(STEPS, MAX_COST_US, MAX_REJECTED)
 
 
 class DssLc:
@@ -43,24 +44,22 @@ class DssLc:
 
     def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
         """See TrafficPolicy."""
-        if not snapshot.offers or not snapshot.demands:
+        offers, demands = snapshot.offers, snapshot.demands
+        if not offers or not demands:
             return TrafficPlan(())
-        demands = sorted(snapshot.demands, key=lambda demand: -demand.priority)
+        few = len(offers) <= MOST_NODES
+        if few and len(demands) == 1:
+            return plan_few(offers, demands, snapshot.seed, BOUNDS)
         groups: dict[str, list[Demand]] = {}
-        for demand in demands:
+        for demand in sorted(demands, key=lambda demand: -demand.priority):
             group = groups.setdefault(demand.service, [])
             if demand.count > 0:
                 group.append(demand)
+        if few and all(len(group) <= 1 for group in groups.values()):
+            alone = [demand for group in groups.values() for demand in group]
+            return plan_few(offers, alone, snapshot.seed, BOUNDS)
         routes: list[Route] = []
-        single = all(len(group) <= 1 for group in groups.values())
-        if single and len(snapshot.offers) <= MOST_NODES:
-            few = FewNodes(snapshot.offers, STEPS, MAX_COST_US, MAX_REJECTED)
-            drawn = Ties(snapshot.seed)
-            for group in groups.values():
-                for demand in group:
-                    routes += few.routes(demand, drawn)
-            return TrafficPlan(tuple(routes))
-        nodes = _Nodes(snapshot.offers)
+        nodes = _Nodes(offers)
         ties = np.random.default_rng(snapshot.seed & 0xFFFFFFFF)
         for group in groups.values():
             if group:

@@ -7,14 +7,19 @@ as arrays. What is left open is the choice among optima of equal cost: here it i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT, TOO_FAR
-from tango.model.plan import Demand, NodeOffer, Route
+from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan
 
 # Beyond so many nodes arrays are faster.
 MOST_NODES = 48
 _WORD = (1 << 64) - 1
+# Added to a float and taken away again it leaves the nearest whole number, half to even, as round()
+# does: beyond 2**52 floats have no fractions. For numbers below 2**51.
+_WHOLE: Final = 1.5 * 2.0**52
 
 
 class Ties:
@@ -33,144 +38,219 @@ class Ties:
         return (word ^ (word >> 31)) % below
 
 
-class FewNodes:
-    """The offers; CPU, memory and load change as services take their part.
+class Bounds(NamedTuple):
+    """steps: pieces of rising cost in which a node's room is offered. most_us, most_rejected: bounds
+    of a cost, and of what is told of nodes that could take nothing."""
 
-    steps: pieces of rising cost in which a node's room is offered. most_us, most_rejected: bounds
-    of a cost and of what is told of nodes that could take nothing.
+    steps: int
+    most_us: int
+    most_rejected: int
+
+
+def plan_few(
+    offers: tuple[NodeOffer, ...], demands: Sequence[Demand], seed: int, bounds: Bounds
+) -> TrafficPlan:
+    """Route demands, each of another service, one after the other."""
+    few = FewNodes(offers, bounds)
+    ties = Ties(seed)
+    routes: list[Route] = []
+    for demand in demands:
+        if demand.count > 0:
+            routes += few.routes(demand, ties)
+    return TrafficPlan(tuple(routes))
+
+
+class _Room:
+    """What one node can take of the demand, piece by piece; each costs at least the one before.
+
+    reached: whether the demand may go there. cost: of the next piece, in whole microseconds, infinity
+    after the last; free: what that piece still takes. sent: requests so far, dearest: the cost of
+    the last of them.
     """
 
-    def __init__(
-        self, offers: Sequence[NodeOffer], steps: int, most_us: int, most_rejected: int
-    ) -> None:
+    __slots__ = (
+        "cost", "dearest", "delay_us", "free", "index", "load", "need", "per_millicore", "reached",
+        "room", "sent", "step", "upto",
+    )  # fmt: skip
+
+    def __init__(self, index: int, room: int, need: int, reached: bool) -> None:
+        self.index = index
+        self.room = room
+        self.need = need
+        self.reached = reached
+        self.delay_us = self.load = self.per_millicore = 0.0
+        self.cost = self.dearest = math.inf
+        self.step = self.upto = self.free = self.sent = 0
+
+    def go_on(self, steps: int, service_us: float, most_us: float) -> None:
+        """The next piece, of so many in all; some have nothing in them."""
+        below = above = self.upto
+        while above == below:
+            if self.step == steps:
+                self.cost = math.inf
+                return
+            self.step += 1
+            above = self.room * self.step // steps
+        self.upto = above
+        self.free = above - below
+        held = (below + above) / 2 * self.need * self.per_millicore
+        cost = self.delay_us + service_us * (1.0 + self.load + held)
+        if cost > most_us:
+            cost = most_us
+        self.cost = (cost + _WHOLE) - _WHOLE
+
+
+class FewNodes:
+    """The offers, less what services have taken of them."""
+
+    def __init__(self, offers: tuple[NodeOffer, ...], bounds: Bounds) -> None:
         self._offers = offers
-        self._steps = steps
-        self._most_us = most_us
-        self._most_rejected = most_rejected
-        self._cpu = [max(0, offer.cpu_millis) for offer in offers]
-        self._memory = [max(0, offer.memory_bytes) for offer in offers]
-        self._load = [min(1.0, max(0.0, offer.load)) for offer in offers]
-        self._delay_us = [(offer.rtt_s + offer.wait_s) * 1e6 for offer in offers]
-        # load = held / capacity and free = capacity - held give capacity = free / (1 - load).
-        self._per_millicore = [
-            (1.0 - load) / cpu if cpu > 0 else 0.0
-            for load, cpu in zip(self._load, self._cpu, strict=True)
-        ]
+        self._steps = bounds.steps
+        self._most_us = float(bounds.most_us - 1)
+        self._most_rejected = bounds.most_rejected
+        # By index: CPU, memory and load of the nodes that something was taken of.
+        self._left: dict[int, tuple[int, int, float]] = {}
 
     def routes(self, demand: Demand, ties: Ties) -> list[Route]:
         """Route a demand as far as there is room, cheapest first, and reserve for it.
 
         Of nodes that cost the same the first is taken that comes after a place that is drawn.
         """
-        service, steps, most_us = demand.service, self._steps, self._most_us
+        turn = ties.draw(len(self._offers))
+        rejected: list[tuple[str, str]] = []
+        rooms = self._rooms(demand, rejected)
+        if turn:
+            rooms = [one for one in rooms if one.index >= turn] + [
+                one for one in rooms if one.index < turn
+            ]
+        steps, service_us, most_us = self._steps, demand.service_s * 1e6, self._most_us
+        left = demand.count
+        chosen: list[_Room] = []
+        while left > 0:
+            best: _Room | None = None
+            least = math.inf
+            for one in rooms:
+                if one.cost < least and one.reached:
+                    best, least = one, one.cost
+            if best is None:
+                break
+            if not best.sent:
+                chosen.append(best)
+            sent = min(left, best.free)
+            left -= sent
+            best.sent += sent
+            best.free -= sent
+            best.dearest = least
+            if not best.free:
+                best.go_on(steps, service_us, most_us)
+        if not chosen:
+            return []
+        found = self._described(demand, chosen, rooms, tuple(rejected))
+        self._take(demand, chosen)
+        return found
+
+    def _rooms(self, demand: Demand, rejected: list[tuple[str, str]]) -> list[_Room]:
+        """Nodes with room for the demand, in order; rejected: those that can take nothing of it."""
+        service, cpu_millis, memory_bytes = demand.service, demand.cpu_millis, demand.memory_bytes
         service_us, slack_us = demand.service_s * 1e6, demand.slack_s * 1e6
         away_too = not demand.origin
-        n_nodes = len(self._offers)
-        turn = ties.draw(n_nodes)
-        arcs: list[tuple[int, int, int, int]] = []
-        spare: list[tuple[int, int]] = []
-        rejected: list[tuple[str, str]] = []
-        needs: list[int] = []
+        steps, most_us = self._steps, self._most_us
+        left = self._left
+        found = []
         for index, offer in enumerate(self._offers):
             slots = -1
             for name, count in offer.slots:
                 if name == service:
                     slots = count
-            need = demand.cpu_millis
+            if slots < 0:
+                continue
+            need = cpu_millis
             for name, count in offer.needs:
                 if name == service:
                     need = count
-            needs.append(need)
-            if slots < 0:
-                continue
+            free = cpu = max(0, offer.cpu_millis)
+            memory = max(0, offer.memory_bytes)
+            unladen = load = min(1.0, max(0.0, offer.load))
+            if left and index in left:
+                cpu, memory, load = left[index]
             room = slots
-            cpu, memory = self._cpu[index], self._memory[index]
             if need > 0 and cpu // need < room:
                 room = cpu // need
-            if demand.memory_bytes > 0 and memory // demand.memory_bytes < room:
-                room = memory // demand.memory_bytes
-            delay_us = self._delay_us[index]
-            meets = not offer.site or delay_us + service_us <= slack_us
-            if room <= 0 or not meets:
-                if len(rejected) < self._most_rejected:
-                    if slots <= 0:
-                        why = NO_SLOT
-                    elif cpu < need:
-                        why = NO_CPU
-                    elif memory < demand.memory_bytes:
-                        why = NO_MEMORY
-                    else:
-                        why = TOO_FAR
-                    rejected.append((offer.node, why))
-                if room <= 0:
-                    continue
-            reached = meets and (away_too or not offer.site)
-            load, per_millicore = self._load[index], self._per_millicore[index]
-            below = 0
-            for step in range(1, steps + 1):
-                above = room * step // steps
-                if above == below:
-                    continue
-                held = (below + above) / 2 * need * per_millicore
-                cost = delay_us + service_us * (1.0 + load + held)
-                whole = round(min(cost, most_us - 1))
-                if reached:
-                    arcs.append((whole, (index - turn) % n_nodes, index, above - below))
+            if memory_bytes > 0 and memory // memory_bytes < room:
+                room = memory // memory_bytes
+            delay_us = (offer.rtt_s + offer.wait_s) * 1e6
+            own = not offer.site
+            meets = own or delay_us + service_us <= slack_us
+            if (room <= 0 or not meets) and len(rejected) < self._most_rejected:
+                if slots <= 0:
+                    why = NO_SLOT
+                elif cpu < need:
+                    why = NO_CPU
+                elif memory < memory_bytes:
+                    why = NO_MEMORY
                 else:
-                    spare.append((whole, index))
-                below = above
-        arcs.sort()
-        left = demand.count
-        counts: dict[int, int] = {}
-        dearest: dict[int, int] = {}
-        for arc_cost, _, index, room in arcs:
-            if left > 0:
-                sent = min(left, room)
-                left -= sent
-                counts[index] = counts.get(index, 0) + sent
-                if arc_cost > dearest.get(index, -1):
-                    dearest[index] = arc_cost
-                if sent == room:
-                    continue
-            spare.append((arc_cost, index))
-        if not counts:
-            return []
-        found = self._described(demand, counts, dearest, spare, tuple(rejected))
-        self._take(demand, needs, counts)
+                    why = TOO_FAR
+                rejected.append((offer.node, why))
+            if room > 0:
+                one = _Room(index, room, need, meets and (away_too or own))
+                one.delay_us = delay_us
+                one.load = load
+                # load = held / capacity and free = capacity - held: capacity = free / (1 - load).
+                one.per_millicore = (1.0 - unladen) / free if free > 0 else 0.0
+                one.go_on(steps, service_us, most_us)
+                found.append(one)
         return found
 
     def _described(
         self,
         demand: Demand,
-        counts: dict[int, int],
-        dearest: dict[int, int],
-        spare: list[tuple[int, int]],
+        chosen: list[_Room],
+        rooms: list[_Room],
         rejected: tuple[tuple[str, str], ...],
     ) -> list[Route]:
         """Routes, the cheapest nodes first; the runner-up is the cheapest other with room left."""
+        first: _Room | None = None
+        second: _Room | None = None
+        for one in rooms:
+            if one.cost < math.inf:
+                if first is None or _precedes(one, first):
+                    first, second = one, first
+                elif second is None or _precedes(one, second):
+                    second = one
+        if len(chosen) > 1:
+            chosen.sort(key=_by_cost)
         offers = self._offers
-        first = second = ("", 0.0)
-        if spare:
-            cost, best = min(spare)
-            first = (offers[best].node, cost / 1000)
-            others = [entry for entry in spare if entry[1] != best]
-            if others:
-                cost, index = min(others)
-                second = (offers[index].node, cost / 1000)
         routes = []
-        for score, index in sorted((dearest[index], index) for index in counts):
-            node = offers[index].node
-            other = second if node == first[0] else first
+        for one in chosen:
+            other = second if one is first else first
+            runner_up = ("", 0.0)
+            if other is not None:
+                runner_up = (offers[other.index].node, other.cost / 1000)
             routes.append(
                 Route(
-                    demand.service, node, counts[index], score / 1000, other, rejected,
-                    demand.origin,
+                    demand.service, offers[one.index].node, one.sent, one.dearest / 1000, runner_up,
+                    rejected, demand.origin,
                 )
             )  # fmt: skip
         return routes
 
-    def _take(self, demand: Demand, needs: list[int], counts: dict[int, int]) -> None:
-        for index, count in counts.items():
-            self._cpu[index] -= count * needs[index]
-            self._memory[index] -= count * demand.memory_bytes
-            self._load[index] += count * needs[index] * self._per_millicore[index]
+    def _take(self, demand: Demand, chosen: list[_Room]) -> None:
+        for one in chosen:
+            offer = self._offers[one.index]
+            cpu, memory = max(0, offer.cpu_millis), max(0, offer.memory_bytes)
+            if one.index in self._left:
+                cpu, memory, _ = self._left[one.index]
+            taken = one.sent * one.need
+            self._left[one.index] = (
+                cpu - taken,
+                memory - one.sent * demand.memory_bytes,
+                one.load + taken * one.per_millicore,
+            )
+
+
+def _precedes(one: _Room, other: _Room) -> bool:
+    return one.cost < other.cost or (one.cost == other.cost and one.index < other.index)
+
+
+def _by_cost(one: _Room) -> tuple[float, int]:
+    return one.dearest, one.index
