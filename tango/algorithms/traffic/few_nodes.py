@@ -7,7 +7,6 @@ as arrays. What is left open is the choice among optima of equal cost: here it i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -18,8 +17,10 @@ from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan
 MOST_NODES = 48
 _WORD = (1 << 64) - 1
 # Added to a float and taken away again it leaves the nearest whole number, half to even, as round()
-# does: beyond 2**52 floats have no fractions. For numbers below 2**51.
-_WHOLE: Final = 1.5 * 2.0**52
+# does: it is 1.5 * 2**52, and from 2**52 on floats have no fractions. For numbers below 2**51.
+_WHOLE: Final = 6755399441055744.0
+# Above all costs.
+_NONE: Final = 1e300
 
 
 class Ties:
@@ -39,8 +40,8 @@ class Ties:
 
 
 class Bounds(NamedTuple):
-    """steps: pieces of rising cost in which a node's room is offered. most_us, most_rejected: bounds
-    of a cost, and of what is told of nodes that could take nothing."""
+    """steps: pieces of rising cost in which a node's room is offered. most_us, most_rejected: the
+    bounds of a cost, and of what is told of nodes that could take nothing."""
 
     steps: int
     most_us: int
@@ -63,9 +64,9 @@ def plan_few(
 class _Room:
     """What one node can take of the demand, piece by piece; each costs at least the one before.
 
-    reached: whether the demand may go there. cost: of the next piece, in whole microseconds, infinity
-    after the last; free: what that piece still takes. sent: requests so far, dearest: the cost of
-    the last of them.
+    reached: whether the demand may go there. cost: of the next piece, in whole microseconds, or
+    _NONE after the last; free: what that piece still takes. sent: requests so far, dearest: the
+    cost of the last of them.
     """
 
     __slots__ = (
@@ -79,7 +80,7 @@ class _Room:
         self.need = need
         self.reached = reached
         self.delay_us = self.load = self.per_millicore = 0.0
-        self.cost = self.dearest = math.inf
+        self.cost = self.dearest = _NONE
         self.step = self.upto = self.free = self.sent = 0
 
     def go_on(self, steps: int, service_us: float, most_us: float) -> None:
@@ -87,7 +88,7 @@ class _Room:
         below = above = self.upto
         while above == below:
             if self.step == steps:
-                self.cost = math.inf
+                self.cost = _NONE
                 return
             self.step += 1
             above = self.room * self.step // steps
@@ -128,7 +129,7 @@ class FewNodes:
         chosen: list[_Room] = []
         while left > 0:
             best: _Room | None = None
-            least = math.inf
+            least = _NONE
             for one in rooms:
                 if one.cost < least and one.reached:
                     best, least = one, one.cost
@@ -212,7 +213,7 @@ class FewNodes:
         first: _Room | None = None
         second: _Room | None = None
         for one in rooms:
-            if one.cost < math.inf:
+            if one.cost < _NONE:
                 if first is None or _precedes(one, first):
                     first, second = one, first
                 elif second is None or _precedes(one, second):
