@@ -11,7 +11,7 @@ from edge_world import EdgeWorld, FakeWorker, service, settings
 from tango.controllers.edge.controller import EdgeController
 from tango.controllers.edge.follower import HOLD_S, LEASE_S
 from tango.controllers.edge.routes import SOLVE_GAP_S
-from tango.controllers.edge.service_book import PlaceQos
+from tango.controllers.edge.service_place import PlaceQos
 from tango.model import events as ev
 from tango.model.cluster import Enforcement
 from tango.model.messages import PublishedShares, WorkerHello

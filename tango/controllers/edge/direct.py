@@ -7,7 +7,7 @@ import math
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.lane import Lane
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServicePlace
+from tango.controllers.edge.service_place import ServicePlace
 from tango.controllers.edge.shares import Shares
 from tango.model.commands import Forward
 from tango.model.request import CallRequest, Code, Dispatch, RequestDone

@@ -10,7 +10,8 @@ from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook, ServicePlace
+from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_place import ServicePlace
 from tango.controllers.edge.views import node_view, service_view
 from tango.controllers.forgotten import no_record, overwritten
 from tango.model.decision import END, FORWARD, REJECT, ROUTE, Decision

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServicePlace
+from tango.controllers.edge.service_place import ServicePlace
 
 
 class Lane:

@@ -18,7 +18,7 @@ from tango.model.service import ReplicaStatus
 
 if TYPE_CHECKING:
     from tango.controllers.edge.calls import Call
-    from tango.controllers.edge.service_book import ServicePlace
+    from tango.controllers.edge.service_place import ServicePlace
 
 
 class Hold:

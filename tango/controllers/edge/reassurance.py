@@ -14,7 +14,7 @@ from tango.algorithms.quota.reassurance import UNADJUSTED, Assessment, assess
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call
 from tango.controllers.edge.routing import Router
-from tango.controllers.edge.service_book import PlaceQos, ServicePlace
+from tango.controllers.edge.service_place import PlaceQos, ServicePlace
 from tango.controllers.edge.services import Services
 from tango.model.decision import ASSURE
 from tango.model.service import QuotaMode

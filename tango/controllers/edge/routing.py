@@ -11,7 +11,8 @@ from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.peers import SEPARATOR, Peers
-from tango.controllers.edge.service_book import ServiceBook, ServicePlace
+from tango.controllers.edge.service_book import ServiceBook
+from tango.controllers.edge.service_place import ServicePlace
 from tango.model.commands import SendWorker, Solve
 from tango.model.decision import ROUTE
 from tango.model.events import RouteSolved, SolveFailed

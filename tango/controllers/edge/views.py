@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.node_book import NodeBook
-from tango.controllers.edge.service_book import ServiceBook, ServicePlace, generation_of
+from tango.controllers.edge.service_book import ServiceBook, generation_of
+from tango.controllers.edge.service_place import ServicePlace
 from tango.model.cluster import NodeView
 from tango.model.cores import ids_of
 from tango.model.service import ReplicaState, ReplicaStatus
