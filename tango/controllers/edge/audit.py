@@ -5,6 +5,7 @@ from __future__ import annotations
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.offers import fresh_offer, offer_for
 from tango.controllers.edge.peers import Peers
 from tango.controllers.edge.service_book import ServiceBook, claim_of, generation_of
 from tango.model.job import AttemptState
@@ -166,6 +167,10 @@ def _audit_service(books: Books, service: ServiceBook) -> None:
             and node.statuses[replica].state is ReplicaState.READY
         )
         assert place.slots == slots, f"slots on {name} are off"
+        # What is kept since the audit before, or is from now on.
+        assert place.room() == place.fresh_room(), f"room of {service.name} on {name} is an old one"
+        same = offer_for(place) == fresh_offer(place)
+        assert same, f"the offer of {name} for {service.name} is an old one"
         assert place.saturated <= (place.qos is not None), f"{service.name} on {name}: no windows"
         adjustment = place.qos.state.millis if place.qos is not None else 0
         assert place.cpu_millis == service.cpu_millis + adjustment, f"CPU per request on {name}"

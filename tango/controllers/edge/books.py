@@ -183,6 +183,6 @@ class Books:
         self.replica_memory[node] = total
         book = self.nodes.get(node)
         if book is not None:
-            book.replica_memory_bytes = total
+            book.claim(total)
             self.pressed[node] = book
         self.nodes_dirty = True

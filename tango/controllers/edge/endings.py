@@ -179,7 +179,9 @@ class Endings:
         way_s = occupancy_s - done.service_s
         # Of a worker of an earlier version, which answers no pings.
         if node is not None and way_s > 0 and not node.trips.known:
-            node.rtt_s += EWMA_WEIGHT * (way_s - node.rtt_s) if node.rtt_s > 0 else way_s
+            before_s = node.rtt_s
+            more_s = EWMA_WEIGHT * (way_s - before_s) if before_s > 0 else way_s
+            node.measured(before_s + more_s)
 
     def _leave(self, call: Call, outcome: Outcome, error: str, now: float) -> None:
         """Count the end, and take the call out of its queue."""

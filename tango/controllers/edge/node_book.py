@@ -56,6 +56,9 @@ class NodeBook:
     being evicted. reclaim: what CPU its attempts do not use. images, image_names: what its engine
     holds, None where it has said nothing. rtt_s: delay to its worker and back,
     from pings of which trips keeps count.
+    version: rises with whatever decides what LC may still take here and what a policy is shown of
+    it, the adjustments and slots of its places among it; what was worked out for an earlier one is
+    out of date.
     """
 
     __slots__ = (
@@ -88,6 +91,7 @@ class NodeBook:
         "session",
         "statuses",
         "trips",
+        "version",
     )
 
     def __init__(self, hello: WorkerHello, replica_memory_bytes: int) -> None:
@@ -121,6 +125,7 @@ class NodeBook:
         self.pinged_at = -math.inf
         self.address = ""
         self.services = 0
+        self.version = 0
 
     @property
     def problem(self) -> str:
@@ -131,6 +136,23 @@ class NodeBook:
         """Its engine holds these from now on."""
         self.images = images
         self.image_names = frozenset(name for image in images.images for name in image.names)
+
+    def resize(self, cpu_millis: int, memory_bytes: int) -> None:
+        """Its worker says what it has."""
+        self.cpu_millis = cpu_millis
+        self.memory_bytes = memory_bytes
+        self.version += 1
+
+    def measured(self, rtt_s: float) -> None:
+        """The way to its worker and back takes so long, as far as one knows."""
+        if rtt_s != self.rtt_s:
+            self.rtt_s = rtt_s
+            self.version += 1
+
+    def claim(self, replica_memory_bytes: int) -> None:
+        """Its replicas declare so much memory."""
+        self.replica_memory_bytes = replica_memory_bytes
+        self.version += 1
 
     def lc_memory_left(self) -> int:
         """Memory that LC may still take: what is free and what BE holds."""
@@ -205,6 +227,7 @@ class NodeBook:
         self.holds[request_id] = Hold(place, cpu_millis, memory_bytes, call, direct)
         self.lc_cpu_millis += cpu_millis
         self.lc_request_memory_bytes += memory_bytes
+        self.version += 1
 
     def release(self, request_id: str) -> Hold | None:
         """Give back what a request held; None if it held nothing."""
@@ -213,6 +236,7 @@ class NodeBook:
             return None
         self.lc_cpu_millis -= hold.cpu_millis
         self.lc_request_memory_bytes -= hold.memory_bytes
+        self.version += 1
         place = hold.place
         if place is not None:
             place.in_flight -= 1

@@ -97,8 +97,7 @@ class Nodes:
             # It says so again, unless it is not told to look any more.
             self._images(node, NodeImages(node.name))
         node.hello = hello
-        node.cpu_millis = hello.capacity.cpu_millis
-        node.memory_bytes = hello.capacity.memory_bytes
+        node.resize(hello.capacity.cpu_millis, hello.capacity.memory_bytes)
         node.address = event.address
         node.session = event.session
         node.heard_at = now
@@ -162,7 +161,7 @@ class Nodes:
             self._evictions.reported(node, now)
         elif isinstance(message, WorkerPong):
             if node.trips.pong(message.number, now) is not None:
-                node.rtt_s = node.trips.rtt_s
+                node.measured(node.trips.rtt_s)
         elif isinstance(message, ReplicaChanged):
             self._replica_changed(node, message.replica, now)
         elif isinstance(message, AttemptChanged):

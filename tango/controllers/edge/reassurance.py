@@ -109,6 +109,7 @@ class Reassurance:
         cpu_millis = service.cpu_millis + assessment.after_millis
         changed = cpu_millis != place.cpu_millis
         place.cpu_millis = cpu_millis
+        place.node.version += 1
         if place.saturated != assessment.saturated:
             place.saturated = assessment.saturated
             changed = True

@@ -9,7 +9,7 @@ from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.demands import demands_of
 from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.forwarding import Forwarding
-from tango.controllers.edge.node_book import NodeBook
+from tango.controllers.edge.offers import has_room, own_offers
 from tango.controllers.edge.peers import SEPARATOR, Peers
 from tango.controllers.edge.service_book import ServiceBook
 from tango.controllers.edge.service_place import ServicePlace
@@ -142,52 +142,16 @@ class Router:
         services = [service for service in books.services.values() if service.queue]
         if len(services) > 1:
             services.sort(key=_by_priority_then_age)
-        # Built at nearly each solve, inside handle(): plain loops, few calls.
-        slots: dict[NodeBook, tuple[list[tuple[str, int]], list[tuple[str, int]]]] = {}
-        needs: dict[NodeBook, list[tuple[str, int]]] = {}
-        demands: list[Demand] = []
         far = self._peers.beyond(services, now) if self._peers.active else []
         spilled = {name for offer in far for name, _ in offer.slots}
-        room = bool(far)
-        for service in services:
-            name = service.name
-            if not service.open and name not in spilled:
-                continue
-            demands += demands_of(books, service, now, spilled=name in spilled)
-            spill = _spill(service) if service.saturated else 0
-            for place in service.open:
-                in_flight = place.in_flight
-                free = place.slots - in_flight - place.published
-                if place.saturated and free > spill:
-                    free = spill
-                if place.cpu_millis != service.cpu_millis:
-                    needs.setdefault(place.node, []).append((name, place.cpu_millis))
-                if free < 0:
-                    free = 0
-                elif free and not room:
-                    room = place.room() > 0
-                offered = slots.get(place.node)
-                if offered is None:
-                    slots[place.node] = ([(name, free)], [(name, in_flight)])
-                else:
-                    offered[0].append((name, free))
-                    offered[1].append((name, in_flight))
-        if not room:
+        if spilled or not all(service.open for service in services):
+            services = [one for one in services if one.open or one.name in spilled]
+        if not far and not any(has_room(service) for service in services):
             return None
-        offers = []
-        for node, (entries, flying) in slots.items():
-            held = node.lc_cpu_millis
-            capacity = node.cpu_millis
-            load = held / capacity if capacity > 0 else 1.0
-            cpu = max(0, capacity - held)
-            memory = max(0, node.lc_memory_left())
-            adjusted = tuple(needs[node]) if node in needs else ()
-            offers.append(
-                NodeOffer(
-                    node.name, cpu, memory, tuple(entries), load, node.rtt_s,
-                    in_flight=tuple(flying), services=node.services, needs=adjusted,
-                )
-            )  # fmt: skip
+        demands: list[Demand] = []
+        for service in services:
+            demands += demands_of(books, service, now, spilled=service.name in spilled)
+        offers = own_offers(services)
         offers += far
         return TrafficSnapshot(tuple(demands), tuple(offers), books.seed + self._solve_id)
 
@@ -310,12 +274,6 @@ class Router:
         for call in reversed(skipped):
             queue[call.request_id] = call
             queue.move_to_end(call.request_id, last=False)
-
-
-def _spill(service: ServiceBook) -> int:
-    """Queued requests for which places that are not saturated have no room."""
-    spare = sum(place.room() for place in service.open if not place.saturated)
-    return max(0, len(service.queue) - spare)
 
 
 def _by_priority_then_age(service: ServiceBook) -> tuple[int, int]:

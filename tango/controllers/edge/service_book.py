@@ -173,6 +173,7 @@ class ServiceBook:
             return False
         node.services += (slots > 0) - (place.slots > 0)
         place.slots = slots
+        node.version += 1
         names = sorted(name for name, place in self.places.items() if place.slots > 0)
         self.open = tuple(self.places[name] for name in names)
         return True

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tango.controllers.edge.lane import Lane
     from tango.controllers.edge.node_book import NodeBook
     from tango.controllers.edge.service_book import ServiceBook
+    from tango.model.plan import NodeOffer
 
 
 class PlaceQos:
@@ -48,11 +49,14 @@ class ServicePlace:
     and memory of the node that go with them.
     direct: the part of in_flight that this edge carries itself; lanes: by which, None where that
     is to be looked up again; lanes_before: as they were until then.
+    offer: the node as a traffic policy was shown it last for this service; offer_of: the node's
+    version then.
     """
 
     __slots__ = (
-        "cpu_millis", "direct", "in_flight", "lanes", "lanes_before", "node", "published",
-        "published_cpu_millis", "published_memory_bytes", "qos", "saturated", "service", "slots",
+        "_room", "_room_of", "cpu_millis", "direct", "in_flight", "lanes", "lanes_before", "node",
+        "offer", "offer_of", "published", "published_cpu_millis", "published_memory_bytes", "qos",
+        "saturated", "service", "slots",
     )  # fmt: skip
 
     def __init__(self, service: ServiceBook, node: NodeBook) -> None:
@@ -69,6 +73,9 @@ class ServicePlace:
         self.direct = 0
         self.lanes: tuple[Lane, ...] | None = None
         self.lanes_before: tuple[Lane, ...] = ()
+        self.offer: NodeOffer | None = None
+        self.offer_of = self._room_of = -1
+        self._room = 0
 
     def carve(self, slots: int) -> None:
         """Set so many slots aside for clients, in place of those before."""
@@ -80,6 +87,7 @@ class ServicePlace:
         self.published_memory_bytes = slots * self.service.request_memory_bytes
         node.lc_cpu_millis += self.published_cpu_millis
         node.lc_request_memory_bytes += self.published_memory_bytes
+        node.version += 1
 
     def spare(self, held: int) -> int:
         """How many more slots than these clients could use beside what is carried now."""
@@ -95,10 +103,24 @@ class ServicePlace:
         return spare - held
 
     def room(self) -> int:
-        """How many more requests fit: free slots, CPU (BE yields it) and memory (BE yields it)."""
-        # Plain comparisons: this runs for each place at each arrival.
-        room = self.slots - self.in_flight - self.published
-        if room <= 0:
+        """How many more requests fit: free slots, CPU (BE yields it) and memory (BE yields it).
+
+        Asked of each place at each arrival, so it is kept while the node's version is the same.
+        """
+        version = self.node.version
+        if self._room_of != version:
+            self._room = self.fresh_room()
+            self._room_of = version
+        return self._room
+
+    def free(self) -> int:
+        """Slots that nobody has, whatever else there is of the node."""
+        return max(0, self.slots - self.in_flight - self.published)
+
+    def fresh_room(self) -> int:
+        """room(), worked out."""
+        room = self.free()
+        if not room:
             return 0
         service = self.service
         node = self.node
@@ -126,3 +148,4 @@ class ServicePlace:
         self.cpu_millis = self.service.cpu_millis
         self.saturated = False
         self.qos = None
+        self.node.version += 1
