@@ -215,7 +215,8 @@ class FewNodes:
         for one in rooms:
             if one.cost < _NONE:
                 if first is None or _precedes(one, first):
-                    first, second = one, first
+                    second = first
+                    first = one
                 elif second is None or _precedes(one, second):
                     second = one
         if len(chosen) > 1:
