@@ -233,6 +233,7 @@ class EdgeController:
         audit(self.books, self._waiting.heap, self._peers)
         self._routes.validate()
         self._direct.validate()
+        self._guests.validate()
 
     # ---- for listings, metrics and logs
 

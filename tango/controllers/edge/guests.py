@@ -47,6 +47,8 @@ class Guests:
         self._dead_after_s = books.settings.node_dead_after_s
         self._guests: dict[str, Guest] = {}
         self._sessions: dict[int, Guest] = {}
+        # By node: its version, and what was offered of it then.
+        self._kept: dict[NodeBook, tuple[int, PeerNode]] = {}
         self.check_at = math.inf
 
     def up(self, event: GuestUp, now: float) -> None:
@@ -110,6 +112,57 @@ class Guests:
         the one that came first would keep all.
         """
         books = self._books
+        if not books.guests and not books.queued:
+            return self._undisturbed()
+        return self._shared(origin)
+
+    def validate(self) -> None:
+        """AssertionError where what is kept of nodes is out of date."""
+        if not self._books.guests and not self._books.queued:
+            assert self._undisturbed() == self._shared(""), "an offer to guests is an old one"
+
+    def _undisturbed(self) -> SiteOffer:
+        """To whichever guest, while none has requests here and none of this site's own wait.
+
+        A node's part of it is kept until something of the node changes: most of them are the same
+        from one guest's ping to the next one's.
+        """
+        kept = self._kept
+        nodes: dict[NodeBook, PeerNode] = {}
+        services = []
+        for service in self._books.services.values():
+            if not service.open:
+                continue
+            room = busy = 0
+            for place in service.open:
+                room += place.room()
+                busy += place.in_flight
+                node = place.node
+                if node not in nodes:
+                    known = kept.get(node)
+                    if known is None or known[0] != node.version:
+                        known = kept[node] = (node.version, self._free(node))
+                    nodes[node] = known[1]
+            services.append(_service_offer(service, room, busy))
+        return SiteOffer(tuple(nodes.values()), tuple(services))
+
+    def _free(self, node: NodeBook) -> PeerNode:
+        """_shared() of one node, where nobody has or wants any of it."""
+        slots: list[tuple[str, int]] = []
+        cpu_millis = memory_bytes = 0
+        for service in self._books.services.values():
+            place = service.places.get(node.name)
+            if place is not None and place.slots:
+                free = place.free()
+                slots.append((service.name, free))
+                part = free - place.room()
+                cpu_millis += part * place.cpu_millis
+                memory_bytes += part * service.request_memory_bytes
+        return _peer_node(node, tuple(slots), cpu_millis, memory_bytes)
+
+    def _shared(self, origin: str) -> SiteOffer:
+        """The offer to one of several that have or want some of the nodes."""
+        books = self._books
         held, queued = self._held(origin) if books.guests else (_NOTHING, _NONE)
         guests = len(self._sessions) or 1
         # By node: its entries, and the CPU and memory that are the guest's already. Made for each
@@ -154,22 +207,10 @@ class Guests:
                     entry[1][0] += part * place.cpu_millis
                     entry[1][1] += part * memory_bytes
             services.append(_service_offer(service, total, busy))
-        nodes = []
-        for node, (entries, parts) in found.items():
-            capacity, held_millis = node.cpu_millis, node.lc_cpu_millis
-            load = held_millis / capacity if capacity > 0 else 1.0
-            cpu_millis = max(0, capacity - held_millis) + parts[0]
-            memory = max(0, node.lc_memory_left()) + parts[1]
-            nodes.append(
-                PeerNode(
-                    node.name,
-                    min(capacity, cpu_millis),
-                    min(node.memory_bytes, memory),
-                    load,
-                    node.rtt_s,
-                    tuple(entries),
-                )
-            )
+        nodes = [
+            _peer_node(node, tuple(entries), parts[0], parts[1])
+            for node, (entries, parts) in found.items()
+        ]
         return SiteOffer(tuple(nodes), tuple(services))
 
     def _held(
@@ -214,6 +255,21 @@ class Guests:
 
 _NOTHING: dict[tuple[str, ServiceBook], tuple[int, int]] = {}
 _NONE: dict[ServiceBook, tuple[int, int]] = {}
+
+
+def _peer_node(
+    node: NodeBook, slots: tuple[tuple[str, int], ...], cpu_millis: int, memory_bytes: int
+) -> PeerNode:
+    """cpu_millis, memory_bytes: of what is held there, the guest's part."""
+    capacity, held = node.cpu_millis, node.lc_cpu_millis
+    return PeerNode(
+        node.name,
+        min(capacity, max(0, capacity - held) + cpu_millis),
+        min(node.memory_bytes, max(0, node.lc_memory_left()) + memory_bytes),
+        held / capacity if capacity > 0 else 1.0,
+        node.rtt_s,
+        slots,
+    )
 
 
 def _service_offer(service: ServiceBook, room: int, busy: int) -> PeerServiceOffer:
