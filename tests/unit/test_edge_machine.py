@@ -17,8 +17,11 @@ from tango.model.messages import (
     ReplicaChanged,
     StartAttempt,
     StopAttempt,
+    WorkerPing,
+    WorkerPong,
     WorkerState,
 )
+from tango.model.peers import GuestSaid, GuestUp, PeerHello, PeerPing
 from tango.model.plan import Route, TrafficPlan
 from tango.model.rebalance import RebalanceRule
 from tango.model.request import Code
@@ -70,6 +73,7 @@ class EdgeMachine(RuleBasedStateMachine):
         self.attempts = 0
         self.followers: list[int] = []
         self.strangers = 0
+        self.guests = 0
         self.world.central_up()
         for worker in self.all.values():
             worker.loopback = "here" if worker.node in local else "elsewhere"
@@ -166,6 +170,27 @@ class EdgeMachine(RuleBasedStateMachine):
             direct = list(self.world.direct)[:count]
             self.world.answer(*direct, code=code, ran=ran or code is Code.OK, service_s=0.01)
 
+    @rule(name=nodes, way_s=st.sampled_from((0.0, 0.001, 0.02)))
+    def pong(self, name: str, way_s: float) -> None:
+        """A worker answers the pings that came with its reports."""
+        worker = self.live(name)
+        if worker is not None:
+            worker.report()
+            pings = worker.told(WorkerPing)
+            self.world.advance(way_s)
+            for ping in pings:
+                if self.live(name):
+                    worker.say(WorkerPong(ping.number))
+
+    @rule()
+    def guest(self) -> None:
+        """Another site dials, and asks for an offer."""
+        self.guests += 1
+        session = 5000 + self.guests
+        hello = PeerHello("site-b", self.guests, "0")
+        self.world.do(GuestUp(session, hello))
+        self.world.do(GuestSaid(session, PeerPing(1, wants_offer=True)))
+
     # ---- calls
 
     @rule(
@@ -173,10 +198,11 @@ class EdgeMachine(RuleBasedStateMachine):
         count=st.integers(1, 6),
         deadline_s=st.sampled_from((0.0, 0.0, 1.0, 0.01, -1.0)),
         stream=st.booleans(),
+        origin=st.sampled_from(("", "", "", "site-b")),
     )
-    def call(self, name: str, count: int, deadline_s: float, stream: bool) -> None:
+    def call(self, name: str, count: int, deadline_s: float, stream: bool, origin: str) -> None:
         for _ in range(count):
-            self.world.call(name, deadline_s=deadline_s, stream=stream)
+            self.world.call(name, deadline_s=deadline_s, stream=stream, origin=origin)
 
     @precondition(lambda self: self.world.open_calls)
     @rule(again=st.booleans(), which=st.integers(0, 50))
