@@ -23,20 +23,15 @@ _WHOLE: Final = 6755399441055744.0
 _NONE: Final = 1e300
 
 
-class Ties:
-    """Whole numbers from a seed, by SplitMix64 (Steele, Lea & Flood, OOPSLA 2014)."""
+def drawn(seed: int, number: int, below: int) -> int:
+    """The number-th (from 0) of the whole numbers from 0 that a seed gives, by SplitMix64.
 
-    __slots__ = ("_state",)
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed & _WORD
-
-    def draw(self, below: int) -> int:
-        """The next one, 0 and up."""
-        self._state = word = (self._state + 0x9E3779B97F4A7C15) & _WORD
-        word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
-        word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
-        return (word ^ (word >> 31)) % below
+    Steele, Lea & Flood, OOPSLA 2014. Each for itself, since few of them are needed.
+    """
+    word = (seed + (number + 1) * 0x9E3779B97F4A7C15) & _WORD
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & _WORD
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & _WORD
+    return (word ^ (word >> 31)) % below
 
 
 class Bounds(NamedTuple):
@@ -52,12 +47,11 @@ def plan_few(
     offers: tuple[NodeOffer, ...], demands: Sequence[Demand], seed: int, bounds: Bounds
 ) -> TrafficPlan:
     """Route demands, each of another service, one after the other."""
-    few = FewNodes(offers, bounds)
-    ties = Ties(seed)
+    few = FewNodes(offers, bounds, seed)
     routes: list[Route] = []
     for demand in demands:
         if demand.count > 0:
-            routes += few.routes(demand, ties)
+            routes += few.routes(demand)
     return TrafficPlan(tuple(routes))
 
 
@@ -102,37 +96,29 @@ class _Room:
 
 
 class FewNodes:
-    """The offers, less what services have taken of them."""
+    """The offers, less what services have taken of them. seed: of the choice among equal nodes."""
 
-    def __init__(self, offers: tuple[NodeOffer, ...], bounds: Bounds) -> None:
+    def __init__(self, offers: tuple[NodeOffer, ...], bounds: Bounds, seed: int) -> None:
         self._offers = offers
         self._steps = bounds.steps
         self._most_us = float(bounds.most_us - 1)
         self._most_rejected = bounds.most_rejected
+        self._seed = seed
+        # Demands so far.
+        self._number = -1
         # By index: CPU, memory and load of the nodes that something was taken of.
         self._left: dict[int, tuple[int, int, float]] = {}
 
-    def routes(self, demand: Demand, ties: Ties) -> list[Route]:
-        """Route a demand as far as there is room, cheapest first, and reserve for it.
-
-        Of nodes that cost the same the first is taken that comes after a place that is drawn.
-        """
-        turn = ties.draw(len(self._offers))
+    def routes(self, demand: Demand) -> list[Route]:
+        """Route a demand as far as there is room, cheapest first, and reserve for it."""
+        self._number += 1
         rejected: list[tuple[str, str]] = []
         rooms = self._rooms(demand, rejected)
-        if turn:
-            rooms = [one for one in rooms if one.index >= turn] + [
-                one for one in rooms if one.index < turn
-            ]
         steps, service_us, most_us = self._steps, demand.service_s * 1e6, self._most_us
         left = demand.count
         chosen: list[_Room] = []
         while left > 0:
-            best: _Room | None = None
-            least = _NONE
-            for one in rooms:
-                if one.cost < least and one.reached:
-                    best, least = one, one.cost
+            best = self._cheapest(rooms)
             if best is None:
                 break
             if not best.sent:
@@ -141,7 +127,7 @@ class FewNodes:
             left -= sent
             best.sent += sent
             best.free -= sent
-            best.dearest = least
+            best.dearest = best.cost
             if not best.free:
                 best.go_on(steps, service_us, most_us)
         if not chosen:
@@ -149,6 +135,28 @@ class FewNodes:
         found = self._described(demand, chosen, rooms, tuple(rejected))
         self._take(demand, chosen)
         return found
+
+    def _cheapest(self, rooms: list[_Room]) -> _Room | None:
+        """The room whose next piece costs least, None where none has any.
+
+        Of nodes that cost the same the first is taken that comes after a place that is drawn.
+        """
+        best: _Room | None = None
+        least = _NONE
+        tied = False
+        for one in rooms:
+            if one.cost <= least and one.free and one.reached:
+                tied = one.cost == least
+                best = one
+                least = one.cost
+        if not tied:
+            return best
+        equal = [one for one in rooms if one.cost == least and one.reached]
+        turn = drawn(self._seed, self._number, len(self._offers))
+        for one in equal:
+            if one.index >= turn:
+                return one
+        return equal[0]
 
     def _rooms(self, demand: Demand, rejected: list[tuple[str, str]]) -> list[_Room]:
         """Nodes with room for the demand, in order; rejected: those that can take nothing of it."""

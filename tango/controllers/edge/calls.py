@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tango.model.request import CallRequest, Outcome
+from tango.model.request import CallRequest, Code, Outcome
 from tango.model.views import RequestCounts
 
 if TYPE_CHECKING:
@@ -25,6 +25,18 @@ class CallState(enum.Enum):
     ENDED = "ended"
 
 
+# To look a member up takes compiled code as long as a dozen other steps, and these are needed
+# several times for each call.
+QUEUED: Final = CallState.QUEUED
+IN_FLIGHT: Final = CallState.IN_FLIGHT
+FORWARDED: Final = CallState.FORWARDED
+LINGERING: Final = CallState.LINGERING
+ENDED: Final = CallState.ENDED
+COMPLETED: Final = Outcome.COMPLETED
+LATE: Final = Outcome.LATE
+OK: Final = Code.OK
+
+
 class Counts:
     """How requests ended so far; a cancelled one counts as failed."""
 
@@ -35,9 +47,9 @@ class Counts:
 
     def end(self, outcome: Outcome, count: int = 1) -> None:
         """That many requests ended so."""
-        if outcome is Outcome.COMPLETED:
+        if outcome is COMPLETED:
             self.completed += count
-        elif outcome is Outcome.LATE:
+        elif outcome is LATE:
             self.late += count
         elif outcome is Outcome.REJECTED:
             self.rejected += count
@@ -97,7 +109,7 @@ class Call:
         self.arrived_at = now
         self.deadline_at = now + deadline_s
         self.timeout_at = now + timeout_s
-        self.state = CallState.QUEUED
+        self.state: CallState = QUEUED
         self.node: NodeBook | None = None
         self.dispatched_at = now
         self.refusals = 0

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.calls import QUEUED, Call
 from tango.controllers.edge.service_book import ServiceBook
 from tango.model.plan import Demand
 
@@ -18,12 +18,13 @@ def demands_of(books: Books, service: ServiceBook, now: float, *, spilled: bool)
     is of use while one of them meets it.
     """
     guests: dict[str, list[Call]] = {}
+    spec, queue = service.spec, service.queue
+    own = len(queue)
     for origin, calls in books.guests.items():
         for call in calls.values():
-            if call.service is service and call.state is CallState.QUEUED:
+            if call.service is service and call.state is QUEUED:
                 guests.setdefault(origin, []).append(call)
-    spec, queue = service.spec, service.queue
-    own = len(queue) - sum(map(len, guests.values()))
+                own -= 1
     demand = Demand(
         service.name,
         own,

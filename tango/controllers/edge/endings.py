@@ -6,7 +6,16 @@ from dataclasses import replace
 
 from tango.controllers.edge.admission import Refusal
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.calls import (
+    COMPLETED,
+    ENDED,
+    FORWARDED,
+    LATE,
+    LINGERING,
+    OK,
+    QUEUED,
+    Call,
+)
 from tango.controllers.edge.forecast import EWMA_WEIGHT
 from tango.controllers.edge.service_book import ServiceBook
 from tango.model.commands import Reply
@@ -29,7 +38,8 @@ class Endings:
         if service is not None:
             service.counts.rejected += 1
         request_id = request.request_id
-        code, error, retry_after_ms, grounds = refusal
+        code, error = refusal.code, refusal.error
+        retry_after_ms, grounds = refusal.retry_after_ms, refusal.grounds
         books.decisions.request(
             REJECT, now, request_id, request.service, code, error, grounds, retry_after_ms
         )
@@ -44,14 +54,14 @@ class Endings:
     def finish(self, call: Call, done: RequestDone, now: float) -> None:
         """Answer with what the worker sent; measure its service. The hold is released already."""
         total_s = now - call.arrived_at
-        if done.code is not Code.OK or done.http_status >= 500:
+        if done.code is not OK or done.http_status >= 500:
             outcome = Outcome.FAILED
         elif now <= call.deadline_at:
-            outcome = Outcome.COMPLETED
+            outcome = COMPLETED
         else:
-            outcome = Outcome.LATE
+            outcome = LATE
         self._leave(call, outcome, done.error, now)
-        call.state = CallState.ENDED
+        call.state = ENDED
         books = self._books
         books.forget(call)
         node = call.node
@@ -82,12 +92,12 @@ class Endings:
         """Answer with what the peer sent that served it, in the times of this site."""
         assert call.peer is not None
         total_s = now - call.arrived_at
-        if reply.code is not Code.OK or reply.http_status >= 500:
+        if reply.code is not OK or reply.http_status >= 500:
             outcome = Outcome.FAILED
         elif now <= call.deadline_at:
-            outcome = Outcome.COMPLETED
+            outcome = COMPLETED
         else:
-            outcome = Outcome.LATE
+            outcome = LATE
         self._leave(call, outcome, reply.error, now)
         self.put_away(call, lingers=False)
         queue_ms = (call.dispatched_at - call.arrived_at) * 1000 + reply.queue_ms
@@ -132,7 +142,7 @@ class Endings:
         lingers: its node still holds its reservation, so its id stays in the books.
         """
         node = call.node if may_have_run else None
-        away = call.peer if may_have_run and call.state is CallState.FORWARDED else None
+        away = call.peer if may_have_run and call.state is FORWARDED else None
         if away is not None:
             node = None
         self._leave(call, Outcome.FAILED, error, now)
@@ -163,9 +173,9 @@ class Endings:
     def put_away(self, call: Call, *, lingers: bool) -> None:
         """Move an answered call out of the books, or let it linger with its reservation."""
         if lingers:
-            call.state = CallState.LINGERING
+            call.state = LINGERING
         else:
-            call.state = CallState.ENDED
+            call.state = ENDED
             self._books.forget(call)
 
     def measure(self, call: Call, done: RequestDone, now: float) -> None:
@@ -189,11 +199,11 @@ class Endings:
         service = call.service
         books.totals.end(outcome)
         service.counts.end(outcome)
-        if call.state is CallState.QUEUED:
+        if call.state is QUEUED:
             del service.queue[call.request_id]
             books.queued -= 1
         node = call.node.name if call.node is not None else ""
-        if call.state is CallState.FORWARDED and call.peer is not None:
+        if call.state is FORWARDED and call.peer is not None:
             node = f"{call.peer.name}/{call.peer_node}"
         at = call.arrived_at
         books.decisions.request(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 # Weight of the newest measurement in the moving averages, once there are 1 / EWMA_WEIGHT of them.
-EWMA_WEIGHT = 0.1
-MIN_CORRECTION = 0.5
-MAX_CORRECTION = 10.0
+EWMA_WEIGHT: Final = 0.1
+MIN_CORRECTION: Final = 0.5
+MAX_CORRECTION: Final = 10.0
 
 
 class Forecast:

@@ -51,7 +51,7 @@ class Forwarding:
         peer, node = target
         assert peer.session is not None
         # Local first: what fits here stays here, whatever the policy made of its load.
-        local = sum(place.room() for place in service.open)
+        local = service.room()
         count = min(
             route.count, self._peers.room_at(peer, node, service), len(service.queue) - local
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import CallState
+from tango.controllers.edge.calls import IN_FLIGHT, QUEUED
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.service_book import ServiceBook
 from tango.model.errors import InvalidField
@@ -223,12 +223,12 @@ class Guests:
             mine, other = (1, 0) if guest == origin else (0, 1)
             for call in calls.values():
                 service = call.service
-                if call.state is CallState.QUEUED:
+                if call.state is QUEUED:
                     a, b = queued.get(service, (0, 0))
                     queued[service] = (a + mine, b + other)
                 elif call.node is not None:
                     # One that nobody waits for any more still holds its slot, for a moment.
-                    own = mine if call.state is CallState.IN_FLIGHT else 0
+                    own = mine if call.state is IN_FLIGHT else 0
                     a, b = held.get((call.node.name, service), (0, 0))
                     held[call.node.name, service] = (a + own, b + 1 - own)
         return held, queued

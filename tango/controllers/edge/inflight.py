@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.calls import IN_FLIGHT, LINGERING, OK, QUEUED, Call
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.node_book import NodeBook
 from tango.controllers.edge.reassurance import Reassurance
@@ -14,7 +16,7 @@ from tango.model.messages import RequestsDone, WorkerState
 from tango.model.request import Code, RequestDone
 
 # How often a worker may hand one call back unseen before its user is told.
-MAX_REFUSALS = 2
+MAX_REFUSALS: Final = 2
 
 
 class InFlight:
@@ -45,11 +47,11 @@ class InFlight:
             if call is None:
                 self._forget(done.request_id)
                 continue
-            if done.ran and (done.code is Code.OK or now >= call.timeout_at):
+            if done.ran and (done.code is OK or now >= call.timeout_at):
                 self._endings.measure(call, done, now)
                 if hold.place is not None:
                     self._reassurance.served(call, hold.place, now)
-            if call.state is CallState.LINGERING:
+            if call.state is LINGERING:
                 self._endings.put_away(call, lingers=False)
             elif self._unseen(call, done, now):
                 call.refusals += 1
@@ -82,7 +84,7 @@ class InFlight:
             if request_id in node.holds:
                 continue
             call = self._books.calls.get(request_id)
-            if call is not None and call.state is CallState.QUEUED and call.node is node:
+            if call is not None and call.state is QUEUED and call.node is node:
                 self._readopt(node, call)
             else:
                 strangers.append(request_id)
@@ -107,7 +109,7 @@ class InFlight:
             call = hold.call
             if call is None:
                 self._forget(request_id)
-            elif call.state is CallState.LINGERING:
+            elif call.state is LINGERING:
                 self._endings.put_away(call, lingers=False)
             elif self._repeatable(call, now):
                 again.append(call)
@@ -136,7 +138,7 @@ class InFlight:
         """A call that was requeued when this node's session broke still runs there."""
         del call.service.queue[call.request_id]
         self._books.queued -= 1
-        call.state = CallState.IN_FLIGHT
+        call.state = IN_FLIGHT
         node.hold(call.request_id, call.service.place(node), call)
 
     def _hold_strangers(self, node: NodeBook, state: WorkerState, request_ids: list[str]) -> None:

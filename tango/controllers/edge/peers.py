@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.peer_book import PeerBook
@@ -17,7 +17,7 @@ from tango.model.plan import NodeOffer
 FAR_INTERVAL_S = 1.0
 # A neighbour stays one until another peer is nearer by more than a fifth: no flapping.
 HYSTERESIS = 0.8
-SEPARATOR = "/"
+SEPARATOR: Final = "/"
 
 
 class Spill(NamedTuple):
@@ -163,7 +163,7 @@ class Peers:
         wanted: dict[ServiceBook, float] = {}
         for service in services:
             queue = service.queue
-            if len(queue) > sum(place.room() for place in service.open):
+            if len(queue) > service.room():
                 wanted[service] = next(reversed(queue.values())).deadline_at - now
         return self.offers(wanted, now) if wanted else []
 

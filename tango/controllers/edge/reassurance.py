@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Final
 
 from tango.algorithms.quota.reassurance import UNADJUSTED, Assessment, assess
 from tango.controllers.edge.books import Books
@@ -20,7 +21,7 @@ from tango.model.decision import ASSURE
 from tango.model.service import QuotaMode
 
 # Latencies kept of a window; beyond that every second one, then every fourth, and so on.
-MAX_SAMPLES = 256
+MAX_SAMPLES: Final = 256
 # A window with too few requests is made so many times as long at most.
 LONGEST_WINDOWS = 10
 # Fewer say nothing of a percentile, however long the window.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.calls import IN_FLIGHT, Call
 from tango.controllers.edge.demands import demands_of
 from tango.controllers.edge.direct import Direct
 from tango.controllers.edge.forwarding import Forwarding
@@ -21,9 +22,9 @@ from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnaps
 from tango.model.request import CallRequest, Dispatch
 
 # A solve may cost a tenth of the time between two of them.
-COST_SHARE = 10
-FAILURE_PAUSE_S = 0.1
-SHORTEST_TICK_S = 0.0005
+COST_SHARE: Final = 10
+FAILURE_PAUSE_S: Final = 0.1
+SHORTEST_TICK_S: Final = 0.0005
 
 
 class Shown:
@@ -239,7 +240,7 @@ class Router:
             request = call.request
             lane = self._direct.pick(place, request, now)
             node.hold(request_id, place, call, direct=lane is not None)
-            call.state = CallState.IN_FLIGHT
+            call.state = IN_FLIGHT
             call.node = node
             call.dispatched_at = now
             at = call.arrived_at

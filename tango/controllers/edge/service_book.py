@@ -141,6 +141,13 @@ class ServiceBook:
             if where == node
         )
 
+    def room(self) -> int:
+        """How many more requests of it fit, on all nodes together."""
+        room = 0
+        for place in self.open:
+            room += place.room()
+        return room
+
     def place(self, node: NodeBook) -> ServicePlace:
         """The service's place on the node, made if it is not there."""
         place = self.places.get(node.name)

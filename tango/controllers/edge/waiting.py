@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import Final
 
 from tango.controllers.edge.admission import Admitted, Limits, Refusal, admit, limits, malformed
 from tango.controllers.edge.books import Books
-from tango.controllers.edge.calls import Call, CallState
+from tango.controllers.edge.calls import FORWARDED, LINGERING, QUEUED, Call
 from tango.controllers.edge.endings import Endings
 from tango.controllers.edge.forwarding import Forwarding
 from tango.controllers.edge.peers import Peers
@@ -19,7 +20,7 @@ from tango.model.messages import CancelDispatches
 from tango.model.request import CallRequest, Code
 
 # The timer heap is swept once most of its entries belong to ended calls.
-SWEEP_SLACK = 1024
+SWEEP_SLACK: Final = 1024
 
 
 class Waiting:
@@ -66,7 +67,7 @@ class Waiting:
                     refusal = admitted
                 else:
                     self._seq += 1
-                    call = Call(request, service, self._seq, now, *times)
+                    call = Call(request, service, self._seq, now, times.deadline_s, times.timeout_s)
                     call.wait_s = admitted.wait_s
                     call.expected_s = admitted.expected_s
                     books.take_in(call)
@@ -98,18 +99,18 @@ class Waiting:
     def cancel(self, event: CallCancelled, now: float) -> None:
         """The user has gone: forget a queued call, stop a running one; no Reply follows."""
         call = self._books.calls.get(event.request_id)
-        if call is None or call.state is CallState.LINGERING:
+        if call is None or call.state is LINGERING:
             return
-        if call.state is CallState.QUEUED:
+        if call.state is QUEUED:
             self._endings.cancel(call, now, lingers=False)
             return
         self._stop([call])
-        self._endings.cancel(call, now, lingers=call.state is not CallState.FORWARDED)
+        self._endings.cancel(call, now, lingers=call.state is not FORWARDED)
 
     def requeue(self, calls: list[Call], now: float) -> None:
         """Put calls that lost their node back to the front of their queues, oldest first."""
         for call in sorted(calls, key=lambda call: -call.seq):
-            call.state = CallState.QUEUED
+            call.state = QUEUED
             queue = call.service.queue
             queue[call.request_id] = call
             queue.move_to_end(call.request_id, last=False)
@@ -125,9 +126,9 @@ class Waiting:
         while heap and heap[0][0] <= now:
             _, seq, request_id = heapq.heappop(heap)
             call = calls.get(request_id)
-            if call is None or call.seq != seq or call.state is CallState.LINGERING:
+            if call is None or call.seq != seq or call.state is LINGERING:
                 continue
-            if call.state is CallState.QUEUED:
+            if call.state is QUEUED:
                 if call.wait_s > 0:
                     call.service.forecast.waited(call.wait_s, now - call.arrived_at)
                 error = "the deadline passed in the queue"
@@ -138,7 +139,7 @@ class Waiting:
             else:
                 error = "the timeout passed while a replica served it"
                 code = Code.DEADLINE_EXCEEDED
-                away = call.state is CallState.FORWARDED
+                away = call.state is FORWARDED
                 if away:
                     self._stop([call])
                 else:
@@ -156,7 +157,7 @@ class Waiting:
         while heap:
             at, seq, request_id = heap[0]
             call = calls.get(request_id)
-            if call is not None and call.seq == seq and call.state is not CallState.LINGERING:
+            if call is not None and call.seq == seq and call.state is not LINGERING:
                 self.due_at = at
                 return
             heapq.heappop(heap)
@@ -164,13 +165,13 @@ class Waiting:
 
     def _counts(self, entry: tuple[float, int, str]) -> bool:
         call = self._books.calls.get(entry[2])
-        return call is not None and call.seq == entry[1] and call.state is not CallState.LINGERING
+        return call is not None and call.seq == entry[1] and call.state is not LINGERING
 
     def _stop(self, calls: list[Call]) -> None:
         """Tell the workers, or the peers, that nobody waits for these any more."""
         by_session: dict[int, list[str]] = {}
         for call in calls:
-            if call.state is CallState.FORWARDED:
+            if call.state is FORWARDED:
                 self._forwarding.recall([call])
                 continue
             node = call.node
