@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tango.algorithms.traffic.few_nodes import MOST_NODES, Bounds, plan_few
+from tango.algorithms.traffic.few_nodes import MOST_NODES, Bounds, grouped, plan_few
 from tango.algorithms.traffic.flow import Bools, Ints, min_cost_flow
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT, TOO_FAR
 from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
@@ -44,26 +44,16 @@ class DssLc:
 
     def route(self, snapshot: TrafficSnapshot) -> TrafficPlan:
         """See TrafficPolicy."""
-        offers, demands = snapshot.offers, snapshot.demands
-        if not offers or not demands:
+        plan = plan_few(snapshot, MOST_NODES, BOUNDS)
+        if plan is not None:
+            return plan
+        if not snapshot.offers:
             return TrafficPlan(())
-        few = len(offers) <= MOST_NODES
-        if few and len(demands) == 1:
-            return plan_few(offers, demands, snapshot.seed, BOUNDS)
-        groups: dict[str, list[Demand]] = {}
-        for demand in sorted(demands, key=lambda demand: -demand.priority):
-            group = groups.setdefault(demand.service, [])
-            if demand.count > 0:
-                group.append(demand)
-        if few and all(len(group) <= 1 for group in groups.values()):
-            alone = [demand for group in groups.values() for demand in group]
-            return plan_few(offers, alone, snapshot.seed, BOUNDS)
-        routes: list[Route] = []
-        nodes = _Nodes(offers)
+        nodes = _Nodes(snapshot.offers)
         ties = np.random.default_rng(snapshot.seed & 0xFFFFFFFF)
-        for group in groups.values():
-            if group:
-                routes += _Commodity(group, nodes).routes(ties)
+        routes: list[Route] = []
+        for group in grouped(snapshot.demands):
+            routes += _Commodity(group, nodes).routes(ties)
         return TrafficPlan(tuple(routes))
 
 

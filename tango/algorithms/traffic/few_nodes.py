@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from tango.algorithms.traffic.residual import NO_CPU, NO_MEMORY, NO_SLOT, TOO_FAR
-from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan
+from tango.model.plan import Demand, NodeOffer, Route, TrafficPlan, TrafficSnapshot
 
 # Beyond so many nodes arrays are faster.
 MOST_NODES = 48
@@ -43,11 +43,27 @@ class Bounds(NamedTuple):
     most_rejected: int
 
 
-def plan_few(
-    offers: tuple[NodeOffer, ...], demands: Sequence[Demand], seed: int, bounds: Bounds
-) -> TrafficPlan:
-    """Route demands, each of another service, one after the other."""
-    few = FewNodes(offers, bounds, seed)
+def grouped(demands: Sequence[Demand]) -> list[list[Demand]]:
+    """The demands of each service that are for anything, in the order of their priority."""
+    groups: dict[str, list[Demand]] = {}
+    for demand in sorted(demands, key=_by_priority):
+        group = groups.setdefault(demand.service, [])
+        if demand.count > 0:
+            group.append(demand)
+    return [group for group in groups.values() if group]
+
+
+def plan_few(snapshot: TrafficSnapshot, most_nodes: int, bounds: Bounds) -> TrafficPlan | None:
+    """The plan, service by service; None for more nodes, or a service with several origins."""
+    offers, demands = snapshot.offers, snapshot.demands
+    if len(offers) > most_nodes:
+        return None
+    if len(demands) > 1:
+        groups = grouped(demands)
+        if any(len(group) > 1 for group in groups):
+            return None
+        demands = tuple([group[0] for group in groups])
+    few = FewNodes(offers, bounds, snapshot.seed)
     routes: list[Route] = []
     for demand in demands:
         if demand.count > 0:
@@ -264,3 +280,7 @@ def _precedes(one: _Room, other: _Room) -> bool:
 
 def _by_cost(one: _Room) -> tuple[float, int]:
     return one.dearest, one.index
+
+
+def _by_priority(demand: Demand) -> int:
+    return -demand.priority

@@ -7,7 +7,7 @@ from tango.controllers.edge.service_book import ServiceBook
 from tango.controllers.edge.service_place import ServicePlace
 from tango.model.plan import NodeOffer
 
-Counts = list[tuple[str, int]]
+ByService = list[tuple[str, int]]
 """A number by service."""
 
 
@@ -21,9 +21,9 @@ def own_offers(services: list[ServiceBook]) -> list[NodeOffer]:
     """The nodes with ready replicas of these services, which come by priority."""
     if len(services) == 1 and not services[0].saturated:
         return [offer_for(place) for place in services[0].open]
-    slots: dict[NodeBook, Counts] = {}
-    in_flight: dict[NodeBook, Counts] = {}
-    needs: dict[NodeBook, Counts] = {}
+    slots: dict[NodeBook, ByService] = {}
+    in_flight: dict[NodeBook, ByService] = {}
+    needs: dict[NodeBook, ByService] = {}
     for service in services:
         name = service.name
         spill = spill_of(service) if service.saturated else 0
