@@ -137,10 +137,12 @@ class QuotaFollower:
                 grown.setdefault(_parent(replica), []).append(replica)
             if replica not in self._queued:
                 self._queue(replica, level)
-        return self._settle_all(grown)
+        return self._settle_all(grown) if grown else []
 
     def due(self, now: float) -> list[Write]:
         """The shrinks whose time has come."""
+        if not self._due or self._due[0][0] > now:
+            return []
         shrunk: dict[str, list[str]] = {}
         while self._due and self._due[0][0] <= now:
             at, replica = heapq.heappop(self._due)

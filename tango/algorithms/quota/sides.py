@@ -13,6 +13,7 @@ No quota on the node nor on LC: it would throttle LC together with BE.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from tango.model.cgroup import UNLIMITED, CgroupFeatures, GroupTarget
 from tango.model.cores import format_cores
@@ -20,9 +21,9 @@ from tango.model.errors import InvalidField
 from tango.model.job import TaskSpec
 from tango.model.service import ServiceSpec
 
-NODE = ""
-LC = "lc"
-BE = "be"
+NODE: Final = ""
+LC: Final = "lc"
+BE: Final = "be"
 
 DEFAULT_WEIGHT = 100
 # cgroup v2's lowest; 2 shares on v1.

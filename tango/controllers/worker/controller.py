@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,7 @@ from tango.controllers.worker.replica_life import ReplicaLife
 from tango.controllers.worker.replica_targets import ReplicaTargets
 from tango.controllers.worker.requests import Requests
 from tango.controllers.worker.timers import Timers
-from tango.controllers.worker.usage import Usage
+from tango.controllers.worker.usage import SAMPLE, Usage
 from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.commands import ForgetProcess, WorkerCommand
@@ -192,9 +193,9 @@ class WorkerController:
         """When a Tick is wanted, on the clock of `now`."""
         timer_at = self._timers.next_at
         quota_at = self._groups.wake_at
-        if timer_at is None or quota_at is None:
-            return quota_at if timer_at is None else timer_at
-        return min(timer_at, quota_at)
+        if quota_at is not None and quota_at < timer_at:
+            return quota_at
+        return None if timer_at == math.inf else timer_at
 
     # ---- what there is
 
@@ -359,15 +360,15 @@ class WorkerController:
         del event
         while (timer := self._timers.pop_due(now)) is not None:
             kind, name = timer
-            if kind in _REPLICA_TIMERS:
+            if kind == SAMPLE:  # most are
+                self._usage.sample(now)
+            elif kind in _REPLICA_TIMERS:
                 self._life.fire(kind, name, now)
             elif kind in _ATTEMPT_TIMERS:
                 self._attempts.fire(kind, name, now)
-            elif kind == _SHARES:
+            else:
                 self._keep_shares_s = 0.0
                 self._requests.publish({}, now)
-            else:
-                self._usage.sample(now)
         self._groups.shrink_due(now)
 
     def _images_listed(self, event: ImagesListed, now: float) -> None:
@@ -377,7 +378,8 @@ class WorkerController:
 
     def _sampled(self, event: UsageSampled, now: float) -> None:
         self._attempts.wall_clock(event.wall, now)
+        oom, attempts = self._life.oom, self._attempts
         for used in event.groups:
-            self._life.oom.sampled(used)
-            self._attempts.sampled(used, now)
+            oom.sampled(used)
+            attempts.sampled(used, now)
         self._usage.sampled(event, now)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import heapq
+import math
+from heapq import heapify, heappop, heappush
 
 Timer = tuple[str, str]
 
@@ -11,46 +12,62 @@ STALE_KEPT = 64
 
 
 class Timers:
-    """A heap with replacement. Entries that are due at once come by time, then by name."""
+    """A heap with replacement. Entries that are due at once come by time, then by name.
 
-    __slots__ = ("_at", "_heap")
+    next_at: the earliest, infinity where nothing is set. It is asked for after every event and
+    changes far less often, so it is kept. The first entry of the heap always holds; later ones may
+    be replaced or cleared.
+    """
+
+    __slots__ = ("_at", "_heap", "next_at")
 
     def __init__(self) -> None:
         self._at: dict[Timer, float] = {}
         self._heap: list[tuple[float, Timer]] = []
+        self.next_at = math.inf
 
     def set(self, kind: str, name: str, at: float) -> None:
         """Due at `at`, in place of an earlier setting."""
         timer = (kind, name)
-        if self._at.get(timer) == at:
+        before = self._at.get(timer)
+        if before == at:
             return
         self._at[timer] = at
-        heapq.heappush(self._heap, (at, timer))
+        heappush(self._heap, (at, timer))
         if len(self._heap) > 2 * len(self._at) + STALE_KEPT:
             self._heap = [(when, name) for name, when in self._at.items()]
-            heapq.heapify(self._heap)
+            heapify(self._heap)
+        if at <= self.next_at:
+            self.next_at = at
+        elif before is not None and before == self.next_at:
+            self._look()
 
     def clear(self, kind: str, name: str) -> None:
         """Not due any more; fine if it was not set."""
-        self._at.pop((kind, name), None)
+        before = self._at.pop((kind, name), None)
+        if before is not None and before == self.next_at:
+            self._look()
 
     def is_set(self, kind: str, name: str) -> bool:
         """Whether it will be due."""
         return (kind, name) in self._at
 
-    @property
-    def next_at(self) -> float | None:
-        """The earliest; None where nothing is set."""
-        heap = self._heap
-        while heap and self._at.get(heap[0][1]) != heap[0][0]:
-            heapq.heappop(heap)
-        return heap[0][0] if heap else None
-
     def pop_due(self, now: float) -> Timer | None:
         """The next one whose time has come, cleared; None if there is none."""
-        at = self.next_at
-        if at is None or at > now:
+        if self.next_at > now or not self._heap:
             return None
-        _, timer = heapq.heappop(self._heap)
+        _, timer = heappop(self._heap)
         del self._at[timer]
+        self._look()
         return timer
+
+    def _look(self) -> None:
+        """The first entry may not hold any more: drop those that do not, up to one that does."""
+        heap = self._heap
+        while heap:
+            at, timer = heap[0]
+            if self._at.get(timer) == at:
+                self.next_at = at
+                return
+            heappop(heap)
+        self.next_at = math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from tango.algorithms.quota.sides import BE, LC
 from tango.algorithms.quota.suppression import BeCap, Satisfaction
@@ -16,7 +17,9 @@ from tango.model.events import GroupUsed, UsageSampled
 from tango.model.messages import ReportUsage
 from tango.model.settings import WorkerSettings
 
-_SAMPLE = "sides"
+# The kind of the timer, and its name.
+SAMPLE: Final = "sample"
+_SIDES: Final = "sides"
 # BE's cap is never lower: what runs must be able to end.
 MIN_BE_MILLIS = 20
 
@@ -44,7 +47,8 @@ class Side:
             return
         elapsed_s = now - self._anchor_at
         if elapsed_s >= least_s:
-            self.cpu_millis = max(0, round((used.cpu_s - self._anchor_cpu_s) / elapsed_s * 1000))
+            used_s = used.cpu_s - self._anchor_cpu_s
+            self.cpu_millis = round(used_s / elapsed_s * 1000) if used_s > 0 else 0
             self._anchor_at, self._anchor_cpu_s = now, used.cpu_s
 
     def usage(self, throttled_s: float) -> SideUsage:
@@ -91,7 +95,9 @@ class Usage:
         self._satisfaction = Satisfaction(capacity_millis)
         least = max(MIN_BE_MILLIS, capacity_millis // 100)
         self._cap = BeCap(capacity_millis, least) if settings.cap_be else None
-        self._sides = {LC: Side(), BE: Side()}
+        self._lc, self._be = Side(), Side()
+        # Sums over groups, current while no counter of theirs has changed.
+        self._lc_throttled_s = self._be_throttled_s = 0.0
         self._listing_at = 0.0
         self._listing = False
         self.latest: NodeReport | None = None
@@ -111,28 +117,25 @@ class Usage:
             self._listing = True
             groups = tuple(self._groups.leaves)
         self._counters.ask(groups)
-        self._timers.set("sample", _SAMPLE, now + self._control_s)
+        self._timers.set(SAMPLE, _SIDES, now + self._control_s)
 
     def sampled(self, event: UsageSampled, now: float) -> None:
         """Make a report of what was read."""
+        lc, be, counters = self._lc, self._be, self._counters
         leaves = self._groups.leaves
         for used in event.groups:
-            side = self._sides.get(used.group)
-            if side is not None:
-                side.read(used, now, self._control_s / 2)
-            elif used.group in leaves:
-                self._counters.keep(used)
-        throttled = dict(self._counters.gone_throttled_s)
-        reports: list[GroupReport] = []
-        for group in leaves:
-            kept = self._counters.get(group)
-            if kept is None:
-                continue
-            throttled[side_of(group)] += kept.throttled_s
-            if self._listing:
-                reports.append(self._group_report(kept))
+            group = used.group
+            if group == LC:
+                lc.read(used, now, self._control_s / 2)
+            elif group == BE:
+                be.read(used, now, self._control_s / 2)
+            elif group in leaves:
+                counters.keep(used)
+        reports = self._group_reports() if self._listing else ()
         self._listing = False
-        lc, be = self._sides[LC], self._sides[BE]
+        if counters.changed:
+            counters.changed = False
+            self._sum_throttled()
         if self._cap is not None:
             change = self._cap.update(lc.cpu_millis, now)
             if change is not None:
@@ -145,12 +148,12 @@ class Usage:
         self.latest = NodeReport(
             node=self._node,
             at_s=event.wall,
-            lc=lc.usage(throttled[LC]),
-            be=be.usage(throttled[BE]),
+            lc=lc.usage(self._lc_throttled_s),
+            be=be.usage(self._be_throttled_s),
             in_flight=self._in_flight(),
             be_tasks=self._be_tasks(),
             mismatches=self._groups.mismatches(),
-            groups=tuple(reports),
+            groups=reports,
             problem=self.problem,
             be_satisfaction=satisfied,
             memory_short_bytes=self._memory_short(event.memory_available_bytes),
@@ -162,6 +165,25 @@ class Usage:
         if available_bytes is None:
             return 0
         return max(0, self._reserve_bytes - available_bytes)
+
+    def _sum_throttled(self) -> None:
+        """Of every group that there is, and of those that are gone."""
+        counters = self._counters
+        throttled = dict(counters.gone_throttled_s)
+        for group in self._groups.leaves:
+            kept = counters.get(group)
+            if kept is not None:
+                throttled[side_of(group)] += kept.throttled_s
+        self._lc_throttled_s, self._be_throttled_s = throttled[LC], throttled[BE]
+
+    def _group_reports(self) -> tuple[GroupReport, ...]:
+        """All groups whose counters are known."""
+        found = []
+        for group in self._groups.leaves:
+            kept = self._counters.get(group)
+            if kept is not None:
+                found.append(self._group_report(kept))
+        return tuple(found)
 
     def _group_report(self, used: GroupUsed) -> GroupReport:
         return GroupReport(
