@@ -232,7 +232,7 @@ class Sites:
             > before.cpu_millis + before.reclaimable_millis
             or after.memory_bytes > before.memory_bytes
             or bool(after.core_mask & ~before.core_mask)
-            or bool(set(before.ports).difference(after.ports))
+            or (before.ports != after.ports and bool(set(before.ports).difference(after.ports)))
             or after.labels != before.labels
             or after.taints != before.taints
         )

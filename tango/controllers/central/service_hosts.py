@@ -22,20 +22,25 @@ class ServiceHosts:
         # By edge, of (service, node): since when no replica is ready there, None while one is.
         self._missing: dict[str, dict[tuple[str, str], float | None]] = {}
         self._nodes: dict[str, set[str]] = {}
+        # By edge, what it told last where nothing was missing then: told again, it changes nothing.
+        self._settled: dict[str, list[tuple[str, bool, bool, tuple[str, ...]]]] = {}
         self._changed: set[str] = set()
 
     def told(self, edge: str, views: Iterable[NodeView], now: float) -> None:
         """An edge told its nodes."""
+        said = [(view.node, view.ready, view.dead, view.services) for view in views]
+        if self._settled.get(edge) == said:
+            return
         missing = self._missing.setdefault(edge, {})
         ready: set[tuple[str, str]] = set()
         away: set[str] = set()
         dead: set[str] = set()
-        for view in views:
-            name = node_name(edge, view.node)
-            if view.ready:
-                ready.update((service, name) for service in view.services)
+        for node, is_ready, is_dead, services in said:
+            name = node_name(edge, node)
+            if is_ready:
+                ready.update((service, name) for service in services)
             else:
-                (dead if view.dead else away).add(name)
+                (dead if is_dead else away).add(name)
         for service, name in ready - missing.keys():
             missing[service, name] = None
             self._nodes.setdefault(service, set()).add(name)
@@ -48,6 +53,10 @@ class ServiceHosts:
                 self._drop(*key)
             elif since is None:
                 missing[key] = now
+        if all(since is None for since in missing.values()):
+            self._settled[edge] = said
+        else:
+            self._settled.pop(edge, None)
 
     def hosts(self, service: str) -> tuple[str, ...]:
         """The nodes that count, by name."""

@@ -141,18 +141,25 @@ class Site:
 
     def booked_ports(self, node: str) -> frozenset[int]:
         """Fixed ports of our attempts there, and of those that migrate there."""
-        kept = (one[3] for one in self.kept.get(node, {}).values())
-        return frozenset(self.held.get(node, _NOTHING).ports).union(*kept)
+        held, kept = self.held.get(node, _NOTHING), self.kept.get(node)
+        if kept is None:
+            return frozenset(held.ports) if held.ports else NO_PORTS
+        return frozenset(held.ports).union(*(one[3] for one in kept.values()))
 
     def taken_ports(self, node: str) -> frozenset[int]:
         """Fixed ports that somebody has there, or is to have; but for what is reserved."""
         view = self.nodes.get(node)
         booked = self.booked_ports(node)
-        return booked if view is None else booked.union(view.lc_ports, view.be_ports)
+        if view is None or not (view.lc_ports or view.be_ports):
+            return booked
+        return booked.union(view.lc_ports, view.be_ports)
 
     def _free_cores(self, view: NodeView, kept: int) -> int:
         held = self.held.get(view.node, _NOTHING)
-        return mask_of(view.cores) & ~mask_of(view.be_cores) & ~(held.core_mask | kept)
+        taken = held.core_mask | kept
+        if view.be_cores:
+            taken |= mask_of(view.be_cores)
+        return mask_of(view.cores) & ~taken
 
     def _with_reserved(self, view: NodeView) -> NodeView:
         cpu, memory, _ = self.reserved.get(view.node, NOTHING)
@@ -211,9 +218,16 @@ class Site:
             return None
         held = self.held.get(node, _NOTHING)
         be_cpu, be_memory, kept_cores = self._be_held(view)
-        reserved_cpu, reserved_memory, reserved_cores = self.reserved.get(node, NOTHING)
-        be_cpu += reserved_cpu
-        be_memory += reserved_memory
+        core_mask = self._free_cores(view, kept_cores)
+        reserved = self.reserved.get(node)
+        if reserved is not None:
+            be_cpu += reserved.cpu_millis
+            be_memory += reserved.memory_bytes
+            core_mask = without_highest(core_mask, reserved.cores)
+        ports = self.taken_ports(node)
+        if node in self.reserved_ports:
+            ports |= self.reserved_ports[node]
+        lc_use = self.lc_use.get(node)
         cpu = view.capacity.cpu_millis - view.lc_held_millis - be_cpu
         memory = view.capacity.memory_bytes - view.lc_memory_bytes - be_memory
         if not self.elastic and (cpu <= 0 or memory <= 0):
@@ -228,13 +242,13 @@ class Site:
             lc_memory_bytes=view.lc_memory_bytes,
             be_held_millis=be_cpu,
             be_memory_bytes=be_memory,
-            lc_used_millis=self.lc_use[node].millis if node in self.lc_use else 0,
+            lc_used_millis=lc_use.millis if lc_use is not None else 0,
             be_used_millis=view.report.be.cpu_millis if view.report is not None else 0,
             reclaimable_millis=view.be_reclaimable_millis if self.elastic else 0,
-            core_mask=without_highest(self._free_cores(view, kept_cores), reserved_cores),
+            core_mask=core_mask,
             labels=view.labels,
             taints=view.taints,
-            ports=_sorted(self.reserved_ports.get(node, NO_PORTS) | self.taken_ports(node)),
+            ports=_sorted(ports),
         )
 
 
