@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.peers import Peers
-from tango.controllers.edge.round_trips import trips_told
+from tango.controllers.edge.round_trips import TripsTold
 from tango.controllers.edge.views import node_views
 from tango.model.commands import SendCentral
 from tango.model.job import AttemptStatus
 from tango.model.messages import EdgeState, FromEdge, NodesChanged
 
 # NodesChanged goes at most this often when something changed, and at least that often.
-CHANGED_EVERY_S = 0.2
-ALIVE_EVERY_S = 1.0
+CHANGED_EVERY_S: Final = 0.2
+ALIVE_EVERY_S: Final = 1.0
 
 
 class CentralLink:
@@ -22,7 +23,7 @@ class CentralLink:
 
     def __init__(self, books: Books, peers: Peers) -> None:
         self._books = books
-        self._peers = peers
+        self._trips = TripsTold(books, peers)
         self._told_at = 0.0
         self.session: int | None = None
 
@@ -39,9 +40,7 @@ class CentralLink:
         self.session = session
         self._told(now)
         nodes = tuple(sorted(books.nodes))
-        self.send(
-            EdgeState(node_views(books), attempts, nodes, trips_told(books, self._peers, now))
-        )
+        self.send(EdgeState(node_views(books), attempts, nodes, self._trips.trips(now)))
         for name in nodes:
             images = books.nodes[name].images
             if images is not None:
@@ -61,8 +60,7 @@ class CentralLink:
         """Tell the nodes if it is time."""
         if now >= self.due_at:
             self._told(now)
-            trips = trips_told(self._books, self._peers, now)
-            self.send(NodesChanged(node_views(self._books), trips))
+            self.send(NodesChanged(node_views(self._books), self._trips.trips(now)))
 
     def _told(self, now: float) -> None:
         self._told_at = now

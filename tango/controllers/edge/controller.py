@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from tango.algorithms.placement.replicas import ReplicaRule
 from tango.algorithms.placement.spread import Spread
@@ -74,6 +74,8 @@ from tango.model.round_trips import MeasuredTrips
 from tango.model.settings import EdgeSettings
 from tango.model.views import DrainView, RequestCounts, ServiceView
 
+_NEVER: Final = math.inf
+
 
 class EdgeController:
     """One site's master: LC admission and routing, service placement, BE admission.
@@ -124,7 +126,7 @@ class EdgeController:
             self._rebalance,
             self._central,
         )
-        self._wake_at = math.inf
+        self._wake_at = _NEVER
         self._begun = False
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             CallArrived: self._waiting.arrive,
@@ -194,7 +196,7 @@ class EdgeController:
             direct.settle(now)
         if self.books.pressed:
             self._evictions.settle(now)
-        central_at = math.inf
+        central_at = _NEVER
         if central.session is not None:
             central_at = central.due_at
             if now >= central_at:
@@ -206,27 +208,30 @@ class EdgeController:
         if now >= guests.check_at:
             guests.settle(now)
         waiting.settle()
-        # While a solve is on its way its answer comes first, whatever solve_at says.
-        solve_at = math.inf if router.waiting else router.solve_at
-        self._wake_at = min(
-            waiting.due_at,
-            solve_at,
-            central_at,
-            self._nodes.check_at,
-            services.place_at,
-            peers.due_at,
-            guests.check_at,
-            routes.due_at,
-            self._reassurance.due_at,
-            rebalance.due_at,
-            direct.due_at,
-        )
+        self._wake_at = self._next_at(central_at)
         return commands
+
+    def _next_at(self, central_at: float) -> float:
+        """The earliest of all that is due. Two by two: compiled, more would make objects of all."""
+        at = self._waiting.due_at
+        # While a solve is on its way its answer comes first, whatever solve_at says.
+        router = self._router
+        if not router.waiting:
+            at = min(at, router.solve_at)
+        at = min(at, central_at)
+        at = min(at, self._nodes.check_at)
+        at = min(at, self._services.place_at)
+        at = min(at, self._peers.due_at)
+        at = min(at, self._guests.check_at)
+        at = min(at, self._routes.due_at)
+        at = min(at, self._reassurance.due_at)
+        at = min(at, self._rebalance.due_at)
+        return min(at, self._direct.due_at)
 
     @property
     def wake_at(self) -> float | None:
         """When a Tick is due if nothing else happens; None for never. Current after handle()."""
-        return None if self._wake_at == math.inf else self._wake_at
+        return None if self._wake_at == _NEVER else self._wake_at
 
     def validate(self) -> None:
         """Raise AssertionError if the books contradict themselves; O(everything), for tests."""

@@ -110,14 +110,16 @@ class Peers:
         self._choose()
         out: list[EdgeCommand] = self._books.out
         due_at = math.inf
+        far_interval_s = max(FAR_INTERVAL_S, self._interval_s)
         for session, peer in self._sessions.items():
-            interval_s = self._interval_s if peer.near else max(FAR_INTERVAL_S, self._interval_s)
+            interval_s = self._interval_s if peer.near else far_interval_s
             if now >= peer.asked_at + interval_s:
                 peer.asked_at = now
                 number = peer.rtt.ping(now)
                 if number is not None:
                     out.append(SendPeer(session, PeerPing(number, peer.near)))
-            due_at = min(due_at, peer.asked_at + interval_s, peer.heard_at + self._dead_after_s)
+            due_at = min(due_at, peer.asked_at + interval_s)
+            due_at = min(due_at, peer.heard_at + self._dead_after_s)
         self.due_at = due_at
 
     def _choose(self) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.peers import SEPARATOR, Peers
+from tango.controllers.edge.rtt import RoundTrips
 from tango.model.round_trips import MAX_RTT_S, MAX_TRIPS, EdgeTrip, MeasuredTrips, RoundTrip
 
 
@@ -16,25 +15,51 @@ def round_trips(books: Books, peers: Peers, now: float) -> MeasuredTrips:
     A ping that has waited for longer than the delay counts as that delay: a stalled link is far.
     Nodes and peers without a session, or without an answer yet, are left out.
     """
-    return MeasuredTrips(tuple(_all(books, peers, now)))
-
-
-def trips_told(books: Books, peers: Peers, now: float) -> tuple[EdgeTrip, ...]:
-    """The same for the central master, which takes MAX_TRIPS: of more the last, sites first."""
-    found = [EdgeTrip(one.target, one.rtt_s) for one in _all(books, peers, now)]
-    if len(found) > MAX_TRIPS:
-        found = found[-MAX_TRIPS:]
-    return tuple(found)
-
-
-def _all(books: Books, peers: Peers, now: float) -> Iterator[RoundTrip]:
+    found = []
     for name, node in sorted(books.nodes.items()):
         if node.session is not None and node.trips.known:
-            yield _trip(books.edge, books.edge + SEPARATOR + name, node.trips.at_least_s(now))
+            rtt_s = _rtt_s(node.trips, now)
+            found.append(RoundTrip(books.edge, books.edge + SEPARATOR + name, rtt_s))
     for name, peer in sorted(peers.books.items()):
         if peer.session is not None and peer.rtt.known:
-            yield _trip(books.edge, name, peer.rtt.at_least_s(now))
+            found.append(RoundTrip(books.edge, name, _rtt_s(peer.rtt, now)))
+    return MeasuredTrips(tuple(found))
 
 
-def _trip(source: str, target: str, rtt_s: float) -> RoundTrip:
-    return RoundTrip(source, target, min(rtt_s, MAX_RTT_S))
+class TripsTold:
+    """The same for the central master, told several times a second: what has not changed is not
+    made again.
+    """
+
+    def __init__(self, books: Books, peers: Peers) -> None:
+        self._books = books
+        self._peers = peers
+        # As told last, by name.
+        self._to_nodes: dict[str, EdgeTrip] = {}
+        self._to_peers: dict[str, EdgeTrip] = {}
+
+    def trips(self, now: float) -> tuple[EdgeTrip, ...]:
+        """At most MAX_TRIPS: of more the last, sites among them."""
+        found = []
+        for name, node in sorted(self._books.nodes.items()):
+            if node.session is not None and node.trips.known:
+                rtt_s = _rtt_s(node.trips, now)
+                trip = self._to_nodes.get(name)
+                if trip is None or trip.rtt_s != rtt_s:
+                    trip = EdgeTrip(self._books.edge + SEPARATOR + name, rtt_s)
+                    self._to_nodes[name] = trip
+                found.append(trip)
+        for name, peer in sorted(self._peers.books.items()):
+            if peer.session is not None and peer.rtt.known:
+                rtt_s = _rtt_s(peer.rtt, now)
+                trip = self._to_peers.get(name)
+                if trip is None or trip.rtt_s != rtt_s:
+                    trip = self._to_peers[name] = EdgeTrip(name, rtt_s)
+                found.append(trip)
+        if len(found) > MAX_TRIPS:
+            found = found[-MAX_TRIPS:]
+        return tuple(found)
+
+
+def _rtt_s(trips: RoundTrips, now: float) -> float:
+    return min(trips.at_least_s(now), MAX_RTT_S)

@@ -117,6 +117,15 @@ def unready_reason(books: Books, service: ServiceBook) -> str:
 def node_view(books: Books, node: NodeBook) -> NodeView:
     """The node as the central master and listings see it."""
     cordon = books.cordons.get(node.name)
+    lc_ports = books.lc_ports(node)
+    # Made of each node several times a second, and most have no attempt and no fixed port.
+    reclaimable_millis = 0
+    be_cores: tuple[int, ...] = ()
+    be_ports: tuple[int, ...] = ()
+    if node.attempts:
+        reclaimable_millis = node.be_reclaimable_millis()
+        be_cores = ids_of(node.be_core_mask())
+        be_ports = tuple(sorted(node.be_ports()))
     return NodeView(
         node=node.name,
         edge=books.edge,
@@ -129,19 +138,19 @@ def node_view(books: Books, node: NodeBook) -> NodeView:
         be_memory_bytes=node.be_memory_bytes,
         replicas=books.replicas_on.get(node.name, 0) + len(node.leaving),
         be_tasks=node.be_tasks,
-        be_reclaimable_millis=node.be_reclaimable_millis(),
+        be_reclaimable_millis=reclaimable_millis,
         report=node.report,
         labels=node.hello.labels,
         taints=node.hello.taints,
         observe_only=node.hello.observe_only,
         cores=node.hello.cores,
         cores_note=node.hello.cores_note,
-        be_cores=ids_of(node.be_core_mask()),
+        be_cores=be_cores,
         services=tuple(
-            name for name, service in sorted(books.services.items()) if _serves(service, node.name)
+            sorted([name for name, one in books.services.items() if _serves(one, node.name)])
         ),
-        lc_ports=tuple(sorted(books.lc_ports(node))),
-        be_ports=tuple(sorted(node.be_ports())),
+        lc_ports=tuple(sorted(lc_ports)) if lc_ports else (),
+        be_ports=be_ports,
         checkpoints=node.hello.checkpoints,
         checkpoint_note=node.hello.checkpoint_note,
         checkpoint_shared=node.hello.checkpoint_shared,
