@@ -56,6 +56,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/controllers/central/batch.py",
         "tango/controllers/central/bounds.py",
         "tango/controllers/central/controller.py",
+        "tango/controllers/central/core.py",
         "tango/controllers/central/delay_table.py",
         "tango/controllers/central/departures.py",
         "tango/controllers/central/edges.py",
@@ -86,8 +87,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/sim/node_memory.py",
         "tango/sim/payload.py",
         "tango/sim/shell.py",
+        "tango/sim/tally.py",
         "tango/sim/users.py",
         "tango/sim/worker_shell.py",
+        "tango/workload/latency.py",
+        "tango/workload/report.py",
     ),
 }
 # Compiled for size, as a worker loads it.

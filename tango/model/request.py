@@ -13,6 +13,10 @@ Headers = tuple[tuple[str, str], ...]
 class Outcome(enum.Enum):
     """Every request ends in exactly one of these; all but COMPLETED violate its QoS."""
 
+    # As members are compared, by identity: what is counted by outcome is counted for each request,
+    # and Enum's own is a function in Python.
+    __hash__ = object.__hash__
+
     COMPLETED = "completed"
     LATE = "late"
     REJECTED = "rejected"

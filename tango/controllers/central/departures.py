@@ -51,7 +51,9 @@ class Departures:
     @property
     def due_at(self) -> float | None:
         """When nodes that are dead, or that an edge does not know, have had time enough."""
-        return min((*self._unseen.values(), *self._dead.values()), default=None)
+        if not (self._unseen or self._dead):
+            return None
+        return min((*self._unseen.values(), *self._dead.values()))
 
     def connected(self, site: Site) -> None:
         """A stream began, or ended: what is not known, or was dead, has the full time again."""

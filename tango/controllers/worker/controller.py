@@ -22,7 +22,7 @@ from tango.controllers.worker.replica_life import ReplicaLife
 from tango.controllers.worker.replica_targets import ReplicaTargets
 from tango.controllers.worker.requests import Requests
 from tango.controllers.worker.timers import Timers
-from tango.controllers.worker.usage import SAMPLE, Usage
+from tango.controllers.worker.usage import Usage
 from tango.model.cgroup import CgroupFeatures
 from tango.model.cluster import Enforcement, NodeCapacity, NodeReport
 from tango.model.commands import ForgetProcess, WorkerCommand
@@ -141,7 +141,6 @@ class WorkerController:
             settings,
             groups,
             counters,
-            timers,
             out,
             in_flight=self._requests.__len__,
             be_tasks=lambda: self._attempts.running,
@@ -191,11 +190,11 @@ class WorkerController:
     @property
     def wake_at(self) -> float | None:
         """When a Tick is wanted, on the clock of `now`."""
-        timer_at = self._timers.next_at
+        at = min(self._timers.next_at, self._usage.sample_at)
         quota_at = self._groups.wake_at
-        if quota_at is not None and quota_at < timer_at:
+        if quota_at is not None and quota_at < at:
             return quota_at
-        return None if timer_at == math.inf else timer_at
+        return None if at == math.inf else at
 
     # ---- what there is
 
@@ -360,15 +359,15 @@ class WorkerController:
         del event
         while (timer := self._timers.pop_due(now)) is not None:
             kind, name = timer
-            if kind == SAMPLE:  # most are
-                self._usage.sample(now)
-            elif kind in _REPLICA_TIMERS:
+            if kind in _REPLICA_TIMERS:
                 self._life.fire(kind, name, now)
             elif kind in _ATTEMPT_TIMERS:
                 self._attempts.fire(kind, name, now)
             else:
                 self._keep_shares_s = 0.0
                 self._requests.publish({}, now)
+        if now >= self._usage.sample_at:
+            self._usage.sample(now)
         self._groups.shrink_due(now)
 
     def _images_listed(self, event: ImagesListed, now: float) -> None:

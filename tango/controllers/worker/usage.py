@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Final
 
 from tango.algorithms.quota.sides import BE, LC
 from tango.algorithms.quota.suppression import BeCap, Satisfaction
 from tango.controllers.worker.counters import Counters, side_of
 from tango.controllers.worker.groups import GroupTree
 from tango.controllers.worker.outbox import Outbox
-from tango.controllers.worker.timers import Timers
 from tango.model.cluster import GroupReport, NodeReport, SideUsage
 from tango.model.decision import SUPPRESS
 from tango.model.events import GroupUsed, UsageSampled
 from tango.model.messages import ReportUsage
 from tango.model.settings import WorkerSettings
 
-# The kind of the timer, and its name.
-SAMPLE: Final = "sample"
-_SIDES: Final = "sides"
 # BE's cap is never lower: what runs must be able to end.
 MIN_BE_MILLIS = 20
 
@@ -65,6 +61,7 @@ class Usage:
     """Samples the sides each control interval, and every group each listing interval.
 
     Without cgroups both sides stay 0; the reports go out all the same, as signs of life.
+    sample_at: when the next one is due. Not one of the timers: it is by far the most frequent.
     in_flight, be_tasks: how many there are now. be_asked: millicores that BE tasks declare.
     """
 
@@ -73,7 +70,6 @@ class Usage:
         settings: WorkerSettings,
         groups: GroupTree,
         counters: Counters,
-        timers: Timers,
         out: Outbox,
         *,
         in_flight: Callable[[], int],
@@ -87,7 +83,6 @@ class Usage:
         self._reserve_bytes = settings.memory_reserve_bytes
         self._groups = groups
         self._counters = counters
-        self._timers = timers
         self._out = out
         self._in_flight = in_flight
         self._be_tasks = be_tasks
@@ -98,6 +93,7 @@ class Usage:
         self._lc, self._be = Side(), Side()
         # Sums over groups, current while no counter of theirs has changed.
         self._lc_throttled_s = self._be_throttled_s = 0.0
+        self.sample_at = math.inf
         self._listing_at = 0.0
         self._listing = False
         self.latest: NodeReport | None = None
@@ -117,7 +113,7 @@ class Usage:
             self._listing = True
             groups = tuple(self._groups.leaves)
         self._counters.ask(groups)
-        self._timers.set(SAMPLE, _SIDES, now + self._control_s)
+        self.sample_at = now + self._control_s
 
     def sampled(self, event: UsageSampled, now: float) -> None:
         """Make a report of what was read."""
