@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worker_world import SETTINGS, WALL, World, service, target, task
 
 from tango.model import commands as cmd
@@ -109,6 +111,44 @@ def test_throttling_of_a_removed_group_stays_in_its_sides_sum(world: World) -> N
     world.advance(0.2)
     assert reports(world)[-1].lc.throttled_s == 0.75
     assert reports(world)[-1].be.throttled_s == 0
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(("aim", "start", "end", "read", "wait")),
+            st.integers(0, 2),
+            st.floats(0, 1e6),
+        ),
+        max_size=40,
+    )
+)
+def test_throttled_time_is_the_sum_of_all_groups_whatever_happens(
+    steps: list[tuple[str, int, float]],
+) -> None:
+    """`validate`, after each event, compares what is kept with a sum made anew."""
+    world = World()
+    world.connect()
+    wanted: set[int] = set()
+    live: list[str] = []
+    for number, (what, which, throttled_s) in enumerate(steps):
+        if what == "aim":
+            wanted ^= {which}
+            world.aim(*(target(service(), one) for one in sorted(wanted)))
+        elif what == "start":
+            live.append(f"j.{number}.1")
+            world.start_attempt(live[-1])
+        elif what == "end" and live:
+            world.end(live[0])
+            world.acknowledge(live.pop(0))
+        elif what == "read":
+            groups = (f"lc/hello/hello-{which}", *(f"be/{name}" for name in live[:1]))
+            used = [ev.GroupUsed(group, 1.0, 0, 4, throttled_s, 0) for group in groups]
+            world.post(ev.UsageSampled(tuple(used), world.wall))
+        else:
+            world.advance(0.7)
+    world.advance(0.2)
+    assert reports(world)
 
 
 def test_mismatches_are_reported_until_the_value_is_set_again(world: World) -> None:

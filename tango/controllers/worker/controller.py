@@ -241,6 +241,8 @@ class WorkerController:
         self._books.validate()
         self._attempts.validate()
         self._requests.validate()
+        self._timers.validate()
+        self._usage.validate()
         for key in self._books.by_key:
             assert key not in self._attempts, f"{key}: an attempt's key for a replica"
         replicas = self._books.by_id.values()

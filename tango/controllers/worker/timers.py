@@ -61,6 +61,13 @@ class Timers:
         self._look()
         return timer
 
+    def validate(self) -> None:
+        """AssertionError where the earliest is not what it should be."""
+        assert self.next_at == min(self._at.values(), default=math.inf), "not the earliest"
+        held = self._heap and self._at.get(self._heap[0][1]) == self._heap[0][0]
+        assert held or not self._heap, "the first entry does not hold"
+        assert {(at, timer) for timer, at in self._at.items()} <= set(self._heap), "one is lost"
+
     def _look(self) -> None:
         """The first entry may not hold any more: drop those that do not, up to one that does."""
         heap = self._heap

@@ -131,7 +131,7 @@ class Usage:
         self._listing = False
         if counters.changed:
             counters.changed = False
-            self._sum_throttled()
+            self._lc_throttled_s, self._be_throttled_s = self._throttled()
         if self._cap is not None:
             change = self._cap.update(lc.cpu_millis, now)
             if change is not None:
@@ -162,15 +162,20 @@ class Usage:
             return 0
         return max(0, self._reserve_bytes - available_bytes)
 
-    def _sum_throttled(self) -> None:
-        """Of every group that there is, and of those that are gone."""
+    def _throttled(self) -> tuple[float, float]:
+        """For how long LC and BE were throttled: every group that there is, or was."""
         counters = self._counters
         throttled = dict(counters.gone_throttled_s)
         for group in self._groups.leaves:
             kept = counters.get(group)
             if kept is not None:
                 throttled[side_of(group)] += kept.throttled_s
-        self._lc_throttled_s, self._be_throttled_s = throttled[LC], throttled[BE]
+        return throttled[LC], throttled[BE]
+
+    def validate(self) -> None:
+        """AssertionError where the sums are not those of the groups."""
+        sums = self._lc_throttled_s, self._be_throttled_s
+        assert self._counters.changed or sums == self._throttled(), "sums out of date"
 
     def _group_reports(self) -> tuple[GroupReport, ...]:
         """All groups whose counters are known."""
