@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,25 +53,37 @@ class Timed:
     "--scenario", type=click.Path(path_type=Path), default=CITY, show_default="city, of this clone",
     help="Whose loads are patterns.",
 )  # fmt: skip
+@click.option(
+    "--times", default=1, show_default=True, type=click.IntRange(1, 100),
+    help="So many times the scenario's requests a second, each of so much less CPU.",
+)  # fmt: skip
 @click.option("--log/--no-log", default=True, help="Also with the decision log on.")
-def simulate(report: Path | None, seed: int, requests: int, scenario: Path, log: bool) -> None:
+def simulate(
+    report: Path | None, seed: int, requests: int, scenario: Path, times: int, log: bool
+) -> None:
     """Simulated LC requests a second of wall time on one core, and the process's peak memory.
 
     Each run has a process of its own: a tenth of the requests, then all, then a tenth with the
     decision log on a file. Time should grow with the requests, memory should not. Wall time
     counts everything from the loaded scenario on, with the start of its daemons.
+
+    What nodes cost by themselves, with their samples, reports and pings, is shared by more requests
+    with --times; how busy they are stays the same.
     """
     check_report(report)
     if not scenario.is_file():
         fix = "name one with --scenario, as configs/scenarios/city.toml of a clone"
         raise InvalidField("--scenario", f"there is no file {scenario}", fix)
-    rate = _rate(load_scenario(scenario))
+    rate = times * _rate(load_scenario(scenario))
+    changes = _denser(scenario, times)
     begun = time.perf_counter()
     with scratch_dir() as directory:
-        short = _run(scenario, requests / SHORTER / rate, seed, None)
-        long = _run(scenario, requests / rate, seed, None)
+        short = _run(scenario, requests / SHORTER / rate, seed, None, changes)
+        long = _run(scenario, requests / rate, seed, None, changes)
         logged_to = directory / "decisions.jsonl"
-        logged = _run(scenario, requests / SHORTER / rate, seed, logged_to) if log else None
+        logged = (
+            _run(scenario, requests / SHORTER / rate, seed, logged_to, changes) if log else None
+        )
         log_mib = logged_to.stat().st_size / 2**20 if log else 0.0
     # What a request costs in the longer run over the shorter; start and end of all daemons apart.
     # By CPU time, which says the same of one thread and does not count what else the machine did.
@@ -88,6 +101,7 @@ def simulate(report: Path | None, seed: int, requests: int, scenario: Path, log:
         "time_growth": growth,
         "rss_growth": long.rss_mib / short.rss_mib,
         "scenario": scenario.name,
+        "times": times,
     }
     rows = [
         ("requests_per_s", f"{long.per_s:,.0f} /s", f">= {WANTED_PER_S:,} /s"),
@@ -130,8 +144,26 @@ def _rate(scenario: Scenario) -> float:
     return total
 
 
-def _run(scenario: Path, duration_s: float, seed: int, log: Path | None) -> Timed:
-    words = [str(scenario), repr(duration_s), str(seed), str(log or "")]
+def _denser(path: Path, times: int) -> list[str]:
+    """What to change in the scenario for so many times the requests, of as much CPU in all."""
+    if times == 1:
+        return []
+    document = tomllib.loads(path.read_text("utf-8"))
+    changes = []
+    for section, field, factor in (("loads", "rate", times), ("services", "cpu_ms", 1 / times)):
+        for index, item in enumerate(document.get(section, ())):
+            if field not in item:
+                fix = "state it there, or leave --times out"
+                raise InvalidField(f"{section}[{index}].{field}", "is not in the scenario", fix)
+            changes.append(f"{section}[{index}].{field}={item[field] * factor!r}")
+    return changes
+
+
+def _run(
+    scenario: Path, duration_s: float, seed: int, log: Path | None, changes: list[str]
+) -> Timed:
+    phases = [f"duration_s={duration_s!r}", "warmup_s=0"]
+    words = [str(scenario), str(seed), str(log or ""), *phases, *changes]
     done = subprocess.run(
         [sys.executable, "-m", "tango.cli.benches.simulate_run", *words],
         stdin=subprocess.DEVNULL,

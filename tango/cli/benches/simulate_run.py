@@ -1,4 +1,4 @@
-"""One run of `tango bench simulate`, in a process of its own: SCENARIO DURATION_S SEED LOG."""
+"""One run of `tango bench simulate`, in a process of its own: SCENARIO SEED LOG [CHANGE ...]."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tango.sim.scenario_file import load_scenario, parse_change
 
 def main() -> None:
     """Simulate, and print requests, wall time and peak memory as JSON."""
-    path, duration_s, seed, log = sys.argv[1:]
-    changes = (parse_change(f"duration_s={duration_s}"), parse_change("warmup_s=0"))
+    path, seed, log, *words = sys.argv[1:]
+    changes = tuple(parse_change(word) for word in words)
     scenario = load_scenario(Path(path), changes, seed=int(seed))
     marks: list[tuple[float, float]] = []
 
     def told(progress: Progress) -> None:
-        # The first when the load begins, the second when it is over.
-        if progress.at_s >= (0.0, progress.until_s, math.inf)[len(marks)]:
+        # The first when the load begins, the second when it is over, but for rounding.
+        if progress.at_s >= (0.0, progress.until_s, math.inf)[len(marks)] - 1e-6:
             marks.append((time.perf_counter(), time.process_time()))
 
     begun = time.perf_counter()
