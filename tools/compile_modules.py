@@ -22,7 +22,7 @@ from native_records import RECORDS, native
 # Library: the modules in it, as globs. Each module has a small file of its own besides, which costs
 # a process 20 KiB: of a worker, which has 64 MiB, only what runs for each request and report.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "tango_model": tuple(RECORDS),
+    "tango_model": tuple(file for file, records in RECORDS.items() if records),
     "tango_node": (
         "tango/algorithms/quota/follow.py",
         "tango/algorithms/quota/hrm.py",
