@@ -16,7 +16,6 @@ from tango.workload.arrival import Arrival
 from tango.workload.patterns import PatternSpec, arrivals
 from tango.workload.reasons import reason_of
 
-
 _OK: Final = Code.OK
 _COMPLETED: Final = Outcome.COMPLETED
 _LATE: Final = Outcome.LATE

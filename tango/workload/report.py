@@ -133,9 +133,7 @@ class RequestTally:
     def counts(self) -> RequestCounts:
         """The final counts. Raises ValueError while requests are in flight."""
         ended = self.ended
-        return RequestCounts(
-            self.sent, ended.completed, ended.late, ended.rejected, ended.failed
-        )
+        return RequestCounts(self.sent, ended.completed, ended.late, ended.rejected, ended.failed)
 
 
 @dataclass(frozen=True, slots=True)
