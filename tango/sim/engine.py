@@ -1,4 +1,4 @@
-"""Virtual time: a list of what will happen, carried out in order; nothing else moves the clock."""
+"""Virtual time: what will happen, carried out in order; nothing else moves the clock."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Engine:
     nothing but what was planned. An action is called with its argument and may plan others.
 
     due: the times of the calls to come, negative, so that they grow towards the next call, which is
-    the last. Beside it lie the calls. A heap of both together compares tuples, and twice as often;
-    here most calls are planned for soon, so little moves.
+    the last. The calls lie beside it, in the same order. Most are planned for soon, so little moves
+    for a new one: up to 10,000 to come that costs less than a heap, which compares twice as often.
     """
 
     __slots__ = ("_calls", "due", "now", "number")
@@ -74,7 +74,7 @@ class Lanes:
     What happens at one site touches nothing of another but by messages, which take time. So no
     order is lost where a window is no longer than the shortest of them takes (conservative
     synchronisation; Chandy and Misra, IEEE TSE SE-5(5), 1979), and the memory that a site's events
-    touch stays in the processor's cache for the next one: with a thousand nodes in one heap each
+    touch stays in the processor's cache for the next one: with a thousand nodes in one list each
     event finds it gone. A message that would arrive in a window which its receiver has been through
     arrives at the end of it.
 

@@ -56,7 +56,7 @@ class RequestCounts:
 
 
 class FateCounts:
-    """How many requests ended in which way. Not a dict: an Outcome's hash is a call of Python's."""
+    """How many requests ended in which way."""
 
     __slots__ = ("completed", "failed", "late", "rejected")
 
