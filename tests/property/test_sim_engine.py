@@ -43,10 +43,6 @@ def test_calls_come_by_time_and_those_of_one_time_as_they_were_planned(
     made: list[int] = []
     wanted: list[int] = []
 
-    def plan(at: float, number: int) -> None:
-        engine.at(at, call, number)
-        plain.at(at, number)
-
     def call(number: int) -> None:
         made.append(number)
         assert engine.now == plain_now[len(made) - 1]
@@ -57,17 +53,18 @@ def test_calls_come_by_time_and_those_of_one_time_as_they_were_planned(
     plain_now: list[float] = []
     for count, (what, when) in enumerate(steps):
         if what == "plan":
-            plan(when, count)
+            engine.at(when, call, count)
+            plain.at(when, count)
         elif what == "cancel" and plain.planned:
             _, number = plain.planned.pop(when % len(plain.planned))
             engine.cancel(call, number)
         elif what.startswith("run"):
             until, through = max(engine.now, float(when)), what == "run through"
-            while (number := plain.next_of(until, through=through)) is not None:
-                wanted.append(number)
+            while (came := plain.next_of(until, through=through)) is not None:
+                wanted.append(came)
                 plain_now.append(plain.now)
-                if number % 3 == 0:
-                    plain.at(plain.now + number % 5 - 1, number + 1001)
+                if came % 3 == 0:
+                    plain.at(plain.now + came % 5 - 1, came + 1001)
             plain.now = until
             before = len(made)
             assert engine.run(until, through=through) == len(wanted) - before
