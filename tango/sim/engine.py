@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
@@ -33,9 +32,17 @@ class Engine:
         """Plan a call, now at the earliest."""
         if at < self.now:
             at = self.now
-        # Before those of the same time: they come first.
-        place = bisect_left(self.due, -at)
-        self.due.insert(place, -at)
+        due, key = self.due, -at
+        # As bisect_left, before those of the same time, for they come first. Compiled it costs half
+        # of that, which compares objects.
+        place, end = 0, len(due)
+        while place < end:
+            middle = (place + end) >> 1
+            if due[middle] < key:
+                place = middle + 1
+            else:
+                end = middle
+        due.insert(place, key)
         self._calls.insert(place, (action, arg))
 
     def cancel(self, action: Action, arg: Any) -> None:
