@@ -37,7 +37,6 @@ from tango.cli.progress import Progress
 from tango.cli.report_view import milliseconds, print_view, share, write_report
 from tango.cli.whole_file import check_place
 from tango.model.errors import TangoError
-from tango.model.request import Outcome
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
 from tango.sdk.embedded_plan import EmbeddedPlan
@@ -274,7 +273,7 @@ class DemoRun:
         for name, each in record.services.items():
             rate, latency = each.recent()
             ended = each.tally.sent - each.tally.in_flight
-            in_time = share(each.tally.ended[Outcome.COMPLETED], ended)
+            in_time = share(each.tally.ended.completed, ended)
             parts.append(
                 f"{name}: {rate:.0f}/s, {in_time} in time, p99 {milliseconds(latency.p99)}"
             )

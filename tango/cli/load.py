@@ -27,7 +27,6 @@ from tango.cli.report_view import (
 )
 from tango.cli.whole_file import check_place
 from tango.model.errors import InvalidField, NotFound, TangoError, Unavailable
-from tango.model.request import Outcome
 from tango.model.views import ServiceView
 from tango.sdk.client import Client
 from tango.sdk.load import LoadRunner, RunRecord, ServiceLoad
@@ -256,7 +255,7 @@ def progress_line(record: RunRecord, at_s: float, duration_s: float | None) -> s
         rate, latency = service.recent()
         tally = service.tally
         ended = tally.sent - tally.in_flight
-        completed = tally.ended[Outcome.COMPLETED]
+        completed = tally.ended.completed
         parts.append(
             f"{name} {rate:.0f}/s, {share(completed, ended)} of {ended:,} in time, "
             f"p50 {milliseconds(latency.p50)}, p99 {milliseconds(latency.p99)}, "

@@ -89,12 +89,12 @@ class Machine:
 
     def used(self, groups: tuple[str, ...]) -> tuple[GroupUsed, ...]:
         """The kernel's counters of those groups that are there."""
-        now, usage, memory = self._engine.now, self.cpu.usage, self._memory.usage
+        now, cpu, memory = self._engine.now, self.cpu, self._memory
         found = []
         for group in groups:
             if group in self.groups:
-                cpu_s, n_throttled, throttled_s = usage(group, now)
-                used_bytes, kills = memory(group)
+                cpu_s, n_throttled, throttled_s = cpu.counters(group, now)
+                used_bytes, kills = memory.usage(group)
                 found.append(GroupUsed(group, cpu_s, used_bytes, n_throttled, throttled_s, kills))
         return tuple(found)
 
@@ -108,7 +108,7 @@ class Machine:
         now, (lc_s, be_s) = self._engine.now, self._earlier
         if LC not in self.groups:
             return lc_s, be_s
-        return lc_s + self.cpu.usage(LC, now)[0], be_s + self.cpu.usage(BE, now)[0]
+        return lc_s + self.cpu.counters(LC, now)[0], be_s + self.cpu.counters(BE, now)[0]
 
     # ---- processes
 

@@ -115,11 +115,12 @@ class Link:
 class End:
     """One side of a stream. receive: takes each message; ended: is told once why it ended.
 
-    Both are set by who holds the end. other: the far side.
+    Both are set by who holds the end. other: the far side. deliver: its `arrive`.
     """
 
     __slots__ = (
-        "_jitter", "closed", "ended", "engine", "held", "last_at", "other", "receive", "stream",
+        "_jitter", "closed", "deliver", "ended", "engine", "held", "last_at", "other", "receive",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, engine: Engine, jitter: Jitter | None) -> None:
@@ -132,6 +133,7 @@ class End:
         self.receive: Callable[[Any], object] = _nobody
         self.ended: Callable[[str], object] = _nobody
         self.other: End
+        self.deliver: Callable[[Any], object]
 
     def send(self, message: object, leaves_at: float) -> None:
         """To the other side, after all that was sent before; lost with the stream."""
@@ -146,8 +148,7 @@ class End:
         if at < self.last_at:
             at = self.last_at
         self.last_at = at
-        other = self.other
-        other.engine.at(at, other.arrive, message)
+        self.other.engine.at(at, self.deliver, message)
 
     def arrive(self, message: object) -> None:
         """A message from the other side is here."""
@@ -176,6 +177,7 @@ class Stream:
         self.a = End(self, near, link.jitter_of(near))
         self.b = End(self, far, link.jitter_of(far))
         self.a.other, self.b.other = self.b, self.a
+        self.a.deliver, self.b.deliver = self.b.arrive, self.a.arrive
         link.streams.append(self)
 
     def hang_up(self, end: End, reason: str) -> None:

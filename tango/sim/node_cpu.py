@@ -108,14 +108,19 @@ class NodeCpu(CpuTree):
 
     def usage(self, group: str, now: float) -> CpuUsage:
         """The group's counters. KeyError if it is unknown."""
-        self._check(now)
+        return CpuUsage(*self.counters(group, now))
+
+    def counters(self, group: str, now: float) -> tuple[float, int, float]:
+        """The same, for who asks for many: to make a CpuUsage costs more than to count."""
+        if now > self.next_at:
+            self._check(now)
         node = self._groups[group]
         node.settle(now)
         bucket = node.bucket
         if bucket is None:
-            return CpuUsage(node.cpu_s, 0, 0.0)
+            return node.cpu_s, 0, 0.0
         bucket.settle(now)
-        return CpuUsage(node.cpu_s, bucket.n_throttled, bucket.throttled_s)
+        return node.cpu_s, bucket.n_throttled, bucket.throttled_s
 
     def n_periods(self, group: str, now: float) -> int:
         """Periods of its quota in which the group was looked after (nr_periods of cpu.stat)."""

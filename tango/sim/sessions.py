@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -103,10 +102,32 @@ def greet(
         elif isinstance(message, state_type) and heard:
             session = number()
             # Before it begins: it may be ended at once.
-            end.receive = functools.partial(said, session)
-            end.ended = functools.partial(ended, session)
+            greeted = _Greeted(session, said, ended)
+            end.receive, end.ended = greeted.says, greeted.ends
             begins(session, heard[0], message)
         else:
             end.close(f"{hello_type.__name__} and {state_type.__name__} come first")
 
     end.receive = receive
+
+
+class _Greeted:
+    """A session that has begun: passes on what it says, with its number."""
+
+    __slots__ = ("_ended", "_said", "_session")
+
+    def __init__(
+        self,
+        session: int,
+        said: Callable[[int, object], None],
+        ended: Callable[[int, str], None],
+    ) -> None:
+        self._session = session
+        self._said = said
+        self._ended = ended
+
+    def says(self, message: object) -> None:
+        self._said(self._session, message)
+
+    def ends(self, reason: str) -> None:
+        self._ended(self._session, reason)

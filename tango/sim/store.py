@@ -20,19 +20,20 @@ class Store:
         self._commit_s = commit_s
         self._records: dict[str, dict[str, Stored]] = {}
         self._waiting: list[tuple[Persist, Done]] = []
-        self._writing = 0
+        # What is being written.
+        self._group: list[tuple[Persist, Done]] = []
 
     def commit(self, persist: Persist, done: Done) -> None:
         """Write; done is told the number once it is on disk."""
         self._waiting.append((persist, done))
-        if not self._writing:
+        if not self._group:
             self._write()
 
     def crash(self) -> None:
         """The process has died: what is not on disk is not written any more."""
-        if self._writing:
-            self._engine.cancel(self._writing)
-            self._writing = 0
+        if self._group:
+            self._engine.cancel(self._written, self._group)
+            self._group = []
         self._waiting.clear()
 
     def load(self, kind: str, of: type[Record]) -> dict[str, Record]:
@@ -41,11 +42,11 @@ class Store:
         return cast("dict[str, Record]", dict(sorted(self._records.get(kind, {}).items())))
 
     def _write(self) -> None:
-        group, self._waiting = self._waiting, []
-        self._writing = self._engine.at(self._engine.now + self._commit_s, self._written, group)
+        self._group, self._waiting = self._waiting, []
+        self._engine.at(self._engine.now + self._commit_s, self._written, self._group)
 
     def _written(self, group: list[tuple[Persist, Done]]) -> None:
-        self._writing = 0
+        self._group = []
         for persist, _ in group:
             for write in persist.writes:
                 if isinstance(write, Put):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from tango.model.request import Outcome
 from tango.workload.latency import LatencyHistogram, PackedHistogram
 from tango.workload.reasons import Reasons
-from tango.workload.report import RequestTally
+from tango.workload.report import FateCounts, RequestTally
+
+_COMPLETED: Final = Outcome.COMPLETED
+_LATE: Final = Outcome.LATE
 
 # Rows of the timeline: beyond that, two become one and the interval doubles.
 MAX_ROWS = 720
@@ -57,7 +61,7 @@ class _Row:
     def __init__(self, from_s: float) -> None:
         self.from_s = self.to_s = from_s
         self.sent = 0
-        self.ended = dict.fromkeys(Outcome, 0)
+        self.ended = FateCounts()
         self.latency = LatencyHistogram()
         self.packed: PackedHistogram | None = None
         self.lc_s = self.be_s = 0.0
@@ -76,8 +80,7 @@ class _Row:
         """Both are kept ones."""
         self.to_s = later.to_s
         self.sent += later.sent
-        for fate, count in later.ended.items():
-            self.ended[fate] += count
+        self.ended.merge(later.ended)
         both = self.latencies()
         both.merge(later.packed or later.latency)
         self.packed = both.packed()
@@ -91,9 +94,11 @@ class _Row:
         if latency.count:
             p50, p95, p99 = latency.percentiles(50, 95, 99)
         offered_s = cores * (self.to_s - self.from_s)
-        ended = {fate.value: count for fate, count in self.ended.items()}
+        ended = self.ended
         return Interval(
-            self.from_s, self.to_s, self.sent, **ended, p50_ms=p50, p95_ms=p95, p99_ms=p99,
+            self.from_s, self.to_s, self.sent,
+            ended.completed, ended.late, ended.rejected, ended.failed,
+            p50_ms=p50, p95_ms=p95, p99_ms=p99,
             lc_share=self.lc_s / offered_s if offered_s > 0 else 0.0,
             be_share=self.be_s / offered_s if offered_s > 0 else 0.0,
             pending=self.pending, running=self.running,
@@ -135,8 +140,8 @@ class Tally:
         """Its user knows at `at` what became of it. reason: why it was rejected or failed."""
         tally = self.services[service] if due_at >= self._counts_from else self.warm_up
         row = self._row
-        row.ended[fate] += 1
-        if fate is Outcome.COMPLETED or fate is Outcome.LATE:
+        row.ended.add(fate)
+        if fate is _COMPLETED or fate is _LATE:
             latency_ms = (at - due_at) * 1000
             tally.end(fate, latency_ms)
             row.latency.add(latency_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from tango.model.request import CallReply, CallRequest, Code, Headers, Outcome
 from tango.sim.engine import Engine
@@ -15,6 +15,10 @@ from tango.sim.worker_shell import WORK_HEADER
 from tango.workload.arrival import Arrival
 from tango.workload.patterns import PatternSpec, arrivals
 from tango.workload.reasons import reason_of
+
+_OK: Final = Code.OK
+_COMPLETED: Final = Outcome.COMPLETED
+_LATE: Final = Outcome.LATE
 
 
 class Site(Protocol):
@@ -110,17 +114,14 @@ class Sent:
         """Judge as `tango load` does: by the time at which the user has the answer."""
         users = self._users
         at = leaves_at + users.delay_s * self._desk.jitter.factor()
-        if reply.code is Code.OK and reply.http_status < 400:
-            in_time = at - self._due_at <= self._deadline_s
-            fate = Outcome.COMPLETED if in_time else Outcome.LATE
-        elif reply.code is not Code.OK and reply.outcome is Outcome.REJECTED:
-            fate = Outcome.REJECTED
-        else:
-            fate = Outcome.FAILED
-        if fate is Outcome.COMPLETED or fate is Outcome.LATE:
+        code = reply.code
+        if code is _OK and reply.http_status < 400:
+            fate = _COMPLETED if at - self._due_at <= self._deadline_s else _LATE
             users.tally.end(self._service, self._due_at, fate, at)
-        else:
-            users.tally.end(self._service, self._due_at, fate, at, reason_of(reply))
+            return
+        rejected = code is not _OK and reply.outcome is Outcome.REJECTED
+        fate = Outcome.REJECTED if rejected else Outcome.FAILED
+        users.tally.end(self._service, self._due_at, fate, at, reason_of(reply))
 
 
 class Stream:

@@ -81,7 +81,7 @@ class PatternSpec:
 
 def arrivals(spec: PatternSpec, rng: random.Random) -> Iterator[Arrival]:
     """The load's arrivals in order of time, each with work 1.0; the same seed, the same load."""
-    return (Arrival(at_s) for at_s in _TIMES[spec.name](spec, rng))
+    return map(Arrival, _TIMES[spec.name](spec, rng))
 
 
 def _steady(spec: PatternSpec, rng: random.Random) -> Iterator[float]:

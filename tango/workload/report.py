@@ -10,9 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from typing import Final
 
 from tango.model.request import Outcome
 from tango.workload.latency import LatencyHistogram, LatencySummary
+
+_COMPLETED: Final = Outcome.COMPLETED
+_LATE: Final = Outcome.LATE
+_REJECTED: Final = Outcome.REJECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,49 @@ class RequestCounts:
         return asdict(self)
 
 
+class FateCounts:
+    """How many requests ended in which way."""
+
+    __slots__ = ("completed", "failed", "late", "rejected")
+
+    def __init__(self) -> None:
+        self.completed = self.late = self.rejected = self.failed = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One more."""
+        if outcome is _COMPLETED:
+            self.completed += 1
+        elif outcome is _LATE:
+            self.late += 1
+        elif outcome is _REJECTED:
+            self.rejected += 1
+        else:
+            self.failed += 1
+
+    def merge(self, other: FateCounts) -> None:
+        """Count everything that `other` has counted; `other` stays as it is."""
+        self.completed += other.completed
+        self.late += other.late
+        self.rejected += other.rejected
+        self.failed += other.failed
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.completed + self.late + self.rejected + self.failed
+
+
 class RequestTally:
     """Counts one service's requests while they run; merges with others of its kind.
 
     Call `send` for each request as it goes out and `end` once when its fate is known.
     """
 
+    __slots__ = ("ended", "latency", "sent")
+
     def __init__(self) -> None:
         self.sent = 0
-        self.ended: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
+        self.ended = FateCounts()
         self.latency = LatencyHistogram()
 
     def send(self) -> None:
@@ -74,28 +113,27 @@ class RequestTally:
         """
         if self.in_flight <= 0:
             raise ValueError("more requests ended than were sent")
-        if outcome is Outcome.COMPLETED and latency_ms is None:
+        if outcome is _COMPLETED and latency_ms is None:
             raise ValueError("a completed request has a latency")
-        if latency_ms is not None and outcome in (Outcome.COMPLETED, Outcome.LATE):
+        if latency_ms is not None and (outcome is _COMPLETED or outcome is _LATE):
             self.latency.add(latency_ms)
-        self.ended[outcome] += 1
+        self.ended.add(outcome)
 
     @property
     def in_flight(self) -> int:
         """Requests sent whose fate is not known yet."""
-        return self.sent - sum(self.ended.values())
+        return self.sent - self.ended.total
 
     def merge(self, other: RequestTally) -> None:
         """Count everything that `other` has counted; `other` stays as it is."""
         self.sent += other.sent
-        for outcome, count in other.ended.items():
-            self.ended[outcome] += count
+        self.ended.merge(other.ended)
         self.latency.merge(other.latency)
 
     def counts(self) -> RequestCounts:
         """The final counts. Raises ValueError while requests are in flight."""
-        by_name = {outcome.value: count for outcome, count in self.ended.items()}
-        return RequestCounts(self.sent, **by_name)
+        ended = self.ended
+        return RequestCounts(self.sent, ended.completed, ended.late, ended.rejected, ended.failed)
 
 
 @dataclass(frozen=True, slots=True)

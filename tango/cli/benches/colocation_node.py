@@ -24,7 +24,6 @@ from tango.cli.benches.programs import program, stop_and_wait
 from tango.model.cgroup import GroupTarget
 from tango.model.errors import TangoError
 from tango.model.job import JobSpec, TaskSpec
-from tango.model.request import Outcome
 from tango.model.service import HealthCheck, ServiceSpec
 from tango.sdk.client import Client
 from tango.sdk.embedded import EmbeddedCluster
@@ -122,7 +121,7 @@ class Node:
         lc_s, be_s, work = (now - then for now, then in zip(after, before, strict=True))
         capacity_s = took_s * self.capacity_millis / 1000
         return RunFigures(
-            p50, p95, p99, tally.ended[Outcome.COMPLETED] / tally.sent, work / took_s,
+            p50, p95, p99, tally.ended.completed / tally.sent, work / took_s,
             be_s / max(1e-9, capacity_s - lc_s), (lc_s + be_s) / capacity_s,
         )  # fmt: skip
 
