@@ -119,5 +119,6 @@ def written_out(made: type[Any], types: dict[str, str], defaults: dict[str, obje
 def with_types(made: type[Any], types: dict[str, str]) -> None:
     """Give a dataclass back the types of its fields, which mypyc has changed."""
     made.__annotations__.update(types)
+    vars(made)["__init__"].__annotations__.update(types)
     for each in fields(made):
         each.type = types.get(each.name, each.type)

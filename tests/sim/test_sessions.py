@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from small import COSTS
 
+from tango.controllers.decisions import Decisions
 from tango.sim.engine import Engine
 from tango.sim.network import End, Link, Stream
 from tango.sim.sessions import Sessions, greet
+from tango.sim.shell import Shell
 
 
 @dataclass
@@ -29,15 +32,24 @@ class Command:
     reason: str = ""
 
 
+class Idle:
+    """A controller that nothing is asked of."""
+
+    wake_at = None
+    decisions = Decisions(0)
+
+    def handle(self, event: object, now: float) -> list[Any]:
+        return []
+
+    def validate(self) -> None:
+        """Nothing to be wrong."""
+
+
 class Process:
     """Says at once what it says."""
 
     def __init__(self, engine: Engine) -> None:
-        self.shell = self
-        self._engine = engine
-
-    def leaves_at(self) -> float:
-        return self._engine.now
+        self.shell = Shell(engine, Idle(), {})
 
 
 def stream() -> tuple[Engine, End, End]:

@@ -21,7 +21,7 @@ from tango.algorithms.traffic.least_loaded import LeastLoaded
 from tango.cli.main import tango
 from tango.daemons import __main__ as daemons
 from tango.model.decision import Decision, line
-from tango.model.events import CallArrived, RouteSolved, SolveFailed, Tick
+from tango.model.events import RouteSolved, SolveFailed, Tick, WorkerUp
 from tango.model.plan import BatchPlan, BatchSnapshot, TrafficPlan, TrafficSnapshot
 from tango.sim.policies import Policy
 from tango.sim.replay import Replay, ReplayBroke, Replayed
@@ -158,9 +158,9 @@ def test_a_policy_that_is_not_installed_here_is_taken_by_its_word(tmp_path: Path
 
 def test_a_bug_comes_again_with_its_line(tmp_path: Path) -> None:
     begun, events, _ = edge_story()
-    bad = [*events[:10], (events[9][0], CallArrived(None)), *events[10:]]  # type: ignore[arg-type]
+    bad = [*events[:10], (events[9][0], WorkerUp(1, None, None)), *events[10:]]  # type: ignore[arg-type]
     path = recorded(tmp_path, begun, bad)
-    assert '{"end": "CallArrived cannot be recorded' in path.read_text(), "it ends the recording"
+    assert '{"end": "WorkerUp cannot be recorded' in path.read_text(), "it ends the recording"
     broken = recorded(tmp_path / "b", begun, [*events[:10], (events[9][0], Tick())])
     with RecordingReader(broken) as source:
         replay = Replay(source.start, lambda _: None, None)
