@@ -144,6 +144,9 @@ class Guests:
                         known = kept[node] = (node.version, self._free(node))
                     nodes[node] = known[1]
             services.append(_service_offer(service, room, busy))
+        if len(kept) > len(self._books.nodes):
+            # Of nodes that have left.
+            self._kept = {node: kept[node] for node in nodes}
         return SiteOffer(tuple(nodes.values()), tuple(services))
 
     def _free(self, node: NodeBook) -> PeerNode:
