@@ -43,7 +43,8 @@ class TangoBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         compiling = _compile_modules(root)
         into = root / "build" / "compiled"
         shutil.rmtree(into, ignore_errors=True)
-        for path in compiling.compile_into(root, into):
+        # A wheel is for nodes, where a worker and its supervisor have 64 MiB.
+        for path in compiling.compile_into(root, into, records=False):
             build_data["force_include"][str(into / path)] = str(path)
         build_data["pure_python"] = False
         build_data["infer_tag"] = True

@@ -21,8 +21,9 @@ from native_records import RECORDS, native
 
 # Library: the modules in it, as globs. Each module has a small file of its own besides, which costs
 # a process 20 KiB: of a worker, which has 64 MiB, only what runs for each request and report.
+MODEL = "tango_model"
 GROUPS: dict[str, tuple[str, ...]] = {
-    "tango_model": tuple(file for file, records in RECORDS.items() if records),
+    MODEL: tuple(file for file, names in RECORDS.items() if names),
     "tango_node": (
         "tango/algorithms/quota/follow.py",
         "tango/algorithms/quota/hrm.py",
@@ -103,14 +104,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 # Compiled for size, as a worker loads them.
-SMALL = ("tango_model", "tango_node")
+SMALL = (MODEL, "tango_node")
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 
 
-def sources(root: Path) -> list[tuple[list[str], str]]:
+def sources(root: Path, *, records: bool) -> list[tuple[list[str], str]]:
     """Files of each group, relative to `root`; packages themselves stay Python."""
     found = []
     for name, globs in GROUPS.items():
+        if name == MODEL and not records:
+            continue
         files = [str(path.relative_to(root)) for glob in globs for path in sorted(root.glob(glob))]
         found.append(([file for file in files if not file.endswith("__init__.py")], name))
     return found
@@ -127,8 +130,12 @@ def remove(root: Path) -> None:
         path.unlink()
 
 
-def compile_into(root: Path, into: Path, *, opt_level: str = "3") -> list[Path]:
+def compile_into(
+    root: Path, into: Path, *, opt_level: str = "3", records: bool = True
+) -> list[Path]:
     """Compile the sources below `root`; the libraries' paths, relative to `into`.
+
+    records: these too, which makes a simulation faster and a node's processes 3 MiB larger each.
 
     RuntimeError where mypyc, setuptools or a C compiler is missing, or the compilation fails.
     """
@@ -140,9 +147,9 @@ def compile_into(root: Path, into: Path, *, opt_level: str = "3") -> list[Path]:
         raise RuntimeError(f"{missing.name} is missing; it comes with the extra `dev`") from None
     if shutil.which(os.environ.get("CC", "cc")) is None:
         raise RuntimeError("there is no C compiler; Debian's packages: gcc, python3-dev")
-    groups = sources(root)
+    groups = sources(root, records=records)
     with tempfile.TemporaryDirectory(prefix="tango-compile-") as scratch:
-        tree = _prepared(root, Path(scratch, "tree"))
+        tree = _prepared(root, Path(scratch, "tree"), records=records)
         with chdir(tree):
             extensions = mypycify(
                 [file for files, _ in groups for file in files],
@@ -167,13 +174,14 @@ def compile_into(root: Path, into: Path, *, opt_level: str = "3") -> list[Path]:
         return [Path(path).relative_to(into.absolute()) for path in command.get_outputs()]
 
 
-def _prepared(root: Path, tree: Path) -> Path:
+def _prepared(root: Path, tree: Path, *, records: bool) -> Path:
     """A copy of the package with its records written out."""
     ignored = shutil.ignore_patterns(f"*{SUFFIX}", "__pycache__")
     shutil.copytree(root / "tango", tree / "tango", ignore=ignored)
     shutil.copy(root / "pyproject.toml", tree)
-    for file, records in RECORDS.items():
-        (tree / file).write_text(native((root / file).read_text(), records))
+    for file, names in RECORDS.items():
+        if records or not names:
+            (tree / file).write_text(native((root / file).read_text(), names))
     return tree
 
 
@@ -181,6 +189,7 @@ def main() -> int:
     """Compile in place, or undo it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--remove", action="store_true", help="back to Python")
+    parser.add_argument("--no-records", action="store_true", help="as wheels for nodes are made")
     parser.add_argument("--opt-level", default="3", choices=("0", "1", "2", "3"))
     arguments = parser.parse_args()
     root = Path(__file__).parents[1]
@@ -188,7 +197,8 @@ def main() -> int:
     if arguments.remove:
         return 0
     try:
-        found = compile_into(root, root, opt_level=arguments.opt_level)
+        records = not arguments.no_records
+        found = compile_into(root, root, opt_level=arguments.opt_level, records=records)
     except RuntimeError as problem:
         print(f"cannot compile: {problem}", file=sys.stderr)
         return 1
