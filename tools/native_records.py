@@ -78,7 +78,6 @@ RECORDS: dict[str, tuple[str, ...]] = {
     "tango/workload/latency.py": (),
     "tango/workload/report.py": (),
 }
-
 _IMPORTS = (
     "from dataclasses import Field as _Field",
     "from typing import Any as _Any, ClassVar as _ClassVar, Final as _Final, final as _final",
@@ -189,7 +188,7 @@ def _in_full(node: ast.ClassDef, lines: list[str]) -> list[str]:
         ),
         "__hash__": ("self", "int", [f"return hash(({values}))"]),
         "__repr__": ("self", "str", [f'return f"{name}({shown})"']),
-        # Native classes have no default way to be pickled.
+        # By the constructor: pickle's usual way sets fields of a made object; these are final.
         "__reduce__": ("self", "tuple[_Any, ...]", [f"return {name}, ({values})"]),
     }
     written = [
@@ -211,7 +210,5 @@ def _in_full(node: ast.ClassDef, lines: list[str]) -> list[str]:
 
 def _first(node: ast.stmt) -> int:
     """The line that its decorators begin at."""
-    decorators = getattr(node, "decorator_list", [])
-    return (
-        min(node.lineno, *(int(item.lineno) for item in decorators)) if decorators else node.lineno
-    )
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(item.lineno for item in decorators)])

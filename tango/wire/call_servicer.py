@@ -22,7 +22,7 @@ from tango.wire.convert_calls import (
     call_request_from_pb,
     headers_to_pb,
 )
-from tango.wire.errors import NOT_BEGUN, cut, stopping
+from tango.wire.errors import NOT_BEGUN, cut, fate, stopping
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -223,10 +223,8 @@ def invalid(request_id: str, error: str) -> CallReply:
 
 
 def _trailers(reply: CallReply) -> tuple[tuple[str, str], ...]:
-    trailers: tuple[tuple[str, str], ...] = (
-        ("tango-outcome", reply.outcome.value),
-        ("tango-may-have-run", "true" if reply.may_have_run else "false"),
-        ("tango-retry-after-ms", f"{reply.retry_after_ms:.0f}"),
+    trailers = fate(
+        reply.outcome, may_have_run=reply.may_have_run, retry_after_ms=reply.retry_after_ms
     )
     if reply.site:
         trailers = (*trailers, ("tango-site", reply.site))

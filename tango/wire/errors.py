@@ -19,6 +19,7 @@ from tango.model.errors import (
     TangoError,
     Unavailable,
 )
+from tango.model.request import Outcome
 
 # What an InvalidField was made of, so that the client raises an equal one.
 INVALID_FIELD_KEY = "tango-invalid-field-bin"
@@ -62,12 +63,19 @@ _TLS_FAILURES = {
 _UNTRUSTED = re.compile(r"Tls handshake failed .*OPENSSL_internal:\w+: (?P<why>[^:]+)")
 
 
+def fate(
+    outcome: Outcome, *, may_have_run: bool, retry_after_ms: float = 0.0
+) -> tuple[tuple[str, str], ...]:
+    """The trailing metadata that tells what became of a call."""
+    return (
+        ("tango-outcome", outcome.value),
+        ("tango-may-have-run", "true" if may_have_run else "false"),
+        ("tango-retry-after-ms", f"{retry_after_ms:.0f}"),
+    )
+
+
 # Of a status that says that nothing was begun: the caller may ask again, or elsewhere.
-NOT_BEGUN = (
-    ("tango-outcome", "rejected"),
-    ("tango-may-have-run", "false"),
-    ("tango-retry-after-ms", "0"),
-)
+NOT_BEGUN = fate(Outcome.REJECTED, may_have_run=False)
 
 
 def stopping(daemon: str) -> str:
