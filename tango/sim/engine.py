@@ -75,6 +75,42 @@ class Engine:
         return count
 
 
+class Alarm:
+    """Calls an action when what it waits for is due, a time that may move.
+
+    A call may come for nothing, and the action asks for its next one itself. A later time plans
+    nothing, an earlier one plans a call besides: those planned stay, and serve again once the
+    earlier is over. So their times only fall, and the next call is always the last planned. (To
+    plan anew each time leaves one behind for every request that is served beside a long task.)
+
+    next_at: when the next call is due; infinity for none.
+    """
+
+    __slots__ = ("_action", "_engine", "_times", "next_at")
+
+    def __init__(self, engine: Engine, action: Callable[[], object]) -> None:
+        self._engine = engine
+        self._action = action
+        self._times: list[float] = []
+        self.next_at = math.inf
+
+    def by(self, at: float) -> None:
+        """Call at that time at the latest; now where it is past."""
+        if at >= self.next_at:
+            return
+        at = max(at, self._engine.now)
+        if at < self.next_at:
+            self.next_at = at
+            self._times.append(at)
+            self._engine.at(at, self._ring)
+
+    def _ring(self, _: object) -> None:
+        times = self._times
+        times.pop()
+        self.next_at = times[-1] if times else math.inf
+        self._action()
+
+
 class Lanes:
     """Engines that go forward together, in windows, one after the other in each.
 

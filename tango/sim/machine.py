@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -11,7 +10,7 @@ from tango.model.cgroup import GroupTarget
 from tango.model.events import GroupUsed
 from tango.model.messages import NodeTargets
 from tango.model.process import ProcessRecord, ProcessSpec
-from tango.sim.engine import Engine
+from tango.sim.engine import Alarm, Engine
 from tango.sim.loads import SimService
 from tango.sim.machine_process import Job, Process
 from tango.sim.node_cpu import NodeCpu
@@ -45,7 +44,7 @@ class Machine:
         # By what the CPU knows its work by: a request's id, or a task's key.
         self._works: dict[str, Process] = {}
         self._pids = 1000
-        self._armed_at = math.inf
+        self._alarm = Alarm(engine, self._due)
         self._memory_bytes = memory_bytes
         self._memory = NodeMemory(memory_bytes)
         self.cpu = self._cores()
@@ -66,7 +65,7 @@ class Machine:
         self.groups[group] = None
         killed = self._memory.set_group(group, target)
         self.cpu.set_group(group, target, self._engine.now)
-        self._arm()
+        self._alarm.by(self.cpu.next_at)
         if killed:
             self._bury(killed)
 
@@ -78,7 +77,7 @@ class Machine:
             del self.groups[group]
             self._memory.remove_group(group)
             self.cpu.remove_group(group, self._engine.now)
-            self._arm()
+            self._alarm.by(self.cpu.next_at)
 
     def kill_group(self, group: str) -> None:
         """End what runs in it."""
@@ -155,7 +154,7 @@ class Machine:
             job.done(job.request_id, False)
         process.memory_bytes = 0
         self._memory.end(process.key)
-        self._arm()
+        self._alarm.by(self.cpu.next_at)
         record = replace(
             self.records[process.key],
             ended_at=EPOCH + self._engine.now,
@@ -186,15 +185,14 @@ class Machine:
         if process.jobs.get(job.request_id) is job:
             self._drop(process, job)
             self._next(process)
-            self._arm()
+            self._alarm.by(self.cpu.next_at)
             job.done(job.request_id, False)
 
     def _run(self, process: Process, job: Job) -> None:
         job.runs = True
         self._works[job.request_id] = process
         self.cpu.start(job.request_id, process.group, job.cpu_s, self._engine.now)
-        if self.cpu.next_at < self._armed_at:
-            self._arm()
+        self._alarm.by(self.cpu.next_at)
 
     def _drop(self, process: Process, job: Job) -> None:
         del process.jobs[job.request_id]
@@ -219,7 +217,7 @@ class Machine:
         process.runs = True
         self._works[process.key] = process
         self.cpu.start(process.key, process.group, cpu_s, self._engine.now, threads=threads)
-        self._arm()
+        self._alarm.by(self.cpu.next_at)
 
     # ---- CPU
 
@@ -232,16 +230,7 @@ class Machine:
         cpu.set_group(NODE, GroupTarget(self._cpu_millis, self._cap_period_us), now)
         return cpu
 
-    def _arm(self) -> None:
-        at = self.cpu.next_at
-        if at < self._armed_at:
-            self._armed_at = at
-            self._engine.at(at, self._due, at)
-
-    def _due(self, planned: float) -> None:
-        if planned != self._armed_at:
-            return
-        self._armed_at = math.inf
+    def _due(self) -> None:
         now = self._engine.now
         if self.cpu.next_at <= now:
             for work in self.cpu.advance(now):
@@ -256,7 +245,7 @@ class Machine:
                 if process.waiting:
                     self._next(process)
                 job.done(job.request_id, True)
-        self._arm()
+        self._alarm.by(self.cpu.next_at)
 
     # ---- memory
 
@@ -293,7 +282,6 @@ class Machine:
         self.cpu = self._cores()
         self.groups.clear()
         self._memory = NodeMemory(self._memory_bytes)
-        self._armed_at = math.inf
 
     def power_on(self) -> None:
         """It has booted."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from tango.controllers.decisions import Decisions
 from tango.model.events import Tick
-from tango.sim.engine import Engine
+from tango.sim.engine import Alarm, Engine
 
 
 class Controller(Protocol):
@@ -45,8 +44,8 @@ class Shell:
     """
 
     __slots__ = (
-        "_check", "_controller", "_handle", "_later", "_perform", "_timer_at", "busy_until",
-        "closed", "engine",
+        "_alarm", "_check", "_controller", "_handle", "_later", "_perform", "busy_until", "closed",
+        "engine",
     )  # fmt: skip
 
     def __init__(
@@ -63,7 +62,7 @@ class Shell:
         self._perform = perform
         self._check = check
         self._later: deque[Any] = deque()
-        self._timer_at = math.inf
+        self._alarm = Alarm(engine, self._wake)
         self.busy_until = 0.0
         self.closed = False
 
@@ -82,9 +81,8 @@ class Shell:
                 break
             event = later.popleft()
         wake_at = self._controller.wake_at
-        if wake_at is not None and wake_at < self._timer_at:
-            self._timer_at = wake_at
-            self.engine.at(wake_at, self._wake, wake_at)
+        if wake_at is not None:
+            self._alarm.by(wake_at)
 
     def then(self, event: object) -> None:
         """Handle an event right after the one that is being handled: a command brought it about."""
@@ -108,15 +106,11 @@ class Shell:
         """The process is gone."""
         self.closed = True
 
-    def _wake(self, planned: float) -> None:
-        if planned != self._timer_at or self.closed:
-            return
-        self._timer_at = math.inf
+    def _wake(self) -> None:
         wake_at = self._controller.wake_at
-        if wake_at is None:
+        if self.closed or wake_at is None:
             return
-        if wake_at <= planned:
+        if wake_at <= self.engine.now:
             self.post(_TICK)
         else:
-            self._timer_at = wake_at
-            self.engine.at(wake_at, self._wake, wake_at)
+            self._alarm.by(wake_at)

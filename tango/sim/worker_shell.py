@@ -14,7 +14,7 @@ from tango.model.messages import NodeTargets
 from tango.model.process import ProcessRecord, ProcessSpec
 from tango.model.request import Code, RequestDone
 from tango.model.settings import WorkerSettings
-from tango.sim.engine import Engine
+from tango.sim.engine import Alarm, Engine
 from tango.sim.machine import Machine
 from tango.sim.machine_process import Job, Process
 from tango.sim.network import Dialler, End
@@ -101,7 +101,7 @@ class Worker:
             check=check,
         )
         self._serving: dict[str, Serving] = {}
-        self._sweep_at = math.inf
+        self._sweeps = Alarm(engine, self._sweep)
         self._sessions = itertools.count(1)
         self._session = 0
         self._end: End | None = None
@@ -123,7 +123,6 @@ class Worker:
         if self._dialler is not None:
             self._dialler.stop(silent=silent)
         serving, self._serving = self._serving, {}
-        self._sweep_at = math.inf
         if not silent:
             for one in serving.values():
                 self._machine.abort(one.process, one.job)
@@ -169,9 +168,7 @@ class Worker:
         job = Job(request.request_id, cpu_s, self._served)
         ends_at = now + request.timeout_s
         self._serving[request.request_id] = Serving(process, job, command.replica_id, now, ends_at)
-        if ends_at < self._sweep_at:
-            self._sweep_at = ends_at
-            self._engine.at(ends_at, self._sweep, ends_at)
+        self._sweeps.by(ends_at)
         self._machine.serve(process, job)
 
     def _served(self, request_id: str, ok: bool) -> None:
@@ -206,18 +203,14 @@ class Worker:
             serving.why = why
             self._machine.abort(serving.process, serving.job)
 
-    def _sweep(self, planned: float) -> None:
+    def _sweep(self) -> None:
         """Give up what has run out of time; the edge does so first, while it is there."""
-        if planned != self._sweep_at:
-            return
-        self._sweep_at = math.inf
-        due = [name for name, one in self._serving.items() if one.ends_at <= planned]
+        now = self._engine.now
+        due = [name for name, one in self._serving.items() if one.ends_at <= now]
         for request_id in due:
             self._give_up((request_id, Code.DEADLINE_EXCEEDED))
         first = min((one.ends_at for one in self._serving.values()), default=math.inf)
-        if first < math.inf:
-            self._sweep_at = first
-            self._engine.at(first, self._sweep, first)
+        self._sweeps.by(first)
 
     # ---- processes and groups
 

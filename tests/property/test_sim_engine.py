@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tango.sim.engine import Engine
+from tango.sim.engine import Alarm, Engine
 
 # What is done at each step, and a time of few, so that many calls are due at once.
 STEPS = st.lists(
@@ -81,3 +81,45 @@ def test_what_is_not_planned_cannot_be_cancelled() -> None:
         engine.cancel(print, "b")
     engine.cancel(print, "a")
     assert engine.run(2.0) == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(("wait", "run")), st.integers(0, 9)), max_size=100))
+def test_an_alarm_comes_when_the_first_is_due_and_plans_no_time_twice(
+    steps: list[tuple[str, int]],
+) -> None:
+    engine = Engine()
+    waits: list[float] = []
+
+    def ring() -> None:
+        waits[:] = [at for at in waits if at > engine.now]
+        alarm.by(min(waits, default=float("inf")))
+
+    alarm = Alarm(engine, ring)
+    for what, when in steps:
+        if what == "wait":
+            waits.append(max(engine.now, when))
+            alarm.by(when)
+        else:
+            engine.run(max(engine.now, when))
+            # Nothing that was due is left over.
+            assert all(at > engine.now for at in waits)
+        assert alarm.next_at == engine.next_at <= min(waits, default=float("inf"))
+        assert len(set(engine.due)) == len(engine.due)
+
+
+def test_an_alarm_leaves_nothing_behind_for_what_came_between() -> None:
+    engine = Engine()
+    served: list[float] = []
+    next_s = 0.001
+
+    def ring() -> None:
+        served.append(engine.now)
+        # Something long ends after 100 s, and beside it something short every millisecond.
+        alarm.by(100.0)
+        alarm.by(engine.now + next_s)
+
+    alarm = Alarm(engine, ring)
+    alarm.by(0.0)
+    engine.run(1.0)
+    assert len(served) == pytest.approx(1000, abs=2)
+    assert engine.due == pytest.approx([-100.0, -1.001], abs=0.002)
