@@ -192,6 +192,7 @@ def _in_full(node: ast.ClassDef, lines: list[str]) -> list[str]:
         "__reduce__": ("self", "tuple[_Any, ...]", [f"return {name}, ({values})"]),
     }
     written = [
+        "@_mypyc_attr(acyclic=True, free_list_len=1)",
         "@_final",
         f"class {name}:",
         *chain.from_iterable(lines[_first(item) - 1 : item.end_lineno] for item in rest),
