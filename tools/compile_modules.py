@@ -103,8 +103,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "tango/workload/report.py",
     ),
 }
-# Compiled for size, as a worker loads them.
-SMALL = (MODEL, "tango_node")
+# Compiled for size in wheels, as a worker loads them.
+SMALL = ("tango_node",)
 SUFFIX = str(sysconfig.get_config_var("EXT_SUFFIX"))
 
 
@@ -162,7 +162,7 @@ def compile_into(
             for extension in extensions:
                 # With several files to a group its headers define what other groups export in each.
                 flags = [*extension.extra_compile_args, "-fcommon"]
-                small = extension.name.removesuffix("__mypyc") in SMALL
+                small = not records and extension.name.removesuffix("__mypyc") in SMALL
                 extension.extra_compile_args = [*flags, "-Os"] if small else flags
             distribution = Distribution({"name": "tango-compiled", "ext_modules": extensions})
             command = build_ext(distribution)

@@ -46,7 +46,14 @@ class Edge(Master):
         check: bool,
     ) -> None:
         super().__init__(engine, store, costs)
+        # As numbers of its own, for they are read with each request.
+        self._request_s, self._answer_s = costs.edge_request_s, costs.edge_answer_s
+        self._solve_s, self._solve_unit_s = (
+            costs.traffic_solve.base_s,
+            costs.traffic_solve.per_unit_s,
+        )
         self._policy = policy
+        self._policy_name = policy.name
         self._workers, self._peers, self._guests = Sessions(self), Sessions(self), Sessions(self)
         self.name = settings.name
         self.incarnation = incarnation
@@ -109,7 +116,7 @@ class Edge(Master):
 
     def call(self, request: CallRequest, waiter: Waiter) -> None:
         """A user's call is here."""
-        self.shell.work(self._costs.edge_request_s)
+        self.shell.work(self._request_s)
         self._waiters[request.request_id] = waiter
         self.shell.post(ev.CallArrived(request))
 
@@ -123,12 +130,12 @@ class Edge(Master):
 
     def _solve(self, command: cmd.Solve) -> None:
         snapshot = cast("TrafficSnapshot", command.snapshot)
-        cost = self._costs.traffic_solve
-        cost_s = cost.base_s + cost.per_unit_s * len(snapshot.demands) * len(snapshot.offers)
+        units = len(snapshot.demands) * len(snapshot.offers)
+        cost_s = self._solve_s + self._solve_unit_s * units
         begins_at = self.shell.leaves_at()
         self.shell.work(cost_s)
         plan = self._policy.route(snapshot)
-        solved = ev.RouteSolved(command.solve_id, plan, cost_s, self._policy.name)
+        solved = ev.RouteSolved(command.solve_id, plan, cost_s, self._policy_name)
         self.shell.later(begins_at + cost_s, solved)
 
     # ---- workers
@@ -148,7 +155,7 @@ class Edge(Master):
 
     def _worker_said(self, session: int, message: object) -> None:
         if type(message) is msg.RequestsDone:
-            self.shell.work(self._costs.edge_answer_s * len(message.done))
+            self.shell.work(self._answer_s * len(message.done))
         self.shell.post(ev.WorkerSaid(session, message))  # type: ignore[arg-type]
 
     def _worker_down(self, session: int, reason: str) -> None:
@@ -190,7 +197,7 @@ class Edge(Master):
                 self.shell.post(p.PeerUp(session, peer, message))
                 return
             if type(message) is p.ForwardReplies:
-                self.shell.work(self._costs.edge_answer_s * len(message.replies))
+                self.shell.work(self._answer_s * len(message.replies))
             self.shell.post(p.PeerSaid(session, cast("p.ToPeer", message)))
 
         def ended(reason: str) -> None:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from tango.adapters.huge_pages import use_huge_pages
 from tango.model.request import Outcome as Fate
 from tango.model.views import JobCounts as ClusterJobCounts
 from tango.sim.log import EVERY_S, DecisionLog, Text
@@ -18,6 +19,8 @@ from tango.workload.report import JobCounts, NodeReport, Report, merge_tallies
 DRAIN_MARGIN_S = 2.0
 SLICE_S = 0.25
 GARBAGE_THRESHOLD = 50_000
+# From so many on their memory, some 0.1 MiB each, is beyond a processor's caches.
+MANY_NODES = 100
 
 
 def simulate(
@@ -67,6 +70,8 @@ class _Run:
         self._world.begin()
         self._advance(self._world.starts_at)
         gc.freeze()
+        if len(self._world.nodes) >= MANY_NODES:
+            use_huge_pages()
         return self._loaded()
 
     def _loaded(self) -> Outcome:

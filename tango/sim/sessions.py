@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
+from tango.model import commands as cmd
+from tango.model import peers as p
 from tango.sim.network import End
 from tango.sim.shell import Shell
 
@@ -18,18 +20,8 @@ class Process(Protocol):
     shell: Shell
 
 
-class Send(Protocol):
-    """A controller's command to say something on a session."""
-
-    @property
-    def session(self) -> int:
-        """Which one."""
-        ...
-
-    @property
-    def message(self) -> object:
-        """What."""
-        ...
+Send = cmd.SendWorker | p.SendPeer | p.SendGuest | cmd.SendEdge
+"""A controller's command to say something on a session. Named, for compiled code reads them so."""
 
 
 class Close(Protocol):
