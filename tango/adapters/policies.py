@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from typing import TYPE_CHECKING, Any, cast
 
 from tango.model.errors import InvalidField
@@ -42,11 +43,17 @@ def placement_plugins(names: Iterable[str]) -> Mapping[str, Plugin]:
 
 def policy_names(group: str) -> tuple[str, ...]:
     """All names registered in a group, sorted."""
-    return tuple(sorted({entry.name for entry in entry_points(group=group)}))
+    return tuple(sorted(_registered(group).names))
+
+
+@cache
+def _registered(group: str) -> EntryPoints:
+    """What is installed under it. Once: it reads a file of each package that there is."""
+    return entry_points(group=group)
 
 
 def _class(group: str, name: str, field: str) -> Callable[[], object]:
-    found = tuple(entry_points(group=group, name=name))
+    found = tuple(_registered(group).select(name=name))
     if not found:
         known = ", ".join(policy_names(group)) or "none is installed"
         raise InvalidField(field, f"no policy is named {name!r}", f"use one of: {known}")

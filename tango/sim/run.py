@@ -162,15 +162,14 @@ class _Run:
     def _node_reports(self, ended_at: float) -> dict[str, NodeReport]:
         duration_s = ended_at - self._begun_at
         reports = {}
+        shapes = self._shapes()
         for name, (lc_s, be_s) in self._cpu().items():
             before = self._cpu_before.get(name, (0.0, 0.0))
-            shape = self._shapes[name]
             reports[name] = NodeReport.of(
-                max(0.0, lc_s - before[0]), max(0.0, be_s - before[1]), shape, duration_s
+                max(0.0, lc_s - before[0]), max(0.0, be_s - before[1]), shapes[name], duration_s
             )
         return reports
 
-    @property
     def _shapes(self) -> dict[str, int]:
         return {node.name: node.cpu_millis for _, node in self._scenario.topology.nodes()}
 
@@ -188,7 +187,7 @@ class _Run:
                 "batch": scenario.policies.batch,
             },
         )
-        cores = sum(self._shapes.values()) / 1000
+        cores = sum(self._shapes().values()) / 1000
         return Outcome(
             report,
             world.tally.timeline(cores),
