@@ -8,8 +8,9 @@ is closed by who reads it; the reconnect brings a full resync, so nothing has to
 from __future__ import annotations
 
 import enum
+from typing import Final
 
-FIRST_SEQUENCE = 1
+FIRST_SEQUENCE: Final = 1
 
 
 class Verdict(enum.Enum):

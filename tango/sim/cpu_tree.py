@@ -8,6 +8,7 @@ rate; `next_at` is the earliest of all.
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from tango.adapters.cgroup_values import check_name, shares_of
 from tango.model.cgroup import GroupTarget
@@ -15,10 +16,10 @@ from tango.sim.bandwidth import write_target
 from tango.sim.cpu_group import CpuGroup, fair_shares
 
 # kernel/sched/sched.h WEIGHT_IDLEPRIO, and the shares of a new group.
-IDLE_WEIGHT = 3
-DEFAULT_SHARES = 1024
+IDLE_WEIGHT: Final = 3
+DEFAULT_SHARES: Final = 1024
 # With fewer leaves than this a group is not made flat: they are touched as fast.
-_MIN_FLAT = 3
+_MIN_FLAT: Final = 3
 
 
 class CpuTree:

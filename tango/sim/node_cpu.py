@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import math
 from heapq import heappop, heappush
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tango.sim.cpu_group import REBASE_S, CpuGroup, Piece
 from tango.sim.cpu_tree import CpuTree
 
 # Threads come in units that add up without rounding.
-_THREAD_STEPS = 1 << 20
+_THREAD_STEPS: Final = 1 << 20
 
 
 class CpuUsage(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from tango.controllers.decisions import Decisions
 from tango.model.events import Tick
@@ -33,7 +33,7 @@ class Controller(Protocol):
         ...
 
 
-_TICK = Tick()
+_TICK: Final = Tick()
 
 
 class Shell:

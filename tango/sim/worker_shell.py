@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Final
 
 from tango.controllers.worker import WorkerController
 from tango.model import commands as cmd
@@ -30,7 +31,7 @@ FEATURES = CgroupFeatures(
     pressure=True,
     oom_group=True,
 )
-WORK_HEADER = "x-work"
+WORK_HEADER: Final = "x-work"
 SIGTERM, SIGKILL = 15, 9
 
 
@@ -163,7 +164,7 @@ class Worker:
         cpu_s = process.service.cpu_s
         for name, value in request.headers:
             if name == WORK_HEADER:
-                cpu_s *= float(value)
+                cpu_s *= float.fromhex(value)
         now = self._engine.now
         job = Job(request.request_id, cpu_s, self._served)
         ends_at = now + request.timeout_s

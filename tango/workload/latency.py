@@ -6,16 +6,17 @@ import math
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
-RELATIVE_ERROR = 0.005
-LOWEST_MS = 0.001
-HIGHEST_MS = 1e8  # about 28 hours
+RELATIVE_ERROR: Final = 0.005
+LOWEST_MS: Final = 0.001
+HIGHEST_MS: Final = 1e8  # about 28 hours
 
 # Bucket i holds (GAMMA^(i-1), GAMMA^i] times LOWEST_MS; the value reported for it is off by at most
 # RELATIVE_ERROR from any value inside (DDSketch: Masson, Rim, Lee, PVLDB 12(12), 2019).
-_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
-_PER_LOG = 1 / math.log(_GAMMA)
-_LAST_BUCKET = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) * _PER_LOG)
+_GAMMA: Final = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_PER_LOG: Final = 1 / math.log(_GAMMA)
+_LAST_BUCKET: Final = math.ceil(math.log(HIGHEST_MS / LOWEST_MS) * _PER_LOG)
 
 
 @dataclass(frozen=True, slots=True)

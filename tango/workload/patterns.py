@@ -145,12 +145,14 @@ def _by_segments(
 ) -> Iterator[float]:
     """Poisson arrivals for (length in seconds, constant rate) segments, up to the duration."""
     start = 0.0
+    draw, log = rng.random, math.log
     for length_s, rate in segments:
         end = min(start + length_s, duration_s)
-        at_s = start + rng.expovariate(rate) if rate > 0 else end
+        # As rng.expovariate(rate) draws them, at half of its cost.
+        at_s = start - log(1.0 - draw()) / rate if rate > 0 else end
         while at_s < end:
             yield at_s
-            at_s += rng.expovariate(rate)
+            at_s -= log(1.0 - draw()) / rate
         if end >= duration_s:
             return
         start = end

@@ -5,13 +5,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from tango.algorithms.quota.level import Level
 from tango.algorithms.quota.order import Change, Write, ordered_writes
 from tango.algorithms.quota.rule import FollowRule, follow_rule, quota_target
 from tango.model.cgroup import UNLIMITED, GroupTarget
 
-NO_QUOTA = GroupTarget(quota_millis=UNLIMITED)
+NO_QUOTA: Final = GroupTarget(quota_millis=UNLIMITED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,15 +19,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
+from typing import Final
 
-WINDOW_S = 10.0
-HEADROOM = 1.2
-LEAST = 0.1
+WINDOW_S: Final = 10.0
+HEADROOM: Final = 1.2
+LEAST: Final = 0.1
 # Counters closer together than this say little: the next ones are waited for.
-LEAST_STEP_S = 0.2
+LEAST_STEP_S: Final = 0.2
 # BE's share of the CPU that it asks for; below, tasks that use HELD_DOWN of the mean may want more.
-SATISFIED = 0.95
-HELD_DOWN = 0.5
+SATISFIED: Final = 0.95
+HELD_DOWN: Final = 0.5
 
 
 class _Task:

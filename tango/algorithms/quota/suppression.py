@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 # Of the node's CPU: a cap moves only by more than BAND, and rises by RISE at most, once in RISE_S.
-BAND = 0.05
-RISE = 0.1
-RISE_S = 1.0
+BAND: Final = 0.05
+RISE: Final = 0.1
+RISE_S: Final = 1.0
 # LC's peak is taken over so long.
-PEAK_S = 5.0
+PEAK_S: Final = 5.0
 # BE counts as held down where both sides together use this share of the node.
-CONTENDED = 0.9
-SATISFACTION_S = 5.0
+CONTENDED: Final = 0.9
+SATISFACTION_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.lane import Lane
@@ -14,9 +15,9 @@ from tango.model.request import CallRequest, Code, Dispatch, RequestDone
 from tango.model.service import QuotaMode
 
 # What a worker was told is lowered after so long without need.
-HOLD_S = 1.0
+HOLD_S: Final = 1.0
 # A replica that did not listen is not called for so long.
-SHUN_S = 0.5
+SHUN_S: Final = 0.5
 
 
 class Direct:

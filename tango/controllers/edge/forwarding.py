@@ -6,6 +6,8 @@ if no node of this site has room for it. The peer alone admits: what it refuses,
 
 from __future__ import annotations
 
+from typing import Final
+
 from tango.controllers.edge.books import Books
 from tango.controllers.edge.calls import Call, CallState
 from tango.controllers.edge.endings import Endings
@@ -18,7 +20,7 @@ from tango.model.plan import Demand, NodeOffer, Route
 from tango.model.request import CallReply, CallRequest, Code, Outcome
 
 # What is left of a deadline when it leaves is more than nothing: 0 would mean the service's own.
-LEAST_S = 0.001
+LEAST_S: Final = 0.001
 
 # The demand, the node's offer, and how many nodes were offered.
 Shown = tuple[str, Demand | None, NodeOffer | None, int]

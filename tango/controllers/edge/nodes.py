@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 from tango.controllers.edge.attempts import Attempts
 from tango.controllers.edge.books import Books
@@ -35,9 +36,9 @@ from tango.model.names import check_name
 from tango.model.service import ReplicaStatus
 
 # How much longer than a silent node one may stay away that has not dialled in since the start.
-UNSEEN_FACTOR = 3
+UNSEEN_FACTOR: Final = 3
 # Sent with a report at hand: no timer of its own, and no ping into a silence.
-PING_EVERY_S = 0.5
+PING_EVERY_S: Final = 0.5
 
 
 class Nodes:

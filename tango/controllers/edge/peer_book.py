@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tango.controllers.edge.rtt import RoundTrips
 from tango.model.peers import PeerNode, PeerServiceOffer, SiteOffer
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 # A slot there is free again for the next request before its answer is back here: so many requests
 # may be under way for each slot, at most.
-MAX_PIPELINE = 8.0
+MAX_PIPELINE: Final = 8.0
 # How far above the delay an answer may come that is still thought to be in time.
-SPREADS = 2.0
+SPREADS: Final = 2.0
 # Refusals show that the pipeline was too deep: it shrinks by a share, and grows again by answers.
 PIPELINE_CUT = 0.7
 PIPELINE_GROWTH = 0.05

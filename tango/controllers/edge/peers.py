@@ -14,9 +14,9 @@ from tango.model.peers import ClosePeer, PeerNode, PeerPing, PeerPong, PeerUp, P
 from tango.model.plan import NodeOffer
 
 # A peer that is no neighbour is only measured, this often.
-FAR_INTERVAL_S = 1.0
+FAR_INTERVAL_S: Final = 1.0
 # A neighbour stays one until another peer is nearer by more than a fifth: no flapping.
-HYSTERESIS = 0.8
+HYSTERESIS: Final = 0.8
 SEPARATOR: Final = "/"
 
 

@@ -23,9 +23,9 @@ from tango.model.service import QuotaMode
 # Latencies kept of a window; beyond that every second one, then every fourth, and so on.
 MAX_SAMPLES: Final = 256
 # A window with too few requests is made so many times as long at most.
-LONGEST_WINDOWS = 10
+LONGEST_WINDOWS: Final = 10
 # Fewer say nothing of a percentile, however long the window.
-LEAST_SAMPLES = 5
+LEAST_SAMPLES: Final = 5
 
 
 class Reassurance:

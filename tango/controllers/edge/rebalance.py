@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Final
 
 from tango.algorithms.placement.replicas import Candidate, Choice
 from tango.controllers.edge.books import Books
@@ -25,15 +26,15 @@ from tango.model.decision import REPLICA_MOVE, REPLICA_MOVE_END
 from tango.model.service import ReplicaState
 
 # Between two services that are looked at: a plan over a large site takes milliseconds.
-LOOK_GAP_S = 0.02
+LOOK_GAP_S: Final = 0.02
 # While moves are under way, or services that change by themselves are waited for.
-CHECK_S = 0.5
+CHECK_S: Final = 0.5
 # So long nothing moved, and services that are not settled keep a round from its end no more.
-GIVE_UP_S = 120.0
+GIVE_UP_S: Final = 120.0
 # Of a service's nodes, the fullest are looked at; each takes a millisecond.
-MAX_HOSTS = 2
+MAX_HOSTS: Final = 2
 # Two scores that differ by less are the same.
-SAME = 1e-6
+SAME: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)

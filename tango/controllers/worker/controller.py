@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from tango import __version__
 from tango.controllers.decisions import Decisions
@@ -68,7 +68,7 @@ from tango.model.service import ReplicaStatus
 from tango.model.settings import WorkerSettings
 
 _REPLICA_TIMERS = frozenset({"backoff", "drain", "halt", "health", "start"})
-_SHARES = "shares"
+_SHARES: Final = "shares"
 _ATTEMPT_TIMERS = frozenset({"counters", "deadline", "repeat", "stop"})
 
 
