@@ -86,11 +86,12 @@ class Alarm:
     next_at: when the next call is due; infinity for none.
     """
 
-    __slots__ = ("_action", "_engine", "_times", "next_at")
+    __slots__ = ("_action", "_call", "_engine", "_times", "next_at")
 
     def __init__(self, engine: Engine, action: Callable[[], object]) -> None:
         self._engine = engine
         self._action = action
+        self._call: Action = self._ring
         self._times: list[float] = []
         self.next_at = math.inf
 
@@ -102,7 +103,7 @@ class Alarm:
         if at < self.next_at:
             self.next_at = at
             self._times.append(at)
-            self._engine.at(at, self._ring)
+            self._engine.at(at, self._call)
 
     def _ring(self, _: object) -> None:
         times = self._times

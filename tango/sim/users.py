@@ -58,7 +58,7 @@ class Sender:
 
     def __init__(self, users: Users, prefix: str, jitter: Jitter) -> None:
         self.users = users
-        self._prefix = prefix
+        self._prefix = f"{prefix}-"
         self._jitter = jitter
         self._numbers = 0
 
@@ -77,7 +77,7 @@ class Sender:
         # To the bit, and in a tenth of the time that its decimal digits take.
         headers: Headers = () if work == 1.0 else ((WORK_HEADER, work.hex()),)
         self._numbers += 1
-        request_id = f"{self._prefix}-{self._numbers:x}"
+        request_id = self._prefix + hex(self._numbers)[2:]
         request = CallRequest(request_id, service, headers=headers, deadline_s=sends_s)
         sent = Sent(users, desk, service, deadline_s, due_at, request)
         desk.engine.at(due_at + users.delay_s * self._jitter.factor(), sent.arrive)
