@@ -77,7 +77,7 @@ class Sender:
         # To the bit, and in a tenth of the time that its decimal digits take.
         headers: Headers = () if work == 1.0 else ((WORK_HEADER, work.hex()),)
         self._numbers += 1
-        request_id = self._prefix + hex(self._numbers)[2:]
+        request_id = self._prefix + f"{self._numbers:x}"
         request = CallRequest(request_id, service, headers=headers, deadline_s=sends_s)
         sent = Sent(users, desk, service, deadline_s, due_at, request)
         desk.engine.at(due_at + users.delay_s * self._jitter.factor(), sent.arrive)
