@@ -493,28 +493,29 @@ class GroupApplied:
     mismatches: tuple[Mismatch, ...]
 
 
+# The busiest first: compiled code goes through them in this order.
 EdgeEvent = (
-    Tick
+    WorkerSaid
+    | CallArrived
+    | RouteSolved
+    | Tick
+    | PeerEvent
     | Persisted
     | PersistFailed
     | ApplyService
     | DeleteService
     | CordonNode
     | WorkerUp
-    | WorkerSaid
     | WorkerDown
-    | CallArrived
     | CallCancelled
     | RequestFinished
     | FollowStarted
     | FollowReported
     | FollowEnded
-    | RouteSolved
     | SolveFailed
     | CentralUp
     | CentralSaid
     | CentralDown
-    | PeerEvent
 )
 CentralEvent = (
     Tick
@@ -537,9 +538,11 @@ CentralEvent = (
     | SolveFailed
 )
 WorkerEvent = (
-    Tick
+    UpstreamSaid
+    | RequestFinished
+    | Tick
+    | UsageSampled
     | UpstreamUp
-    | UpstreamSaid
     | UpstreamDown
     | ProcessesListed
     | RuntimeDown
@@ -549,8 +552,6 @@ WorkerEvent = (
     | CheckpointFailed
     | ProcessEnded
     | HealthChecked
-    | RequestFinished
-    | UsageSampled
     | ImagesListed
     | GroupApplied
 )

@@ -9,68 +9,86 @@ from typing import Any
 Action = Callable[[Any], object]
 
 
+class _Call:
+    """One that will be made."""
+
+    __slots__ = ("action", "arg", "at")
+
+    def __init__(self, at: float, action: Action, arg: Any) -> None:
+        self.at = at
+        self.action = action
+        self.arg = arg
+
+
 class Engine:
     """Calls actions at their times. now: seconds of virtual time. number: its own, among others.
 
     Actions at the same time run in the order in which they were planned, so a run depends on
     nothing but what was planned. An action is called with its argument and may plan others.
 
-    due: the times of the calls to come, negative, so that they grow towards the next call, which is
-    the last. The calls lie beside it, in the same order. Most are planned for soon, so little moves
-    for a new one: up to 10,000 to come that costs less than a heap, which compares twice as often.
+    next_at: when the next call is due; infinity for none.
     """
 
-    __slots__ = ("_calls", "due", "now", "number")
+    # _calls: those to come, the next one last. Most are planned for soon, so little moves for a new
+    # one: up to 10,000 to come that costs less than a heap, which compares twice as often.
+    __slots__ = ("_calls", "next_at", "now", "number")
 
     def __init__(self, number: int = 0) -> None:
         self.now = 0.0
+        self.next_at = math.inf
         self.number = number
-        self.due: list[float] = []
-        self._calls: list[tuple[Action, Any]] = []
+        self._calls: list[_Call] = []
 
     def at(self, at: float, action: Action, arg: Any = None) -> None:
         """Plan a call, now at the earliest."""
         if at < self.now:
             at = self.now
-        due, key = self.due, -at
+        calls = self._calls
         # As bisect_left, before those of the same time, for they come first. Compiled it costs half
         # of that, which compares objects.
-        place, end = 0, len(due)
+        place, end = 0, len(calls)
+        if at < self.next_at:
+            place = end
+            self.next_at = at
         while place < end:
             middle = (place + end) >> 1
-            if due[middle] < key:
+            if calls[middle].at > at:
                 place = middle + 1
             else:
                 end = middle
-        due.insert(place, key)
-        self._calls.insert(place, (action, arg))
+        calls.insert(place, _Call(at, action, arg))
 
     def cancel(self, action: Action, arg: Any) -> None:
         """Do not make a call that is planned. ValueError if it is not."""
-        place = self._calls.index((action, arg))
-        del self._calls[place], self.due[place]
+        calls = self._calls
+        for place, call in enumerate(calls):
+            if call.action == action and call.arg == arg:
+                del calls[place]
+                self.next_at = calls[-1].at if calls else math.inf
+                return
+        raise ValueError(f"{action!r} of {arg!r} is not planned")
 
     @property
-    def next_at(self) -> float:
-        """When the next call is due; infinity for none."""
-        return -self.due[-1] if self.due else math.inf
+    def planned(self) -> list[float]:
+        """When the calls to come are due, the next one first."""
+        return [call.at for call in reversed(self._calls)]
 
     def run(self, until: float, *, through: bool = True) -> int:
         """Make the calls that are due before `until`, or through it; how many there were.
 
         The clock then stands at `until`.
         """
-        due, calls = self.due, self._calls
+        calls = self._calls
         count = 0
-        while due:
-            at = -due[-1]
+        while calls:
+            at = self.next_at
             if at > until or (at == until and not through):
                 break
             self.now = at
-            due.pop()
-            action, arg = calls.pop()
+            call = calls.pop()
+            self.next_at = calls[-1].at if calls else math.inf
             count += 1
-            action(arg)
+            call.action(call.arg)
         self.now = until
         return count
 
@@ -128,7 +146,7 @@ class Lanes:
 
     def __init__(self, window_s: float) -> None:
         self._window_s = window_s
-        self._lanes: list[tuple[Engine, list[float]]] = []
+        self._lanes: list[Engine] = []
         self.common = Engine()
 
     @property
@@ -139,7 +157,7 @@ class Lanes:
     def lane(self) -> Engine:
         """One more, to go after those before it in each window."""
         made = Engine(len(self._lanes) + 1)
-        self._lanes.append((made, made.due))
+        self._lanes.append(made)
         return made
 
     def run(self, until: float) -> int:
@@ -148,9 +166,9 @@ class Lanes:
         count = 0
         while common.now < until:
             end = min(until, common.now + window_s, common.next_at)
-            for lane, due in lanes:
+            for lane in lanes:
                 # Most have nothing to do in a window: not worth a call.
-                if due and -due[-1] < end:
+                if lane.next_at < end:
                     count += lane.run(end, through=False)
                 else:
                     lane.now = end

@@ -104,7 +104,7 @@ def test_an_alarm_comes_when_the_first_is_due_and_plans_no_time_twice(
             # Nothing that was due is left over.
             assert all(at > engine.now for at in waits)
         assert alarm.next_at == engine.next_at <= min(waits, default=float("inf"))
-        assert len(set(engine.due)) == len(engine.due)
+        assert len(set(engine.planned)) == len(engine.planned)
 
 
 def test_an_alarm_leaves_nothing_behind_for_what_came_between() -> None:
@@ -122,4 +122,4 @@ def test_an_alarm_leaves_nothing_behind_for_what_came_between() -> None:
     alarm.by(0.0)
     engine.run(1.0)
     assert len(served) == pytest.approx(1000, abs=2)
-    assert engine.due == pytest.approx([-100.0, -1.001], abs=0.002)
+    assert engine.planned == pytest.approx([1.001, 100.0], abs=0.002)

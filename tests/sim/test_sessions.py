@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from small import COSTS
 
-from tango.controllers.decisions import Decisions
+from tango.controllers.central import CentralController
+from tango.model.commands import CloseWorker, SendWorker
+from tango.model.messages import WorkerPing
+from tango.model.settings import CentralSettings
 from tango.sim.engine import Engine
 from tango.sim.network import End, Link, Stream
 from tango.sim.sessions import Sessions, greet
@@ -25,31 +27,13 @@ class State:
     size: int
 
 
-@dataclass
-class Command:
-    session: int
-    message: str = ""
-    reason: str = ""
-
-
-class Idle:
-    """A controller that nothing is asked of."""
-
-    wake_at = None
-    decisions = Decisions(0)
-
-    def handle(self, event: object, now: float) -> list[Any]:
-        return []
-
-    def validate(self) -> None:
-        """Nothing to be wrong."""
-
-
 class Process:
     """Says at once what it says."""
 
     def __init__(self, engine: Engine) -> None:
-        self.shell = Shell(engine, Idle(), {})
+        self.shell = Shell(
+            engine, CentralController(CentralSettings("127.0.0.1:1"), incarnation=1), {}
+        )
 
 
 def stream() -> tuple[Engine, End, End]:
@@ -111,14 +95,15 @@ def test_commands_reach_their_session_while_it_is_there() -> None:
     theirs.receive = heard.append
     sessions = Sessions(Process(engine))  # type: ignore[arg-type]
     sessions.add(7, ours)
-    sessions.send(Command(7, "one"))
-    sessions.send(Command(8, "for nobody"))
+    one = WorkerPing(1)
+    sessions.send(SendWorker(7, one))
+    sessions.send(SendWorker(8, WorkerPing(2)))
     engine.run(1.0)
-    assert heard == ["one"]
-    sessions.close(Command(7, reason="enough"))
+    assert heard == [one]
+    sessions.close(CloseWorker(7, "enough"))
     assert ours.closed
     assert sessions.drop(7)
     assert not sessions.drop(7)
-    sessions.send(Command(7, "late"))
+    sessions.send(SendWorker(7, WorkerPing(3)))
     engine.run(2.0)
-    assert heard == ["one"]
+    assert heard == [one]
